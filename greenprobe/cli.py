@@ -1,0 +1,101 @@
+"""The command line: the group of commands, and how a run ends.
+
+Commands are loaded when they are named, so that `--version` and a mistake cost no engine. Exit codes: 0 well, 1 failed,
+2 wrong usage, 130 interrupted. What goes wrong for the user is one line on standard error; a traceback is a bug of
+ours.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import click
+
+from greenprobe.errors import GreenprobeError
+
+__all__ = ["ProgressFactory", "main"]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+# Name on the command line -> module and attribute. Listed here, imported when used.
+COMMANDS = {
+    "fetch": ("greenprobe.commands.fetch", "fetch"),
+    "scan": ("greenprobe.commands.scan", "scan"),
+}
+
+EPILOG = """\b
+Shell completion: put one of these lines into your shell's start file.
+  bash:  eval "$(_GREENPROBE_COMPLETE=bash_source greenprobe)"
+  zsh:   eval "$(_GREENPROBE_COMPLETE=zsh_source greenprobe)"
+  fish:  _GREENPROBE_COMPLETE=fish_source greenprobe | source
+
+\b
+Exit codes: 0 well, 1 something failed, 2 wrong usage, 130 interrupted.
+"""
+
+# What a command gets as its click object: give it a reader of counters (see commands/progress.py), use it as a context.
+ProgressFactory = Callable[[Callable[[], tuple[float | None, str]]], AbstractContextManager[None]]
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, without loading any."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command, or return None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def progress(read: Callable[[], tuple[float | None, str]]) -> AbstractContextManager[None]:
+    """Show progress on standard error if that is a terminal; else nothing, and rich stays unloaded."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    shown: AbstractContextManager[None] = importlib.import_module("greenprobe.commands.progress").progress(read)
+    return shown
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"greenprobe {sys.modules['greenprobe'].__version__}")  # our parent package: imported before us
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Ask many addresses at once: which URLs are alive, which ports are open."""
+    ctx.obj = progress
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code. `args` are the words after the program's name."""
+    sys.exit(run(cli, args))
+
+
+def run(command: click.Command, args: Sequence[str] | None = None) -> int:
+    """Run `command`, turn its errors into one line on standard error, and return the exit code."""
+    try:
+        result: Any = command.main(args, prog_name="greenprobe", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (GreenprobeError, OSError) as exc:
+        click.echo(f"Error: {exc}", err=True)
+        return EXIT_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,64 @@
+"""Options that several commands share: one concept, one name, one help text, everywhere.
+
+Each is a decorator for a click command. A command names its defaults; the words stay the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["concurrency_option", "format_option", "output_option", "timeout_option"]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+MAX_CONCURRENCY = 100_000
+
+
+def output_option() -> Decorator:
+    """Add `--output/-o FILE`: where the results go; `-` is standard output."""
+    return click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="-",
+        show_default=True,
+        help="Write the results to FILE, `-` is standard output.",
+    )
+
+
+def format_option(*names: str, default: str) -> Decorator:
+    """Add `--format NAME` with the formats this command can write (see `output.encoder`)."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(names),
+        default=default,
+        show_default=True,
+        help="The form of the results: " + ", ".join(names) + ".",
+    )
+
+
+def concurrency_option(*, default: int) -> Decorator:
+    """Add `--concurrency/-c N`: how many conversations run at once, at most."""
+    return click.option(
+        "-c",
+        "--concurrency",
+        metavar="N",
+        type=click.IntRange(1, MAX_CONCURRENCY),
+        default=default,
+        show_default=True,
+        help="How many run at once, at most.",
+    )
+
+
+def timeout_option(*, default: float, what: str) -> Decorator:
+    """Add `--timeout SECONDS`; `what` says what has to be over by then."""
+    return click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(0, min_open=True),
+        default=default,
+        show_default=True,
+        help=f"Seconds in which {what}.",
+    )

@@ -1,0 +1,68 @@
+"""A progress line on a terminal: rich draws it, a reader of counters fills it.
+
+The engine never calls this. Some times a second a hub timer asks `read` for the part that is done and a text. Only
+`greenprobe.cli` imports this file, and only when standard error is a terminal, so that rich costs a pipe nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from greenprobe.hub import Hub, get_hub
+from greenprobe.timers import Timer
+
+__all__ = ["progress"]
+
+INTERVAL_S = 0.2
+
+# The part that is done, 0 to 1, or None where nobody knows; and what to say about it (plain text, no markup).
+Reading = tuple[float | None, str]
+
+
+@contextmanager
+def progress(read: Callable[[], Reading]) -> Iterator[None]:
+    """Show what `read` says, on standard error, until the block ends; then the line disappears."""
+    bar = Progress(
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+    )
+    ticker = _Ticker(bar, read, get_hub())
+    with bar:
+        try:
+            yield
+        finally:
+            ticker.stop()
+
+
+class _Ticker:
+    """Reads and draws, again and again, from a timer of the hub."""
+
+    def __init__(self, bar: Progress, read: Callable[[], Reading], hub: Hub) -> None:
+        self._bar = bar
+        self._read = read
+        self._hub = hub
+        self._task = bar.add_task("", total=None)
+        self._timer: Timer = hub.timers.add(hub.clock(), self._tick)
+
+    def stop(self) -> None:
+        """Draw no more."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        fraction, text = self._read()
+        self._bar.update(
+            self._task,
+            description=text,
+            total=None if fraction is None else 1.0,
+            completed=fraction or 0.0,
+            refresh=True,
+        )
+        self._timer = self._hub.timers.add(self._hub.clock() + INTERVAL_S, self._tick)
