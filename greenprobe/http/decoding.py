@@ -1,0 +1,141 @@
+"""Content codings: encoded bytes in, decoded pieces out, bounded in size and in what may come out of few bytes.
+
+A coding is one row of DECODERS. A decoder gives its output in pieces of at most PIECE_BYTES, so that a bomb is noticed
+after one piece and never held in memory. Codings that we did not ask for and do not know are passed through, as
+browsers do.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from greenprobe.errors import BodyTooLarge, DecodeError
+
+__all__ = ["ACCEPT_ENCODING", "BodyDecoder", "Decoder"]
+
+PIECE_BYTES: Final = 1 << 16
+MAX_CODINGS: Final = 3  # on top of each other; honest servers use one
+MAX_RATIO: Final = 200  # gzip reaches 1,032 on zeros; pages reach 20, a log file perhaps 100
+FREE_BYTES: Final = 1 << 20  # below this much output nobody asks for the ratio
+
+
+class Decoder(Protocol):
+    """Undoes one coding, piece by piece."""
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Decode the next bytes; raises DecodeError."""
+
+    def finish(self) -> None:
+        """Raise DecodeError if the coded stream has not come to its end."""
+
+
+class BodyDecoder:
+    """Undoes all codings of a body, in turn, and enforces the limits.
+
+    `max_bytes` bounds the decoded body. With no coding it just counts.
+    """
+
+    __slots__ = ("_decoders", "_encoded_bytes", "_max_bytes", "decoded_bytes")
+
+    def __init__(self, codings: tuple[str, ...], *, max_bytes: int) -> None:
+        """`codings` are the values of the Content-Encoding headers; raises DecodeError if they name too many."""
+        names = [name.strip().lower() for value in codings for name in value.split(",")]
+        known = [name for name in names if name in DECODERS]
+        if len(known) > MAX_CODINGS:
+            raise DecodeError(f"the body has {len(known)} codings in turn; at most {MAX_CODINGS} are undone")
+        self._decoders = [DECODERS[name]() for name in reversed(known)]
+        self._max_bytes = max_bytes
+        self._encoded_bytes = 0
+        self.decoded_bytes = 0
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Decode the next bytes; raises DecodeError or BodyTooLarge."""
+        self._encoded_bytes += len(data)
+        for piece in _through(self._decoders, data):
+            self._count(len(piece))
+            yield piece
+
+    def finish(self) -> None:
+        """Say that the body is complete; raises DecodeError if a coded stream is not."""
+        for decoder in self._decoders:
+            decoder.finish()
+
+    def _count(self, size_bytes: int) -> None:
+        self.decoded_bytes += size_bytes
+        if self.decoded_bytes > self._max_bytes:
+            raise BodyTooLarge(f"the body is longer than {self._max_bytes:,} bytes")
+        if self._decoders and self.decoded_bytes > max(FREE_BYTES, MAX_RATIO * self._encoded_bytes):
+            raise BodyTooLarge(
+                f"{self._encoded_bytes:,} bytes decode to more than {MAX_RATIO} times as much; that is a bomb"
+            )
+
+
+def _through(decoders: list[Decoder], data: bytes) -> Iterator[bytes]:
+    if not decoders:
+        yield data
+        return
+    for piece in decoders[0].pieces(data):
+        yield from _through(decoders[1:], piece)
+
+
+class _Inflate:
+    """gzip (any number of members, then perhaps rubbish, as all browsers accept) and deflate."""
+
+    __slots__ = ("_inflate", "_is_over", "_name", "_wbits")
+
+    def __init__(self, name: str, wbits: int) -> None:
+        self._name = name
+        self._wbits = wbits
+        self._inflate = zlib.decompressobj(wbits)
+        self._is_over = True  # until the first byte: an empty body has no stream in it
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data and self._starts(data):
+            piece = b""
+            while data or len(piece) == PIECE_BYTES:  # a full piece may have more behind it
+                piece = self._decompress(data)
+                data = self._inflate.unconsumed_tail
+                if piece:
+                    yield piece
+            self._is_over = self._inflate.eof
+            data = self._inflate.unused_data
+
+    def _starts(self, data: bytes) -> bool:
+        """Tell whether `data` goes on with the stream, or with another one after it; make ready for it."""
+        if self._inflate.eof:
+            if self._wbits != GZIP or not data.startswith(b"\x1f"):
+                return False
+            self._inflate = zlib.decompressobj(GZIP)
+        elif self._is_over and self._wbits == zlib.MAX_WBITS and not _is_zlib(data):
+            # "deflate" is zlib by RFC 9110, and raw deflate from servers that took the name at its word
+            self._wbits = -zlib.MAX_WBITS
+            self._inflate = zlib.decompressobj(self._wbits)
+        self._is_over = False
+        return True
+
+    def _decompress(self, data: bytes) -> bytes:
+        try:
+            return self._inflate.decompress(data, PIECE_BYTES)
+        except zlib.error as exc:
+            raise DecodeError(f"the body is not {self._name}: {exc}") from exc
+
+    def finish(self) -> None:
+        if not self._is_over:
+            raise DecodeError(f"the {self._name} stream is cut short")
+
+
+GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Tell whether this is the start of a zlib stream. Source: RFC 1950, section 2.2."""
+    return data[0] & 0x0F == 8 and (len(data) < 2 or (data[0] << 8 | data[1]) % 31 == 0)
+
+
+DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
+    "gzip": lambda: _Inflate("gzip", GZIP),
+    "x-gzip": lambda: _Inflate("gzip", GZIP),
+    "deflate": lambda: _Inflate("deflate", zlib.MAX_WBITS),
+}
+
+ACCEPT_ENCODING: Final = "gzip, deflate"
