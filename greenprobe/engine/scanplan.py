@@ -1,0 +1,67 @@
+"""What a scan is to do, and what it found: the frozen records that go into the scanner and come out of it."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from greenprobe.engine.targets import Targets
+from greenprobe.engine.verdicts import State
+
+__all__ = ["ScanPlan", "ScanRecord", "ScanStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPlan:
+    """A scan to run. `timeout` is the longest wait for one answer; `retries` come after the first try of a port."""
+
+    targets: Targets
+    concurrency: int = 1000
+    timeout: float = 1.0
+    retries: int = 5
+
+
+class ScanRecord(NamedTuple):
+    """One port and what it said. `rtt` is in seconds, None without an answer; `sender` wrote the ICMP error, if any.
+
+    A named tuple: the cheapest thing that cannot be changed, and a scan makes one a probe.
+    """
+
+    host: str
+    ip: str
+    port: int
+    state: State
+    reason: str
+    rtt: float | None
+    tries: int
+    sender: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the record as it is written to files. `rtt_ms` has microseconds."""
+        rtt = self.rtt
+        return {
+            "host": self.host,
+            "ip": self.ip,
+            "port": self.port,
+            "proto": "tcp",
+            "state": self.state,
+            "reason": self.reason,
+            "rtt_ms": None if rtt is None else round(rtt * 1e3, 3),
+            "tries": self.tries,
+            "icmp_from": self.sender,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanStatistics:
+    """How far a scan is. `shortages` counts how often this machine ran out of something, by the errno's name."""
+
+    total: int
+    done: int
+    open: int
+    closed: int
+    filtered: int
+    unreported: int
+    tries: int
+    under_way: int
+    window: int
+    elapsed: float
+    shortages: dict[str, int]

@@ -1,0 +1,226 @@
+"""Which addresses and ports to probe: words become ranges of integers, and a number becomes an (address, port).
+
+Nothing is ever expanded: a /0 is one range. Ranges are sorted and disjoint, so an address named twice is probed once
+and an exclusion is a subtraction. Text is made when a probe needs it. Resolving names is an argument, as it waits.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
+from itertools import accumulate
+from socket import AF_INET, AF_INET6, if_nameindex, if_nametoindex, inet_ntop
+from typing import Final, NamedTuple
+
+from greenprobe.engine.order import Permutation
+from greenprobe.engine.ports import Ports
+from greenprobe.errors import TargetError
+
+__all__ = ["Address", "Hosts", "Resolve", "Span", "Targets", "parse_hosts"]
+
+WIDTH: Final[dict[int, int]] = {AF_INET: 4, AF_INET6: 16}
+LINK_LOCAL: Final = (0xFE80 << 112, (0xFEC0 << 112) - 1)
+NUMERIC: Final = re.compile(r"[0-9./]+", re.ASCII)
+NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+
+# Gives the addresses of a name, best first; raises OSError where it has none.
+Resolve = Callable[[str], list[str]]
+
+
+class Address(NamedTuple):
+    """An address as a socket wants it. `scope_id` is 0 but for link-local IPv6; `text` is what to show."""
+
+    family: int
+    ip: str
+    scope_id: int
+    text: str
+
+
+class Span(NamedTuple):
+    """The addresses from `low` to `high`, as integers; `scope` is an interface's name or "" (IPv6 only)."""
+
+    family: int
+    scope: str
+    low: int
+    high: int
+
+
+class Hosts:
+    """A set of addresses in numeric order: `hosts.at(i)` is one of `hosts.count`. `names` says who asked by name."""
+
+    __slots__ = ("_ends", "count", "names", "spans")
+
+    def __init__(self, spans: Iterable[Span], *, names: dict[str, str] | None = None) -> None:
+        self.spans = _merge(sorted(spans))
+        self._ends = list(accumulate(span.high - span.low + 1 for span in self.spans))
+        self.count = self._ends[-1] if self._ends else 0
+        self.names = names if names is not None else {}
+
+    def __repr__(self) -> str:
+        return f"<Hosts: {self.count} addresses in {len(self.spans)} spans>"
+
+    def at(self, index: int) -> Address:
+        """Return the address at place `index`; raises IndexError outside of 0..count-1."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"host {index} is outside of 0..{self.count - 1}")
+        place = bisect_right(self._ends, index)
+        family, scope, _, high = self.spans[place]
+        number = high - (self._ends[place] - 1 - index)
+        ip = inet_ntop(family, number.to_bytes(WIDTH[family], "big"))
+        if not scope:
+            return Address(family, ip, 0, ip)
+        return Address(family, ip, _scope_id(scope), f"{ip}%{scope}")
+
+    def name_of(self, address: Address) -> str:
+        """Return the name that led to `address`, or its text if it was asked for by number."""
+        return self.names.get(address.text, address.text)
+
+    def without(self, excluded: "Hosts") -> "Hosts":
+        """Return the addresses that are not in `excluded`."""
+        return Hosts(_subtract(self.spans, excluded.spans), names=self.names)
+
+
+class Targets:
+    """Every (host, port), each once, in the pseudo-random order of `seed`."""
+
+    __slots__ = ("count", "hosts", "order", "ports")
+
+    def __init__(self, hosts: Hosts, ports: Ports, *, seed: int) -> None:
+        self.hosts = hosts
+        self.ports = ports
+        self.count = hosts.count * len(ports)
+        self.order = Permutation(self.count, seed)
+
+    def walk(self, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield (index of the host, port), from place `start` of the order on."""
+        ports = self.ports
+        width = len(ports)
+        for index in self.order.walk(start):
+            host, port = divmod(index, width)
+            yield host, ports[port]
+
+
+def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False) -> Hosts:
+    """Return the addresses that `words` name: IPv4, IPv6 (with %scope), CIDR blocks, host names.
+
+    Of a name with several addresses the first is taken, or all. Raises TargetError, which names the word.
+    """
+    spans: list[Span] = []
+    names: dict[str, str] = {}
+    for word in words:
+        span = _parse_number(word)
+        if span is not None:
+            spans.append(span)
+            continue
+        for ip in _resolve(word, resolve)[: None if all_addresses else 1]:
+            found = _parse_number(ip)
+            if found is not None:
+                spans.append(found)
+                names.setdefault(Hosts([found]).at(0).text, word)
+    return Hosts(spans, names=names)
+
+
+def _parse_number(word: str) -> Span | None:
+    """Return the span that an address or a block is, or None if `word` looks like a name."""
+    text = word[1:-1] if word.startswith("[") and word.endswith("]") else word
+    if NUMERIC.fullmatch(text):
+        return _block(text, text, AF_INET, "")
+    if ":" not in text:
+        return None
+    _refuse_url(word)
+    before, percent, after = text.partition("%")
+    scope, slash, prefix = after.partition("/")
+    if percent and not scope:
+        raise TargetError(f"{word!r} ends where an interface should be named; write {before}%{_interfaces()[0]}")
+    span = _block(word, before + slash + prefix, AF_INET6, scope)
+    _check_scope(word, span)
+    return span
+
+
+def _block(word: str, text: str, family: int, scope: str) -> Span:
+    address, slash, prefix = text.partition("/")
+    kind, bits = (IPv4Address, 32) if family == AF_INET else (IPv6Address, 128)
+    try:
+        kind(address)
+    except AddressValueError:
+        how = "four numbers from 0 to 255" if family == AF_INET else "groups of hexadecimal digits such as 2001:db8::1"
+        raise TargetError(f"{word!r} is no IPv{4 if bits == 32 else 6} address; write {how}") from None
+    if slash and not (prefix.isdecimal() and prefix.isascii() and int(prefix) <= bits):
+        raise TargetError(f"{word!r} has no prefix length that fits; write {address}/N with N from 0 to {bits}")
+    network = ip_network(text, strict=False)
+    return Span(family, scope, int(network.network_address), int(network.broadcast_address))
+
+
+def _check_scope(word: str, span: Span) -> None:
+    if span.scope:
+        try:
+            _scope_id(span.scope)
+        except OSError:
+            known = ", ".join(_interfaces())
+            raise TargetError(f"{word!r}: there is no interface {span.scope!r} here; there are {known}") from None
+    elif LINK_LOCAL[0] <= span.low and span.high <= LINK_LOCAL[1]:
+        raise TargetError(f"{word!r} is link-local: say on which interface, as in {word}%{_interfaces()[-1]}")
+
+
+def _scope_id(scope: str) -> int:
+    return int(scope) if scope.isdecimal() and scope.isascii() else if_nametoindex(scope)
+
+
+def _interfaces() -> list[str]:
+    return [name for _, name in if_nameindex()] or ["eth0"]
+
+
+def _refuse_url(word: str) -> None:
+    scheme, found, rest = word.partition("://")
+    host = rest.partition("/")[0]
+    if found:
+        raise TargetError(f"{word!r} is a URL; write its host only: {host or scheme}")
+    name, _, port = word.rpartition(":")
+    if ":" not in name and port.isdecimal():
+        raise TargetError(f"{word!r} has a port in it; ports are the last word: greenprobe scan {name} {port}")
+
+
+def _resolve(word: str, resolve: Resolve) -> list[str]:
+    if not NAME.fullmatch(word):
+        _refuse_url(word)
+        raise TargetError(f"{word!r} is no host; write a name, an address, or a block such as 192.0.2.0/24")
+    try:
+        found = resolve(word)
+    except (OSError, UnicodeError) as exc:
+        why = getattr(exc, "strerror", None) or exc
+        raise TargetError(f"host {word!r} has no address ({why}); check the name, or give its address") from exc
+    if not found:
+        raise TargetError(f"host {word!r} has no address; check the name, or give its address")
+    return found
+
+
+def _merge(spans: list[Span]) -> list[Span]:
+    """Join sorted spans of one family and scope that overlap or touch."""
+    merged: list[Span] = []
+    for span in spans:
+        last = merged[-1] if merged else None
+        if last is not None and last[:2] == span[:2] and span.low <= last.high + 1:
+            merged[-1] = last._replace(high=max(last.high, span.high))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _subtract(spans: list[Span], excluded: list[Span]) -> list[Span]:
+    """Return what is left of `spans`; an exclusion without scope counts for every scope."""
+    left = spans
+    for hole in excluded:
+        left = [piece for span in left for piece in _punch(span, hole)]
+    return left
+
+
+def _punch(span: Span, hole: Span) -> list[Span]:
+    meets = span.family == hole.family and hole.scope in ("", span.scope)
+    if not meets or hole.high < span.low or hole.low > span.high:
+        return [span]
+    pieces = []
+    if span.low < hole.low:
+        pieces.append(span._replace(high=hole.low - 1))
+    if hole.high < span.high:
+        pieces.append(span._replace(low=hole.high + 1))
+    return pieces

@@ -1,0 +1,116 @@
+"""Timing: the estimator's arithmetic, the tries, and the window, without a clock."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenprobe.engine.timing import DEAD_AFTER, SHORTEST, STRANGER_TRIES, HostTiming, Timing
+
+
+def timing_of(*, longest: float = 1.0, max_tries: int = 6, limit: int = 100) -> Timing:
+    return Timing(longest=longest, max_tries=max_tries, limit=limit)
+
+
+def test_the_first_sample_sets_the_estimate_as_rfc_6298_says() -> None:
+    host = HostTiming()
+    host.sample(0.2)
+    assert (host.srtt, host.rttvar, host.timeout) == pytest.approx((0.2, 0.1, 0.6))
+
+
+def test_further_samples_move_it_by_an_eighth_and_a_quarter() -> None:
+    host = HostTiming()
+    host.sample(0.2)
+    host.sample(0.28)
+    assert host.srtt == pytest.approx(0.21)
+    assert host.rttvar == pytest.approx(0.1 + (0.08 - 0.1) / 4)
+
+
+def test_a_host_that_has_not_answered_gets_the_longest_timeout() -> None:
+    assert timing_of(longest=3.0).timeout(HostTiming(), 1) == 3.0
+
+
+def test_after_some_silence_a_stranger_gets_what_the_others_have_shown() -> None:
+    timing, stranger = timing_of(), HostTiming()
+    timing.answered(HostTiming(), 0.01, 1)
+    stranger.silences = STRANGER_TRIES - 1
+    assert timing.timeout(stranger, 1) == 1.0
+    stranger.silences = STRANGER_TRIES
+    assert timing.timeout(stranger, 1) == SHORTEST
+
+
+def test_each_further_try_waits_longer_up_to_the_longest() -> None:
+    timing, host = timing_of(), HostTiming()
+    timing.answered(host, 0.2, 1)
+    assert [timing.timeout(host, n) for n in (1, 2, 3)] == pytest.approx([0.6, 0.9, 1.0])
+
+
+@given(st.lists(st.floats(0, 10), min_size=1), st.floats(0.01, 10), st.integers(1, 10))
+def test_a_timeout_is_never_outside_its_bounds(rtts: list[float], longest: float, attempt: int) -> None:
+    timing, host = timing_of(longest=longest), HostTiming()
+    for rtt in rtts:
+        timing.answered(host, rtt, 1)
+    assert min(SHORTEST, longest) <= timing.timeout(host, attempt) <= longest
+
+
+def asked(timing: Timing, host: HostTiming) -> int:
+    """Return after how many silent tries a port of `host` is given up."""
+    attempt = 1
+    while timing.silent(host, attempt):
+        attempt += 1
+    return attempt
+
+
+def test_a_silent_port_of_a_host_that_answers_is_asked_three_times() -> None:
+    timing, host = timing_of(), HostTiming()
+    timing.answered(host, 0.01, 1)
+    assert asked(timing, host) == 3
+
+
+def test_an_answer_to_a_late_try_earns_the_host_more_tries_up_to_the_limit() -> None:
+    timing, host = timing_of(max_tries=5), HostTiming()
+    timing.answered(host, 0.01, 3)
+    assert asked(timing, host) == 4
+    timing.answered(host, 0.01, 5)
+    assert asked(timing, host) == 5
+
+
+def test_a_host_that_never_answers_is_soon_asked_once_a_port() -> None:
+    timing, host = timing_of(), HostTiming()
+    assert asked(timing, host) == 2
+    host.silences = DEAD_AFTER
+    assert asked(timing, host) == 1
+
+
+def test_without_retries_every_port_is_asked_once() -> None:
+    timing, host = timing_of(max_tries=1), HostTiming()
+    timing.answered(host, 0.01, 1)
+    assert asked(timing, host) == 1
+
+
+def test_running_out_closes_the_window_below_what_was_reached() -> None:
+    timing = timing_of(limit=100)
+    timing.exhausted(40)
+    assert timing.window == 30
+    for _ in range(50):
+        timing.exhausted(0)
+    assert timing.window == 1
+
+
+def test_answers_open_the_window_again_by_one_a_round() -> None:
+    timing, host = timing_of(limit=10), HostTiming()
+    timing.exhausted(4)
+    assert timing.window == 3
+    for _ in range(3):
+        timing.answered(host, 0.01, 1)
+    assert timing.window == 4
+    for _ in range(1000):
+        timing.answered(host, 0.01, 1)
+    assert timing.window == 10
+
+
+def test_a_smaller_limit_closes_the_window_a_larger_one_does_not_open_it() -> None:
+    timing = timing_of(limit=100)
+    timing.limit_to(20)
+    assert timing.window == 20
+    timing.limit_to(500)
+    assert (timing.limit, timing.window) == (20, 20)
