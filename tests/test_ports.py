@@ -12,7 +12,7 @@ PORTS = st.sets(st.integers(1, 65535), min_size=1, max_size=200)
 
 @pytest.mark.parametrize(
     ("text", "ports"),
-    [
+    (
         ("22", [22]),
         ("22,80,443", [22, 80, 443]),
         ("443,22,22", [22, 443]),
@@ -22,7 +22,7 @@ PORTS = st.sets(st.integers(1, 65535), min_size=1, max_size=200)
         ("-3", [1, 2, 3]),
         ("65534-", [65534, 65535]),
         ("7-7", [7]),
-    ],
+    ),
 )
 def test_a_list_reads_as_sorted_ports_without_repeats(text: str, ports: list[int]) -> None:
     assert list(parse_ports(text)) == ports
@@ -39,7 +39,7 @@ def test_what_is_written_reads_back(ports: set[int]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
+    (
         ("2000-1000", "port range '2000-1000' runs backwards; write 1000-2000"),
         ("80,http", "'http' is no port"),
         ("", "'' is no port"),
@@ -49,7 +49,7 @@ def test_what_is_written_reads_back(ports: set[int]) -> None:
         ("1-70000", "port 70000 does not exist"),
         ("1-2-3", "'1-2-3' is no port"),
         ("٣", "is no port"),
-    ],
+    ),
 )
 def test_a_mistake_is_named_with_what_to_do(text: str, message: str) -> None:
     with pytest.raises(TargetError) as caught:
@@ -63,4 +63,5 @@ def test_any_text_gives_ports_or_a_target_error(text: str) -> None:
         ports = parse_ports(text)
     except TargetError:
         return
-    assert ports and 1 <= ports[0] <= ports[-1] <= 65535
+    assert ports
+    assert 1 <= ports[0] <= ports[-1] <= 65535

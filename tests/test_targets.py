@@ -127,7 +127,7 @@ def test_a_huge_set_starts_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [
+    (
         ("nosuch.test", "host 'nosuch.test' has no address (Name or service not known)"),
         ("empty.test", "host 'empty.test' has no address"),
         ("1.2.3", "'1.2.3' is no IPv4 address; write four numbers"),
@@ -144,7 +144,7 @@ def test_a_huge_set_starts_at_once() -> None:
         ("a b", "'a b' is no host"),
         ("", "'' is no host"),
         ("x.test/24", "'x.test/24' is no host"),
-    ],
+    ),
 )
 def test_a_mistake_is_named_with_what_to_do(word: str, message: str) -> None:
     with pytest.raises(TargetError) as caught:

@@ -17,7 +17,7 @@ def icmp(version: int, kind: int, code: int) -> Icmp:
 
 @pytest.mark.parametrize(
     ("code", "message", "state", "reason"),
-    [
+    (
         (0, None, "open", "syn-ack"),
         (errno.EISCONN, None, "open", "syn-ack"),
         (errno.ECONNRESET, None, "open", "syn-ack"),
@@ -39,7 +39,7 @@ def icmp(version: int, kind: int, code: int) -> Icmp:
         (errno.EPERM, None, "filtered", "admin-prohibited"),
         (errno.EINVAL, None, "unreported", "einval"),
         (9999, None, "unreported", "errno-9999"),
-    ],
+    ),
 )
 def test_an_end_says_state_and_reason(code: int, message: Icmp | None, state: str, reason: str) -> None:
     assert verdict(code, message) == (state, reason)
