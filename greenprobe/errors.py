@@ -1,0 +1,155 @@
+"""Every exception greenprobe defines, and when each is raised.
+
+Names say the situation of the caller: Busy (two greenthreads, one descriptor), Closed (you closed it), Broken (the
+other side did), Local and Remote protocol errors (who broke the rules). A green stand-in for something of the standard
+library raises exactly what the standard library raises, so most waits end in OSError, TimeoutError or queue.Empty.
+"""
+
+from greenlet import GreenletExit
+
+__all__ = [
+    "BodyTooLarge",
+    "BrokenResourceError",
+    "BusyError",
+    "Cancelled",
+    "ClosedResourceError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "DeadlockError",
+    "DecodeError",
+    "DnsError",
+    "EmptyReply",
+    "FetchError",
+    "GreenletExit",
+    "GreenprobeError",
+    "HeaderTooLarge",
+    "HubError",
+    "IncompleteBody",
+    "LocalProtocolError",
+    "PoolTimeout",
+    "ProtocolError",
+    "ReadTimeout",
+    "RedirectError",
+    "RemoteProtocolError",
+    "SwitchError",
+    "TargetError",
+    "TlsError",
+    "TotalTimeout",
+    "UrlError",
+]
+
+
+class GreenprobeError(Exception):
+    """The root of all greenprobe errors that are Exceptions."""
+
+
+class HubError(GreenprobeError):
+    """The hub was used in a way it cannot be: from its own loop, after it was closed, from another thread."""
+
+
+class DeadlockError(HubError):
+    """Nothing is ready, no timer runs, no descriptor is waited for, no other thread lives: nobody can ever wake us."""
+
+
+class SwitchError(HubError):
+    """A block under `assert_no_switches()` switched."""
+
+
+class BusyError(GreenprobeError):
+    """Two greenthreads use one thing at once that serves only one: the message names both."""
+
+
+class ClosedResourceError(GreenprobeError):
+    """You closed this side of it before, or while, you used it."""
+
+
+class BrokenResourceError(GreenprobeError):
+    """The other side went away."""
+
+
+class LocalProtocolError(GreenprobeError):
+    """You asked for something that the protocol does not allow here."""
+
+
+class RemoteProtocolError(GreenprobeError):
+    """The peer sent something that the protocol does not allow here."""
+
+
+class PoolTimeout(GreenprobeError, TimeoutError):
+    """No place in a pool became free in time."""
+
+
+class TargetError(GreenprobeError):
+    """A target, port or URL that was asked for cannot be understood: the message says which and what to write."""
+
+
+class Cancelled(BaseException):
+    """The scope this greenthread runs in is over; the scope itself catches it.
+
+    A BaseException, so that `except Exception` lets it pass. Whoever swallows it meets it again at the next switch.
+    """
+
+
+class FetchError(GreenprobeError):
+    """A URL could not be fetched. The name of the subclass is what a result record calls the error's class."""
+
+
+class UrlError(FetchError, TargetError):
+    """It is no URL, or none that can be fetched over HTTP; also for the target of a redirect."""
+
+
+class DnsError(FetchError):
+    """The host's name has no address, or nobody could say."""
+
+
+class ConnectError(FetchError):
+    """No connection could be made: refused, unreachable."""
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """No connection was made in time."""
+
+
+class TlsError(FetchError):
+    """The peer's certificate is not to be trusted, or it does not speak TLS as it should."""
+
+
+class ConnectionLost(FetchError):
+    """The connection broke while a request or an answer was under way."""
+
+
+class EmptyReply(ConnectionLost):
+    """The connection ended before the first byte of an answer."""
+
+
+class ReadTimeout(FetchError, TimeoutError):
+    """Nothing came from the peer for too long."""
+
+
+class TotalTimeout(FetchError, TimeoutError):
+    """Everything together took too long."""
+
+
+class ProtocolError(FetchError, RemoteProtocolError):
+    """The answer is not HTTP, or breaks its rules."""
+
+
+class HeaderTooLarge(ProtocolError):
+    """The head of the answer, or what frames its body, passed a limit."""
+
+
+class IncompleteBody(ConnectionLost):
+    """The connection ended before the body was complete."""
+
+
+class BodyTooLarge(FetchError):
+    """The body, decoded, passed the limit on its size, or on what may come out of so few bytes."""
+
+
+class DecodeError(FetchError):
+    """The body is not in the coding that its head names."""
+
+
+class RedirectError(FetchError):
+    """Too many redirects, or one that may not be followed."""

@@ -1,0 +1,203 @@
+"""A function that runs in a greenlet of its own: spawn, wait, link, kill; its context and its parent.
+
+A `GreenThread` is a greenlet whose parent is the hub's loop: when its function ends, the loop goes on. It keeps what
+the function returned or raised, for anybody who waits, now or later. `spawn_n` is for those who do not want to know:
+nothing is kept, and an exception is printed.
+"""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, ParamSpec
+from weakref import ref
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from greenprobe.hub import Hub, get_hub
+from greenprobe.sync import ERROR, PENDING, VALUE, Outcome, WaitQueue
+
+__all__ = ["GreenThread", "kill", "sleep", "spawn", "spawn_after", "spawn_n"]
+
+P = ParamSpec("P")
+
+
+class BareGreenThread(greenlet):
+    """A greenthread that keeps nothing: what `spawn_n` starts."""
+
+    __slots__ = ("_args", "_function", "_kwargs")
+
+    def __init__(self, hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(None, hub.loop)
+        self.gr_context = copy_context()
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+
+    def run(self) -> None:
+        """Call the function, in the greenlet."""
+        function, args, kwargs = self._function, self._args, self._kwargs
+        del self._function, self._args, self._kwargs
+        function(*args, **kwargs)
+
+
+class GreenThread(Outcome[Any], greenlet):
+    """A running function and its outcome: `wait` for it, `link` to its end, `kill` it. Made by `spawn`.
+
+    It runs in a copy of its spawner's context variables. `spawner` is the greenlet that spawned it, while that exists.
+    """
+
+    __slots__ = (
+        "_args",
+        "_function",
+        "_hub",
+        "_kwargs",
+        "_links",
+        "_name",
+        "_result",
+        "_spawner",
+        "_state",
+        "_waiters",
+    )
+
+    def __init__(self, hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        greenlet.__init__(self, None, hub.loop)
+        self.gr_context = copy_context()
+        self._hub = hub
+        self._function: Callable[..., Any] | None = function
+        self._args = args
+        self._kwargs = kwargs
+        self._spawner = ref(getcurrent())
+        self._name: str | None = None
+        self._state = PENDING
+        self._result = None
+        self._waiters: WaitQueue | None = None
+        self._links = None
+
+    def __repr__(self) -> str:
+        state = "running" if self else "unstarted" if not self.dead else "over"
+        return f"<GreenThread {self.name} {state}>"
+
+    @property
+    def name(self) -> str:
+        """The name it was given, or one made of its function and its address."""
+        if self._name is not None:
+            return self._name
+        return f"{getattr(self._function, '__qualname__', 'GreenThread')}-{id(self):x}"
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def spawner(self) -> greenlet | None:
+        """The greenlet that spawned this one, or None if it is gone."""
+        return self._spawner()
+
+    @property
+    def started(self) -> bool:
+        """Whether its function has begun to run."""
+        return bool(self) or self.dead
+
+    def run(self) -> None:
+        """Call the function and keep its outcome, in the greenlet."""
+        function, args, kwargs = self._function, self._args, self._kwargs
+        if function is None or self._state != PENDING:
+            return  # killed before it began
+        self._args = ()
+        self._kwargs = {}
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            self._fail(error)
+        else:
+            self._function = None
+            self._settle(VALUE, result)
+
+    def _fail(self, error: BaseException) -> None:
+        traceback = error.__traceback__
+        if traceback is not None:
+            traceback = traceback.tb_next  # without our own frame, which holds this greenthread: no cycle
+        error.__traceback__ = traceback
+        self._function = None
+        self._settle(ERROR, (error, traceback))
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error  # through the loop to the main greenthread
+
+    def kill(self, error: BaseException | type[BaseException] | None = None) -> None:
+        """Have `error` (GreenletExit unless given) raised in it, where it waits; does not switch, does not wait.
+
+        Unstarted, it never runs, and `wait` raises the error. Over, nothing happens. In the current greenthread the
+        error is raised at once. Any OS thread may call this.
+        """
+        error = as_exception(error)
+        if self._state != PENDING:
+            return
+        if not self.started:
+            self._function, self._args, self._kwargs = None, (), {}
+            self._settle(ERROR, (error, None))
+        else:
+            throw_soon(self._hub, self, error)
+
+    def cancel(self, error: BaseException | type[BaseException] | None = None) -> bool:
+        """Kill it only if it has not started; tell whether it will never run."""
+        if self.started:
+            return False
+        self.kill(error)
+        return True
+
+
+def spawn(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
+    """Run `function(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it."""
+    hub = get_hub()
+    green = GreenThread(hub, function, args, kwargs)
+    hub.ready.append(green)
+    return green
+
+
+def spawn_n(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> greenlet:
+    """Run a function in a new greenthread that keeps no outcome; an exception is printed. Cheaper than `spawn`."""
+    hub = get_hub()
+    green = BareGreenThread(hub, function, args, kwargs)
+    hub.ready.append(green)
+    return green
+
+
+def spawn_after(seconds: float, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
+    """Run a function in a new greenthread, `seconds` from now; kill it before that and it never runs."""
+    hub = get_hub()
+    green = GreenThread(hub, function, args, kwargs)
+    timer = hub.timers.add(hub.clock() + seconds, hub.schedule, green)
+    green.link(lambda _: timer.cancel())
+    return green
+
+
+def sleep(seconds: float = 0) -> None:
+    """Let other greenthreads run for `seconds`; 0 lets each of those that are ready run once."""
+    get_hub().sleep(seconds)
+
+
+def kill(green: greenlet, error: BaseException | type[BaseException] | None = None) -> None:
+    """Have `error` (GreenletExit unless given) raised in any greenlet of this thread, where it waits."""
+    if isinstance(green, GreenThread):
+        green.kill(error)
+    elif not green.dead:
+        throw_soon(get_hub(), green, as_exception(error))
+
+
+def as_exception(error: BaseException | type[BaseException] | None) -> BaseException:
+    """Return an exception instance, GreenletExit by default."""
+    if error is None:
+        return GreenletExit()
+    return error() if isinstance(error, type) else error
+
+
+def throw_soon(hub: Hub, green: greenlet, error: BaseException) -> None:
+    """Raise `error` in `green` when the loop comes to it, or now if it is the current greenlet."""
+    if green is getcurrent():
+        raise error
+    hub.call_threadsafe(throw, green, error)
+
+
+def throw(green: greenlet, error: BaseException) -> None:
+    """Raise `error` in a greenlet unless it has ended by now. Called by the loop."""
+    if not green.dead:
+        green.throw(error)

@@ -1,0 +1,492 @@
+"""The loop: run queue, timers, poll; switch and wake; calls from other threads; Ctrl-C; fork; deadlock.
+
+One hub an OS thread, one greenlet a hub. A greenthread that waits registers itself somewhere (a side of a descriptor,
+a wait queue, a timer) and switches to the loop; whoever ends the wait queues it, and the loop switches back to it.
+
+A wake-up is a hint, the condition is the truth
+    Facts: a greenthread may be queued to run and be killed, or time out, before its turn comes; then it moves on to
+    another wait while its old entry is still in the queue. Failure: the stale entry ends the new wait. Choice: every
+    wait in greenprobe loops until its own condition holds, so a wake-up too many costs a turn and nothing else.
+    Price: one comparison a wait. In return nobody ever has to take entries out of the queue.
+
+Other threads
+    Appending to the run queue is atomic, so any thread may wake any greenthread: append it, then look whether the hub
+    sleeps. The hub says `asleep` first and looks at the queue a last time afterwards; the other thread appends first
+    and looks at `asleep` afterwards. One of the two sees the other (the GIL makes the order total). The wake-up is
+    one write to an eventfd, which is edge-triggered and so never read; it clears `asleep`, so a burst writes once.
+
+Fairness
+    A turn runs who is queued, then the timers, then polls. Who queues itself again waits for the others. Up to
+    MIN_SWITCHES switches may pass between two polls, so that a lone `sleep(0)` does not pay a system call each.
+
+Ctrl-C
+    KeyboardInterrupt at an arbitrary instruction would tear the loop, a lock, or another greenthread's work. Once the
+    hub of the main thread runs, SIGINT therefore only notes that it came, and the main greenthread gets it at its
+    next switch. A second one that arrives before that is raised at once, where the program stands: it is stuck there.
+    A SIGINT handler that is not Python's own is left alone.
+
+Deadlock
+    Nothing queued, no timer, no descriptor waited for, no other thread and no signal handler that could wake us: such
+    a wait can never end. The main greenthread gets DeadlockError, which says who waits where. Looking at every slot
+    is not free, so it is done after IDLE_CHECK seconds of silence, once for each silence.
+
+Fork
+    The child goes on with the greenthread that forked, on a hub of its own. The old hub is a grave: what is queued,
+    registered or scheduled there, by parked greenthreads and by locks that remember them, never runs in the child.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from _thread import _count as count_other_threads
+from _thread import _local, get_ident, get_native_id
+from collections import deque
+from collections.abc import Callable
+from errno import EBADF
+from time import monotonic
+from types import FrameType
+from typing import Any, Final, Protocol
+from weakref import WeakSet
+
+from greenlet import getcurrent, greenlet
+
+from greenprobe.errors import BusyError, DeadlockError, HubError
+from greenprobe.poller import CLOSED, EXPIRED, READY, Poller, Side
+from greenprobe.timers import Timers
+from greenprobe.whereabouts import describe, name_of, root_of
+
+__all__ = ["Hub", "IdlePolicy", "RunQueue", "get_hub"]
+
+MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
+MAX_EVENTS: Final = 256  # a batch; select.epoll allocates room for all of them on every poll
+IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
+FOREVER: Final = -1.0
+ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
+
+
+class RunQueue(Protocol):
+    """The order in which ready greenthreads run: a `collections.deque`, or one of `greenprobe.testing`.
+
+    What is queued has a `switch()`. `append` must be atomic, as other threads call it.
+    """
+
+    def append(self, item: Any, /) -> object: ...
+    def popleft(self) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+class IdlePolicy(Protocol):
+    """What a hub does when nobody can run; tests put clocks that jump here. See `greenprobe.testing`."""
+
+    def patience(self, seconds: float) -> float:
+        """Return how long to poll, given how long the hub would (negative: for ever)."""
+
+    def idle(self) -> bool:
+        """Nothing happened in that time: wake somebody and return True, or leave it to the hub."""
+
+
+class Call:
+    """A function call that stands in the run queue like a greenlet."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.function = function
+        self.args = args
+
+    def switch(self) -> object:
+        return self.function(*self.args)
+
+
+class Hub:
+    """The scheduler of one OS thread. Users get it from `get_hub()`; they never make one.
+
+    `ready` is the run queue, `clock` returns seconds (monotonic), `timers` holds the deadlines, `poller` the
+    descriptors. `main` is the main greenthread of the thread, `loop` the greenlet that runs everybody else.
+    `expected` counts wake-ups that will certainly come from outside, such as the thread pool's: while there are any,
+    nothing is a deadlock. `overdue` counts scopes that are over while their greenthread is still inside, and
+    `check_overdue` is called at each switch while there are any (see `timeout.py`).
+    """
+
+    helper_threads = 0  # OS threads of greenprobe's own, which wake nobody unasked
+
+    def __init__(self, main: greenlet | None = None) -> None:
+        self.ready: RunQueue = deque()
+        self.clock: Callable[[], float] = monotonic
+        self.timers = Timers()
+        self.poller = Poller(self.ready.append)
+        self.main = main if main is not None else root_of(getcurrent())
+        self.loop = greenlet(self._run, root_of(self.main))
+        self._to_loop = self.loop.switch
+        self.thread_id = get_ident()
+        self.asleep = False
+        self.closed = False
+        self.expected = 0
+        self.overdue = 0
+        self.check_overdue: Callable[[], None] = nothing
+        self.idle_policy: IdlePolicy | None = None
+        self.on_error: Callable[[BaseException], object] = traceback.print_exception
+        self._quiet = False
+        self._interrupted = False
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.poller.watch(self._bell)
+        _hubs.add(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self.ready)} ready, {len(self.timers)} timers"
+        return f"<Hub of thread {self.thread_id}: {state}, {len(self.poller.slots)} descriptors>"
+
+    # -- switch and wake
+
+    def switch(self) -> object:
+        """Park the current greenthread until somebody schedules it.
+
+        Wake-ups may be spurious: call this in a loop over the condition waited for. Raises what is thrown in: a kill,
+        a timeout, the end of a scope.
+        """
+        if self.overdue:
+            self.check_overdue()
+        return self._to_loop()
+
+    def schedule(self, green: Any) -> None:
+        """Queue a parked greenlet to run. Any OS thread may call this; queueing one twice does no harm."""
+        self.ready.append(green)
+        if self.asleep:
+            self.ring()
+
+    def call_threadsafe(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call `function(*args)`, which must not wait. Any OS thread may call this."""
+        self.schedule(Call(function, args))
+
+    def ring(self) -> None:
+        """End the poll of a hub that is `asleep`, from another OS thread or a signal handler."""
+        self.asleep = False
+        try:
+            os.write(self._bell, ONE)
+        except OSError:
+            pass  # closed: nobody is left to be woken
+
+    def sleep(self, seconds: float = 0) -> None:
+        """Let others run for `seconds`; 0 is one turn of the run queue.
+
+        Raises ValueError for a negative time or NaN, HubError in the loop itself.
+        """
+        me = getcurrent()
+        if me is self.loop:
+            raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
+        if not seconds:
+            self.ready.append(me)
+            self.switch()
+        elif seconds > 0:
+            self.sleep_until(self.clock() + seconds)
+        else:
+            raise ValueError(f"cannot sleep for {seconds!r} s; give 0 or more")
+
+    def sleep_until(self, deadline: float) -> None:
+        """Let others run until `deadline` (absolute, in the hub's clock)."""
+        timer = self.timers.add(deadline, self.schedule, getcurrent())
+        try:
+            while timer.callback is not None:
+                self.switch()
+        except BaseException:
+            timer.cancel()
+            raise
+
+    # -- descriptors
+
+    def wait(self, side: Side, deadline: float | None = None) -> bool:
+        """Park until a side of a descriptor is ready: True, or False when `deadline` passed first.
+
+        True is a hint: try the system call, and wait again if it would block. Raises OSError (EBADF) if the
+        descriptor is closed meanwhile, BusyError if another greenthread waits there and the slot is not `shared`.
+        """
+        waiter = side.waiter
+        if waiter is READY:
+            side.waiter = None
+            return True
+        if waiter is not None and waiter is not EXPIRED:
+            return self._wait_in_line(side, deadline)
+        if not side.slot.registered and not self.poller.register(side.slot):
+            return True
+        me = side.waiter = getcurrent()
+        if deadline is not None:
+            self._arm(side, deadline)
+        try:
+            self.switch()
+            while side.waiter is me:
+                self._refuse_loop(me)
+                self.switch()
+        except BaseException:
+            # An edge may have been spent on this wait. READY is always safe to say, silence is not.
+            if side.waiter is me or side.waiter is None:
+                side.waiter = READY
+            raise
+        return side.waiter is None or outcome(side)
+
+    def _refuse_loop(self, me: greenlet) -> None:
+        if me is self.loop:
+            raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
+
+    def _arm(self, side: Side, deadline: float) -> None:
+        # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
+        # of five seconds compares a thousand deadlines and starts one timer every five seconds.
+        side.deadline = deadline
+        timer = side.timer
+        if timer is None:
+            side.timer = self.timers.add(deadline, self._expire, side)
+        elif timer.when > deadline:
+            timer.cancel()
+            side.timer = self.timers.add(deadline, self._expire, side)
+
+    def _expire(self, side: Side) -> None:
+        side.timer = None
+        waiter = side.waiter
+        if not isinstance(waiter, greenlet):
+            return
+        if side.deadline > self.clock():
+            side.timer = self.timers.add(side.deadline, self._expire, side)
+        else:
+            side.waiter = EXPIRED
+            self.ready.append(waiter)
+
+    def _wait_in_line(self, side: Side, deadline: float | None) -> bool:
+        """Wait behind the side's first waiter. An edge wakes the whole line, which tries again in its order."""
+        me = getcurrent()
+        self._refuse_loop(me)
+        if side.waiter is CLOSED:
+            return outcome(side)
+        if not (side.slot.shared or self.poller.share_all):
+            raise BusyError(
+                f"{name_of(me)} would wait on the {side!r} where {name_of(side.waiter)} waits already; give each "
+                "greenthread its own socket, or take a lock around the whole message"
+            )
+        line = side.line = side.line if side.line is not None else []
+        line.append(me)
+        timer = self.timers.add(deadline, self.schedule, me) if deadline is not None else None
+        try:
+            while side.line is line and (timer is None or timer.pending):
+                self.switch()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if side.line is line:
+                line.remove(me)
+        return side.line is not line and (side.waiter is not CLOSED or outcome(side))
+
+    # -- the loop
+
+    def _run(self) -> None:
+        catch_interrupts(self)
+        while not self.closed:
+            try:
+                self._turns()
+            except BaseException as error:
+                self._caught(error)
+
+    def _turns(self) -> None:
+        """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
+        timers = self.timers
+        poller = self.poller
+        while not self.closed:
+            ready = self.ready
+            budget = len(ready)
+            if budget < MIN_SWITCHES:
+                budget = MIN_SWITCHES
+            while budget and ready:
+                budget -= 1
+                ready.popleft().switch()
+            patience = FOREVER if self._quiet else IDLE_CHECK
+            if timers.heap:
+                now = self.clock()
+                while timers.fire_next(now):
+                    patience = 0
+                if patience and timers.heap:
+                    patience = timers.heap[0][0] - now
+            if self.idle_policy is not None and not ready:
+                patience = self.idle_policy.patience(patience)
+            self.asleep = True
+            events = poller.poll(0 if ready else patience, MAX_EVENTS)
+            self.asleep = False
+            if events:
+                self._quiet = False
+                poller.mark(events)
+            elif not ready:
+                self._silence()
+
+    def _silence(self) -> None:
+        """Nobody can run and no descriptor stirred: see whether anybody ever will."""
+        if self.idle_policy is not None and self.idle_policy.idle():
+            return
+        if self._quiet or self.timers.next_deadline() is not None:
+            return
+        if self.expected or self.poller.has_waiters() or self._may_be_woken_from_outside():
+            self._quiet = True
+            return
+        if self.main.dead:  # a forked child whose only greenthread has ended
+            flush_and_exit(1 if getattr(self.main, "exception", None) is not None else 0)
+        self.main.throw(DeadlockError("nobody can ever wake these:\n" + describe(self.loop)))
+
+    def _may_be_woken_from_outside(self) -> bool:
+        return count_other_threads() > Hub.helper_threads or not in_main_thread() or has_signal_handlers()
+
+    def _caught(self, error: BaseException) -> None:
+        from_signal_handler = self.asleep
+        self.asleep = False
+        if from_signal_handler or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self.main.throw(error)
+        else:
+            self.on_error(error)
+
+    def on_interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGINT: have KeyboardInterrupt raised in the main greenthread at its next switch."""
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self.call_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            self.main.throw(KeyboardInterrupt)
+
+    # -- configuration and end
+
+    def set_order(self, queue: RunQueue) -> None:
+        """Run ready greenthreads in the order of `queue` from the next turn on; who is queued moves over."""
+        while self.ready:
+            queue.append(self.ready.popleft())
+        self.ready = queue
+        self.poller.wake = queue.append
+
+    def close(self) -> None:
+        """Close the epoll set and the eventfd, and end the loop. Parked greenthreads stay parked for ever."""
+        if self.closed:
+            return
+        self.release()
+        if getcurrent() is self.loop.parent and self.loop.gr_frame is not None:
+            self._to_loop()  # sees `closed` and ends
+
+    def release(self) -> None:
+        """Give back the descriptors; the hub is of no use afterwards."""
+        self.closed = True
+        self.poller.shut()
+        os.close(self._bell)
+        _hubs.discard(self)
+
+    def bury(self) -> None:
+        """In a forked child: whatever still refers to this hub may do so, but nothing runs here any more."""
+        self.release()
+        self._to_loop = refuse_grave
+
+
+# -- one hub a thread
+
+
+class Guard:
+    """Closes a hub when its thread ends: thread-local values are destroyed then."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def __del__(self) -> None:
+        if not self.hub.closed:
+            self.hub.close()
+
+
+_here = _local()
+_hubs: WeakSet[Hub] = WeakSet()
+_watching_forks = False
+
+
+def get_hub() -> Hub:
+    """Return the hub of the current OS thread, made at the first call."""
+    try:
+        return _here.hub  # type: ignore[no-any-return]
+    except AttributeError:
+        return _settle(Hub())
+
+
+def _settle(hub: Hub) -> Hub:
+    global _watching_forks
+    _here.hub = hub
+    _here.guard = Guard(hub)
+    if not _watching_forks:
+        _watching_forks = True
+        os.register_at_fork(after_in_parent=_doubt_descriptions, after_in_child=_start_over)
+    return hub
+
+
+def _doubt_descriptions() -> None:
+    for hub in list(_hubs):
+        hub.poller.explicit = True
+
+
+def _start_over() -> None:
+    """Give the only thread of a forked child a hub of its own."""
+    old: Hub | None = getattr(_here, "hub", None)
+    for hub in list(_hubs):
+        hub.bury()
+    if old is None:
+        return
+    branch = getcurrent()
+    while branch.parent is not None and branch.parent is not old.loop:
+        branch = branch.parent
+    hub = _settle(Hub(main=branch))
+    hub.poller.explicit = True
+    if branch.parent is old.loop:
+        branch.parent = hub.loop
+
+
+def refuse_grave() -> object:
+    raise HubError("this wait began before a fork; start it again in the child")
+
+
+# -- what the loop asks of the process
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def outcome(side: Side) -> bool:
+    """Tell how a wait on `side` ended that did not end with an edge."""
+    if side.waiter is CLOSED:
+        raise OSError(EBADF, "the descriptor was closed while a greenthread waited for it")
+    if side.waiter is EXPIRED:
+        side.waiter = None
+        return False
+    return True
+
+
+def in_main_thread() -> bool:
+    """Tell whether this is the thread that runs signal handlers (on Linux its id is the process id)."""
+    return get_native_id() == os.getpid()
+
+
+def catch_interrupts(hub: Hub) -> None:
+    """Make Ctrl-C wait for a switch, if this is the main thread and nobody else handles it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if in_main_thread() and (handler is signal.default_int_handler or is_our_handler(handler)):
+        signal.signal(signal.SIGINT, hub.on_interrupt)
+
+
+def is_our_handler(handler: object) -> bool:
+    return isinstance(getattr(handler, "__self__", None), Hub)
+
+
+def has_signal_handlers() -> bool:
+    """Tell whether Python code runs on some signal: it may wake a greenthread."""
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    return any(callable(h) and h is not signal.default_int_handler and not is_our_handler(h) for h in handlers)
+
+
+def flush_and_exit(status: int) -> None:
+    """End a forked child as the last thread of a process ends: without the parent's exit handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)
