@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from greenprobe.errors import GreenprobeError
+from greenprobe.errors import GreenprobeError, TargetError
 
 __all__ = ["ProgressFactory", "main"]
 
@@ -94,7 +94,7 @@ def run(command: click.Command, args: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except (GreenprobeError, OSError) as exc:
         click.echo(f"Error: {exc}", err=True)
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(exc, TargetError) else EXIT_FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED

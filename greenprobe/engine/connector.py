@@ -1,0 +1,187 @@
+"""One TCP connect at a time, on a socket that is used again where the kernel allows it.
+
+Facts (Linux, all tried). A second connect() on a socket that was refused returns the error and frees the socket: it
+may connect again and keeps its place in the epoll set, which saves socket(), setsockopt(), epoll_ctl() and close(). On
+a path without delay the answer is processed while the first connect() still holds the socket, so that it returns
+EINPROGRESS and the second one, made at once, the result: no epoll at all. An ICMP error that comes in that moment only
+lands on the error queue and the socket goes on trying: EALREADY then means "look at the queue". SO_ERROR must be read
+before the queue, as reading the queue clears it. An open port closed with SO_LINGER (1, 0) leaves no TIME_WAIT on
+either side. A connect() to a local port may meet itself (simultaneous open): both names are the same then, and nobody
+listens.
+
+Choice. The raw socket of the interpreter, without a timeout of its own; `poll` for one descriptor tells whether the
+error queue holds something, at a third of the cost of a recvmsg that raises. Only a clean refusal keeps the socket.
+"""
+
+from _socket import socket as KernelSocket  # noqa: N812 - a class
+from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, EISCONN
+from select import POLLERR, poll
+from socket import (
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    MSG_DONTWAIT,
+    MSG_ERRQUEUE,
+    SO_LINGER,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+)
+from struct import pack
+from typing import Any, Final, Protocol
+
+from greenprobe.engine.verdicts import Icmp, parse_extended_error
+from greenprobe.hub import Hub
+from greenprobe.poller import Slot
+
+__all__ = ["NO_ANSWER", "PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself"]
+
+PENDING: Final = frozenset({EINPROGRESS, EALREADY, EINTR})
+NO_ANSWER: Final = -1  # the deadline passed
+SELF_CONNECT: Final = -2  # the socket met itself: ask again
+
+IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>
+RESET_ON_CLOSE: Final = pack("ii", 1, 0)
+KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+
+
+class Asker(Protocol):
+    """Asks one address after another; `Connector` in production, a script in tests.
+
+    After a result, `icmp` is the ICMP error that came with it, or None.
+    """
+
+    icmp: Icmp | None
+
+    def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
+        """Begin to connect; return an errno (0: open), or one of PENDING. Raises OSError if no socket can be had."""
+
+    def wait(self, deadline: float) -> int:
+        """Wait for the end of what was begun: an errno, 0, NO_ANSWER or SELF_CONNECT."""
+
+    def close(self) -> None:
+        """Give the socket back."""
+
+
+class Connector:
+    """The `Asker` that asks the network. Used by one greenthread."""
+
+    __slots__ = ("_family", "_hub", "_look", "_slot", "_sock", "_sockaddr", "icmp")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._sock: KernelSocket | None = None
+        self._slot: Slot | None = None
+        self._family = 0
+        self._sockaddr: tuple[Any, ...] = ()
+        self.icmp: Icmp | None = None
+
+    def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
+        """Begin to connect. `is_near` says that the answer is likely to be there at once: then look."""
+        sock = self._sock
+        if sock is None or family != self._family:
+            sock = self._open(family)
+        self._sockaddr = sockaddr
+        self.icmp = None
+        code = sock.connect_ex(sockaddr)
+        if is_near and code == EINPROGRESS:
+            code = sock.connect_ex(sockaddr)
+        if code in PENDING or (code == ECONNREFUSED and not self._look(0)[0][1] & POLLERR):
+            return code
+        return self._finish(sock, code)
+
+    def wait(self, deadline: float) -> int:
+        """Wait for the end of what was begun, until `deadline`."""
+        sock, slot = self._sock, self._slot
+        assert sock is not None
+        if slot is None:
+            slot = self._slot = self._hub.poller.adopt(sock.fileno())
+        while True:
+            is_ready = self._hub.wait(slot.write, deadline)
+            # One last look also after the deadline: a busy machine may be late, which is no silence of the port.
+            code = sock.connect_ex(self._sockaddr)
+            if code not in PENDING:
+                break
+            icmp = self._read_queue(sock)
+            if icmp is not None:
+                self.close()
+                self.icmp = icmp
+                return icmp.errno
+            if not is_ready:
+                self.close()
+                return NO_ANSWER
+        if code == ECONNREFUSED and not self._look(0)[0][1] & POLLERR:
+            return code
+        return self._finish(sock, code)
+
+    def close(self) -> None:
+        """Close the socket, if there is one; the next start opens another."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._slot is not None:
+            self._hub.poller.close(self._slot)
+            self._slot = None
+        sock.close()
+
+    def _open(self, family: int) -> KernelSocket:
+        self.close()
+        sock = KernelSocket(family, KIND)
+        if family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
+        self._sock = sock
+        self._family = family
+        watcher = poll()
+        watcher.register(sock.fileno(), 0)
+        self._look = watcher.poll  # never empty for a socket that is not connected: POLLHUP at least
+        return sock
+
+    def _finish(self, sock: KernelSocket, code: int) -> int:
+        """Close the socket after an end that is not a clean refusal, and say what end it was."""
+        if code in (0, EISCONN):
+            if met_itself(sock):
+                code = SELF_CONNECT
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+        else:
+            self.icmp = self._read_queue(sock)
+        self.close()
+        return code
+
+    def _read_queue(self, sock: KernelSocket) -> Icmp | None:
+        try:
+            _, controls, _, _ = sock.recvmsg(0, 512, MSG_ERRQUEUE | MSG_DONTWAIT)
+        except OSError:
+            return None  # EAGAIN: it is empty
+        for _, _, data in controls:
+            icmp = parse_extended_error(data)
+            if icmp is not None:
+                return icmp
+        return None
+
+
+def is_routed(family: int, sockaddr: tuple[Any, ...]) -> bool:
+    """Tell whether this machine has a source address for a destination. Sends nothing.
+
+    EADDRNOTAVAIL of a TCP connect may mean that local ports ran out, or that there is no source address at all. Only
+    the second befalls a datagram socket, too.
+    """
+    try:
+        sock = KernelSocket(family, SOCK_DGRAM | SOCK_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return sock.connect_ex(sockaddr) != EADDRNOTAVAIL
+    finally:
+        sock.close()
+
+
+def met_itself(sock: KernelSocket) -> bool:
+    """Tell whether a connected socket is connected to itself."""
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:
+        return False  # the peer has reset it by now: somebody was there

@@ -1,0 +1,367 @@
+"""The scanner: on a scripted network, where every failure can be had, and on real loopback sockets."""
+
+import errno
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+from greenlet import getcurrent
+
+from greenprobe.engine.connector import NO_ANSWER, SELF_CONNECT
+from greenprobe.engine.ports import parse_ports
+from greenprobe.engine.scanner import Scanner, ScanStalled
+from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+from greenprobe.engine.targets import Targets, parse_hosts
+from greenprobe.engine.verdicts import Icmp
+from greenprobe.greenthread import kill, spawn_n
+from greenprobe.hub import Hub, get_hub
+
+REFUSED = errno.ECONNREFUSED
+SILENT = NO_ANSWER
+
+
+def plan_of(
+    hosts: str, ports: str, *, concurrency: int = 50, timeout: float = 1.0, retries: int = 5, seed: int = 1
+) -> ScanPlan:
+    targets = Targets(parse_hosts(hosts.split(), lambda name: [name]), parse_ports(ports), seed=seed)
+    return ScanPlan(targets=targets, concurrency=concurrency, timeout=timeout, retries=retries)
+
+
+class Network:
+    """A network of scripted ports: `answers[port]` is what each try of it ends with, the last for ever.
+
+    An answer is an errno (0: open), NO_ANSWER, SELF_CONNECT, or an Icmp. `delayed` ports answer after a switch, the
+    others at once. `descriptors` bounds how many connects may be under way.
+    """
+
+    def __init__(self, *, descriptors: int = 1 << 20) -> None:
+        self.answers: defaultdict[int, list[int | Icmp]] = defaultdict(lambda: [REFUSED])
+        self.delayed: set[int] = set()
+        self.descriptors = descriptors
+        self.under_way = 0
+        self.most = 0
+        self.asked: Counter[int] = Counter()
+        self.order: list[int] = []
+        self.closed = 0
+        self.on_ask: Callable[[int], object] = lambda port: None
+
+    def asker(self, hub: Hub) -> "ScriptedAsker":
+        return ScriptedAsker(self, hub)
+
+
+class ScriptedAsker:
+    """An `Asker` that asks a `Network`."""
+
+    def __init__(self, network: Network, hub: Hub) -> None:
+        self.network = network
+        self.hub = hub
+        self.icmp: Icmp | None = None
+        self.answer: int = 0
+        self.holds = False
+
+    def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
+        network, port = self.network, sockaddr[1]
+        if not self.holds:
+            if network.under_way >= network.descriptors:
+                raise OSError(errno.EMFILE, "Too many open files")
+            self.holds = True
+            network.under_way += 1
+            network.most = max(network.most, network.under_way)
+        script = network.answers[port]
+        answer = script[min(network.asked[port], len(script) - 1)]
+        network.asked[port] += 1
+        network.order.append(port)
+        network.on_ask(port)
+        self.icmp = answer if isinstance(answer, Icmp) else None
+        self.answer = answer.errno if isinstance(answer, Icmp) else answer
+        if self.answer == NO_ANSWER or port in network.delayed:
+            return errno.EINPROGRESS
+        return self.end()
+
+    def wait(self, deadline: float) -> int:
+        self.hub.sleep(0)
+        return self.end()
+
+    def end(self) -> int:
+        if self.answer != REFUSED or self.icmp is not None:
+            self.drop()
+        return self.answer
+
+    def drop(self) -> None:
+        self.network.under_way -= self.holds
+        self.holds = False
+
+    def close(self) -> None:
+        self.drop()
+        self.network.closed += 1
+
+
+def scan(network: Network, plan: ScanPlan, *, routed: bool = True) -> dict[int, ScanRecord]:
+    """Run the plan on the network and return the records by port; each port has to come once."""
+    scanner = Scanner(plan, asker=network.asker, routed=lambda family, sockaddr: routed)
+    records = list(scanner.run())
+    found = {record.port: record for record in records}
+    assert len(found) == len(records) == plan.targets.count == scanner.statistics().done
+    assert network.under_way == 0
+    return found
+
+
+def states(found: dict[int, ScanRecord]) -> dict[int, tuple[str, str]]:
+    return {port: (record.state, record.reason) for port, record in found.items()}
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+def test_each_answer_gives_its_state_and_reason(network: Network) -> None:
+    network.answers[1] = [0]
+    network.answers[2] = [REFUSED]
+    network.answers[3] = [SILENT]
+    network.answers[4] = [Icmp(4, 3, 3, REFUSED, "192.0.2.1")]
+    network.answers[5] = [Icmp(4, 3, 13, errno.EHOSTUNREACH, "192.0.2.1")]
+    network.answers[6] = [errno.ENETUNREACH]
+    network.answers[7] = [errno.EINVAL]
+    assert states(scan(network, plan_of("127.0.0.1", "1-7"))) == {
+        1: ("open", "syn-ack"),
+        2: ("closed", "reset"),
+        3: ("filtered", "no-response"),
+        4: ("filtered", "port-unreach"),
+        5: ("filtered", "admin-prohibited"),
+        6: ("filtered", "net-unreach"),
+        7: ("unreported", "einval"),
+    }
+
+
+def test_the_sender_of_an_icmp_error_is_kept(network: Network) -> None:
+    network.answers[4] = [Icmp(4, 3, 3, REFUSED, "192.0.2.1")]
+    found = scan(network, plan_of("127.0.0.1", "4-5"))
+    assert (found[4].sender, found[5].sender) == ("192.0.2.1", None)
+
+
+def test_an_answer_has_a_round_trip_time_and_silence_has_none(network: Network) -> None:
+    network.answers[2] = [SILENT]
+    found = scan(network, plan_of("127.0.0.1", "1-2"))
+    assert found[2].rtt is None
+    assert found[1].rtt is not None
+    assert found[1].rtt >= 0
+
+
+def test_a_silent_port_is_asked_again_and_its_late_answer_counts(network: Network) -> None:
+    network.answers[9] = [SILENT, SILENT, 0]
+    found = scan(network, plan_of("127.0.0.1", "1-9"))
+    assert (found[9].state, found[9].tries) == ("open", 3)
+
+
+def test_without_retries_a_silent_port_is_asked_once(network: Network) -> None:
+    network.answers[9] = [SILENT]
+    found = scan(network, plan_of("127.0.0.1", "1-9", retries=0))
+    assert found[9].tries == network.asked[9] == 1
+
+
+def test_an_answered_port_is_asked_once(network: Network) -> None:
+    scan(network, plan_of("127.0.0.1", "1-300"))
+    assert set(network.asked.values()) == {1}
+
+
+def test_a_self_connect_is_asked_again_and_is_not_open(network: Network) -> None:
+    network.answers[5] = [SELF_CONNECT, REFUSED]
+    assert scan(network, plan_of("127.0.0.1", "5"))[5].state == "closed"
+
+
+def test_ports_that_answer_at_once_need_one_worker(network: Network) -> None:
+    scan(network, plan_of("127.0.0.1", "1-500"))
+    assert network.most == 1
+
+
+def test_slow_ports_are_asked_side_by_side_up_to_the_concurrency(network: Network) -> None:
+    network.delayed.update(range(1, 501))
+    scan(network, plan_of("127.0.0.1", "1-500", concurrency=20))
+    assert network.most == 20
+
+
+@pytest.mark.parametrize("code", (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAGAIN))
+def test_running_out_of_something_is_no_state(network: Network, code: int) -> None:
+    network.answers[5] = [code, REFUSED]
+    network.answers[6] = [code, code, 0]
+    found = scan(network, plan_of("127.0.0.1", "1-9"))
+    assert (found[5].state, found[6].state) == ("closed", "open")
+
+
+def test_few_descriptors_make_the_scan_slower_and_no_port_wrong() -> None:
+    network = Network(descriptors=7)
+    network.delayed.update(range(1, 201))
+    network.answers[50] = [0]
+    plan = plan_of("127.0.0.1", "1-200", concurrency=100)
+    scanner = Scanner(plan, asker=network.asker)
+    found = {record.port: record.state for record in scanner.run()}
+    assert found == {port: "open" if port == 50 else "closed" for port in range(1, 201)}
+    end = scanner.statistics()
+    assert end.shortages["EMFILE"] > 0
+    assert end.window < 100
+    assert network.most == 7
+
+
+def test_no_source_address_is_an_unreachable_network_and_no_shortage(network: Network) -> None:
+    network.answers[5] = [errno.EADDRNOTAVAIL]
+    found = scan(network, plan_of("127.0.0.1", "5"), routed=False)
+    assert states(found) == {5: ("filtered", "net-unreach")}
+
+
+def test_a_shortage_that_never_ends_stops_the_scan_and_says_of_what(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenprobe.engine.scanner.PATIENCE", 0.0)
+    network.answers[5] = [errno.ENOBUFS]
+    with pytest.raises(ScanStalled, match="ENOBUFS"):
+        scan(network, plan_of("127.0.0.1", "5"))
+
+
+def test_an_error_of_a_worker_comes_out_of_the_scan(network: Network) -> None:
+    def fail(port: int) -> None:
+        raise ZeroDivisionError
+
+    network.on_ask = fail
+    with pytest.raises(ZeroDivisionError):
+        scan(network, plan_of("127.0.0.1", "1-9"))
+
+
+def test_the_seed_fixes_the_order(network: Network) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        one = Network()
+        scan(one, plan_of("127.0.0.1", "1-100", seed=seed))
+        orders.append(one.order)
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0] != sorted(orders[0])
+
+
+def test_others_run_while_ports_answer_at_once(network: Network) -> None:
+    """A worker that never has to wait must not keep the hub for itself."""
+    turns: list[int] = []
+
+    def other() -> None:
+        for _ in range(5):
+            turns.append(sum(network.asked.values()))
+            get_hub().sleep(0)
+
+    spawn_n(other)
+    scan(network, plan_of("127.0.0.1", "1-2000"))
+    assert len(set(turns)) == 5
+    assert turns[-1] < 2000
+
+
+def test_records_come_while_the_scan_runs(network: Network) -> None:
+    records = Scanner(plan_of("127.0.0.1", "1-1000"), asker=network.asker).run()
+    next(records)
+    assert sum(network.asked.values()) < 1000
+    assert len(list(records)) == 999
+
+
+def test_an_interrupt_gives_what_is_finished_and_ends_the_workers(network: Network) -> None:
+    main = getcurrent()
+    network.answers.default_factory = lambda: [SILENT]
+    network.answers.update({port: [REFUSED] for port in range(1, 500)})
+
+    def interrupt(port: int) -> None:
+        if sum(network.asked.values()) == 300:
+            kill(main, KeyboardInterrupt())
+
+    network.on_ask = interrupt
+    scanner = Scanner(plan_of("127.0.0.1", "1-1000"), asker=network.asker)
+    found: list[ScanRecord] = []
+    with pytest.raises(KeyboardInterrupt):
+        collect(scanner, found)
+    end = scanner.statistics()
+    assert len(found) == end.done
+    assert 0 < end.done < end.total
+    assert (network.under_way, end.under_way) == (0, 0)
+
+
+def collect(scanner: Scanner, found: list[ScanRecord]) -> None:
+    for batch in scanner.batches():
+        found.extend(batch)
+
+
+def test_leaving_early_ends_the_workers(network: Network) -> None:
+    network.delayed.update(range(1, 1001))
+    records = Scanner(plan_of("127.0.0.1", "1-1000"), asker=network.asker).run()
+    next(records)
+    records.close()  # type: ignore[attr-defined]
+    assert network.under_way == 0
+    assert sum(network.asked.values()) < 1000
+
+
+def test_statistics_count_what_was_found(network: Network) -> None:
+    network.answers[1] = [0]
+    network.answers[2] = [SILENT]
+    scanner = Scanner(plan_of("127.0.0.1", "1-10", retries=2), asker=network.asker)
+    list(scanner.run())
+    end = scanner.statistics()
+    assert (end.total, end.done, end.open, end.closed, end.filtered) == (10, 10, 1, 8, 1)
+    assert end.tries == sum(network.asked.values())
+
+
+def test_hosts_beyond_memory_are_forgotten_and_still_scanned(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.engine.scanner.MAX_HOSTS", 4)
+    scanner = Scanner(plan_of("127.0.1.0/24", "1-3"), asker=network.asker)
+    found = Counter((record.ip, record.port) for record in scanner.run())
+    assert len(found) == sum(found.values()) == 256 * 3
+    assert len(scanner._hosts) == 4
+
+
+def test_an_empty_scan_ends_at_once(network: Network) -> None:
+    hosts = parse_hosts(["127.0.0.1"], lambda name: [])
+    plan = ScanPlan(targets=Targets(hosts.without(hosts), range(1, 10), seed=1))
+    assert list(Scanner(plan, asker=network.asker).run()) == []
+
+
+def test_names_and_scopes_show_in_the_records(network: Network) -> None:
+    hosts = parse_hosts(["fe80::1%lo", "a.test"], lambda name: ["127.0.0.7"])
+    plan = ScanPlan(targets=Targets(hosts, (80,), seed=1))
+    found = {record.ip: record.host for record in Scanner(plan, asker=network.asker).run()}
+    assert found == {"fe80::1%lo": "fe80::1%lo", "127.0.0.7": "a.test"}
+
+
+@pytest.mark.parametrize("host", ("127.0.0.1", "::1"))
+def test_open_and_closed_ports_of_loopback_are_told_apart(host: str) -> None:
+    try:
+        servers = [create_server((host, 0), family=10 if ":" in host else 2) for _ in range(3)]
+    except OSError:
+        pytest.skip(f"no {host} here")
+    opened = {server.getsockname()[1] for server in servers}
+    ports = sorted({port + step for port in opened for step in (-1, 0, 1) if port + step < 65536})
+    try:
+        plan = plan_of(host, ",".join(map(str, ports)))
+        found = {record.port: record for record in Scanner(plan).run()}
+    finally:
+        for server in servers:
+            server.close()
+    assert set(found) == set(ports)
+    assert opened <= {port for port, record in found.items() if (record.state, record.reason) == ("open", "syn-ack")}
+    assert all(record.tries == 1 for record in found.values())
+
+
+@pytest.mark.slow
+def test_an_open_port_of_loopback_is_one_where_somebody_listens() -> None:
+    """Slow: 65,535 connects. A socket that met itself, one in 20,000 of the local ports, must not show as open."""
+    before = listening_ports()
+    with create_server(("127.0.0.9", 0)) as server:
+        found = {record.port: record.state for record in Scanner(plan_of("127.0.0.9", "-")).run()}
+        ours = server.getsockname()[1]
+    opened = {port for port, state in found.items() if state == "open"}
+    assert len(found) == 65535
+    assert set(found.values()) <= {"open", "closed"}
+    assert ours in opened <= {ours} | before | listening_ports()
+
+
+def listening_ports() -> set[int]:
+    """Return the local TCP ports in state LISTEN, on whatever address."""
+    lines = chain.from_iterable(Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+    fields = [line.split() for line in lines]
+    return {int(field[1].rpartition(":")[2], 16) for field in fields if field[3] == "0A"}
