@@ -36,17 +36,17 @@ class ScanRecord(NamedTuple):
 
     def row(self) -> dict[str, Any]:
         """Return the record as it is written to files. `rtt_ms` has microseconds."""
-        rtt = self.rtt
+        host, ip, port, state, reason, rtt, tries, sender = self  # a third of the price of eight attributes
         return {
-            "host": self.host,
-            "ip": self.ip,
-            "port": self.port,
+            "host": host,
+            "ip": ip,
+            "port": port,
             "proto": "tcp",
-            "state": self.state,
-            "reason": self.reason,
-            "rtt_ms": None if rtt is None else round(rtt * 1e3, 3),
-            "tries": self.tries,
-            "icmp_from": self.sender,
+            "state": state,
+            "reason": reason,
+            "rtt_ms": None if rtt is None else int(rtt * 1e6) / 1e3,
+            "tries": tries,
+            "icmp_from": sender,
         }
 
 

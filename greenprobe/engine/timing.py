@@ -26,6 +26,7 @@ STRANGER_TRIES: Final = 8  # silences of a host without any answer that each get
 DEAD_AFTER: Final = 16  # silences of a host without any answer after which a port gets one try
 MIN_TRIES: Final = 3  # for a silent port of a host that has answered
 STRANGER_MIN: Final = 2  # for a silent port of a host that has not
+SAMPLE_EVERY: Final = 16  # answers of a host so near that its timeout is the shortest anyway
 BACKOFF: Final = 1.5  # each further try waits that much longer: what was lost in a full queue should not meet it again
 
 
@@ -93,8 +94,9 @@ class Timing:
     def answered(self, host: HostTiming, rtt: float, attempt: int) -> None:
         """Note that the `attempt`-th try was answered after `rtt` seconds."""
         host.answers += 1
-        host.sample(rtt)
-        self.everybody.sample(rtt)
+        if host.answers % SAMPLE_EVERY == 1 or rtt * 4 > self.shortest or host.timeout > self.shortest:
+            host.sample(rtt)
+            self.everybody.sample(rtt)
         if attempt > host.best_try:
             host.best_try = attempt
         if self.window < self.limit:
