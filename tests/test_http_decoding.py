@@ -17,8 +17,10 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def decode(data: bytes, *codings: str, step: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
-    decoder = BodyDecoder(codings, max_bytes=max_bytes)
-    pieces = [piece for i in range(0, len(data), step) for piece in decoder.pieces(data[i : i + step])]
+    pieces: list[bytes] = []
+    decoder = BodyDecoder(codings, max_bytes=max_bytes, sink=pieces.append)
+    for i in range(0, len(data), step):
+        decoder.take(data[i : i + step])
     decoder.finish()
     assert all(len(piece) <= PIECE_BYTES for piece in pieces) or not decoder._decoders
     assert sum(map(len, pieces)) == decoder.decoded_bytes
@@ -84,8 +86,7 @@ def test_a_bomb_is_noticed_by_its_ratio(depth: int) -> None:
         bomb = gzip.compress(bomb, compresslevel=6 if depth == 1 else 9)
     decoder = BodyDecoder(("gzip",) * depth, max_bytes=1 << 40)
     with pytest.raises(BodyTooLarge, match="bomb"):
-        for _ in decoder.pieces(bomb):
-            pass
+        decoder.take(bomb)
     assert decoder.decoded_bytes < 5_000_000
 
 

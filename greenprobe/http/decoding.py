@@ -11,12 +11,16 @@ from typing import Final, Protocol
 
 from greenprobe.errors import BodyTooLarge, DecodeError
 
-__all__ = ["ACCEPT_ENCODING", "BodyDecoder", "Decoder"]
+__all__ = ["ACCEPT_ENCODING", "BodyDecoder", "Decoder", "Sink"]
 
 PIECE_BYTES: Final = 1 << 16
 MAX_CODINGS: Final = 3  # on top of each other; honest servers use one
 MAX_RATIO: Final = 200  # gzip reaches 1,032 on zeros; pages reach 20, a log file perhaps 100
 FREE_BYTES: Final = 1 << 20  # below this much output nobody asks for the ratio
+
+
+# Takes the pieces of a decoded body.
+Sink = Callable[[bytes], object]
 
 
 class Decoder(Protocol):
@@ -30,14 +34,14 @@ class Decoder(Protocol):
 
 
 class BodyDecoder:
-    """Undoes all codings of a body, in turn, and enforces the limits.
+    """Undoes all codings of a body, in turn, enforces the limits, and hands the pieces to `sink`.
 
     `max_bytes` bounds the decoded body. With no coding it just counts.
     """
 
-    __slots__ = ("_decoders", "_encoded_bytes", "_max_bytes", "decoded_bytes")
+    __slots__ = ("_decoders", "_encoded_bytes", "_max_bytes", "_sink", "decoded_bytes")
 
-    def __init__(self, codings: tuple[str, ...], *, max_bytes: int) -> None:
+    def __init__(self, codings: tuple[str, ...], *, max_bytes: int, sink: Sink | None = None) -> None:
         """`codings` are the values of the Content-Encoding headers; raises DecodeError if they name too many."""
         names = [name.strip().lower() for value in codings for name in value.split(",")]
         known = [name for name in names if name in DECODERS]
@@ -45,15 +49,17 @@ class BodyDecoder:
             raise DecodeError(f"the body has {len(known)} codings in turn; at most {MAX_CODINGS} are undone")
         self._decoders = [DECODERS[name]() for name in reversed(known)]
         self._max_bytes = max_bytes
+        self._sink = sink
         self._encoded_bytes = 0
         self.decoded_bytes = 0
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def take(self, data: bytes) -> None:
         """Decode the next bytes; raises DecodeError or BodyTooLarge."""
         self._encoded_bytes += len(data)
         for piece in _through(self._decoders, data):
             self._count(len(piece))
-            yield piece
+            if self._sink is not None:
+                self._sink(piece)
 
     def finish(self) -> None:
         """Say that the body is complete; raises DecodeError if a coded stream is not."""

@@ -1,0 +1,85 @@
+"""A list of URLs, read as it is needed: numbered lines of a file or a pipe, one chunk in memory at a time.
+
+A pipe is read only when something is in it, so that whoever writes it slowly holds nobody up; it is not made
+non-blocking, as it may be shared with other processes. Blank lines are left out but counted.
+"""
+
+import os
+from collections import deque
+from select import select
+from stat import S_ISREG
+from typing import Final
+
+from greenprobe.hub import Hub
+from greenprobe.sync import Lock
+
+__all__ = ["UrlList"]
+
+CHUNK_BYTES: Final = 1 << 16
+MAX_LINE_BYTES: Final = 1 << 17  # longer than any URL that is sent; the rest of such a line is dropped
+BOM: Final = b"\xef\xbb\xbf"
+
+
+class UrlList:
+    """Lines with their numbers: take them from `lines`, and `refill` it when it is empty. For one hub."""
+
+    def __init__(self, hub: Hub, fd: int) -> None:
+        """Read from `fd`, which stays open and belongs to the caller."""
+        self._hub = hub
+        self._fd = fd
+        status = os.fstat(fd)
+        self._is_file = S_ISREG(status.st_mode)
+        self._lock = Lock()
+        self._rest = b""
+        self._number = 0
+        self.lines: deque[tuple[int, bytes]] = deque()
+        self.is_over = False
+        self.read_bytes = 0
+        self.size_bytes = status.st_size if self._is_file else None
+
+    def refill(self) -> bool:
+        """Read until there is a line in `lines`, waiting if need be; False when the list is over."""
+        with self._lock:
+            while not self.lines:
+                if self.is_over:
+                    return False
+                self._take(self._read())
+        return True
+
+    def count_rest(self) -> int | None:
+        """Return how many lines are left; None if that would mean to wait for a pipe."""
+        if not self._is_file and not self.is_over:
+            return None
+        count = 0
+        while self.refill():
+            count += len(self.lines)
+            self.lines.clear()
+        return count
+
+    def close(self) -> None:
+        """Let go of the descriptor's slot in the poller."""
+        slot = self._hub.poller.slots.get(self._fd)
+        if slot is not None:
+            self._hub.poller.close(slot, shared=True)
+
+    def _read(self) -> bytes:
+        if not self._is_file:
+            slot = self._hub.poller.slot(self._fd)
+            while not select([self._fd], [], [], 0)[0]:
+                self._hub.wait(slot.read)
+        data = os.read(self._fd, CHUNK_BYTES)
+        self.read_bytes += len(data)
+        return data
+
+    def _take(self, data: bytes) -> None:
+        """Cut the lines off the front of what was read."""
+        if not data:
+            self.is_over = True
+            data = b"\n" if self._rest else b""
+        *whole, rest = (self._rest + data).split(b"\n")
+        if self._number == 0 and whole and whole[0].startswith(BOM):
+            whole[0] = whole[0][len(BOM) :]
+        first = self._number + 1
+        self._number += len(whole)
+        self._rest = rest[:MAX_LINE_BYTES]
+        self.lines.extend([(number, line) for number, line in enumerate(map(bytes.strip, whole), first) if line])

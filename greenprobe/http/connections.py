@@ -1,0 +1,196 @@
+"""One conversation with an origin over TCP, with or without TLS: connect, send, receive, each until a deadline.
+
+What is in the bytes is not known here. The interpreter's raw socket and the hub are used directly: a keep-alive fetch
+is a send, a wait and a recv, and a socket object with a timeout of its own between them costs as much as the parsing
+of the answer. TLS runs over memory buffers (`SSLObject`), so that it shares the one path that waits.
+
+What is raised are TimeoutError, OSError and its subclass SSLError; the client gives them their names.
+"""
+
+import os
+from _socket import socket as KernelSocket  # noqa: N812 - a class
+from errno import EINPROGRESS
+from socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
+from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
+from typing import Any, Final, NamedTuple
+
+from greenprobe.hub import Hub
+from greenprobe.poller import Slot
+
+__all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "start_tls"]
+
+RECEIVE_BYTES: Final = 1 << 16
+MAX_STREAK: Final = 8  # half a megabyte
+KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+
+
+class Address(NamedTuple):
+    """Where to connect to: an address family and a socket address of it."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+class Connection:
+    """A conversation in the clear. `deadline` is absolute, in the hub's clock."""
+
+    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "idle_since")
+
+    def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot) -> None:
+        self._hub = hub
+        self._sock = sock
+        self._slot = slot
+        self._is_drained = True  # nothing can have come before the first request was sent
+        self._streak = 0  # receives in a row that did not wait
+        self.idle_since = 0.0
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`; raises TimeoutError or OSError."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(data):
+            self._send_rest(data[sent:], deadline)
+
+    def _send_rest(self, data: bytes, deadline: float) -> None:
+        while data:
+            if not self._hub.wait(self._slot.write, deadline):
+                raise TimeoutError
+            try:
+                data = data[self._sock.send(data) :]
+            except BlockingIOError:
+                pass
+
+    def receive(self, deadline: float) -> bytes:
+        """Return the next bytes, `b""` at the end; raises TimeoutError or OSError."""
+        slot = self._slot
+        is_in_time = True
+        while True:
+            if self._is_drained:
+                is_in_time = self._hub.wait(slot.read, deadline)
+            else:
+                self._let_others_run(deadline)
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                # Asked once more also after the deadline: a hub that was held up (by a full pipe on standard output,
+                # perhaps) sees the deadline before it sees the bytes that have long arrived.
+                if not is_in_time:
+                    raise TimeoutError from None
+                self._is_drained = True
+                continue
+            # A short read has emptied the socket, unless the end came with the data: that edge is spent already.
+            self._is_drained = len(data) < RECEIVE_BYTES and not slot.hangup
+            return data
+
+    def _let_others_run(self, deadline: float) -> None:
+        """Keep a peer that is faster than we are from having the hub to itself, or for longer than it may."""
+        self._streak += 1
+        if self._streak >= MAX_STREAK:
+            self._streak = 0
+            if self._hub.clock() > deadline:
+                raise TimeoutError
+            self._hub.sleep()
+
+    def is_over(self) -> bool:
+        """Tell whether the peer has hung up, as far as is known without asking the kernel."""
+        return self._slot.hangup != 0
+
+    def close(self) -> None:
+        """Close at once. A second call does nothing."""
+        if self._sock.fileno() >= 0:
+            self._hub.poller.close(self._slot)
+            self._sock.close()
+
+
+class TlsConnection(Connection):
+    """A conversation in TLS. Made by `start_tls`."""
+
+    __slots__ = ("_incoming", "_outgoing", "_tls")
+
+    def __init__(
+        self, plain: Connection, context: SSLContext, server_hostname: str, session: SSLSession | None
+    ) -> None:
+        super().__init__(plain._hub, plain._sock, plain._slot)
+        self._incoming = MemoryBIO()
+        self._outgoing = MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
+
+    @property
+    def session(self) -> SSLSession | None:
+        """What a later connection to the same origin can resume from, once data has been received."""
+        return self._tls.session
+
+    def handshake(self, deadline: float) -> None:
+        """Agree on keys and check the peer's certificate; raises TimeoutError or OSError."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except SSLWantReadError:
+                self._exchange(deadline)
+            except OSError:
+                self._flush(deadline)  # the alert that tells the peer why
+                raise
+        self._flush(deadline)
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`; raises TimeoutError or OSError."""
+        self._tls.write(data)
+        self._flush(deadline)
+
+    def receive(self, deadline: float) -> bytes:
+        """Return the next bytes, `b""` after the peer said so; raises TimeoutError or OSError."""
+        while True:
+            try:
+                return self._tls.read(RECEIVE_BYTES)
+            except SSLWantReadError:
+                self._exchange(deadline)
+            except SSLZeroReturnError:
+                return b""
+
+    def _exchange(self, deadline: float) -> None:
+        self._flush(deadline)
+        data = Connection.receive(self, deadline)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()  # OpenSSL raises SSLEOFError if the peer has not said good-bye
+
+    def _flush(self, deadline: float) -> None:
+        data = self._outgoing.read()
+        if data:
+            Connection.send(self, data, deadline)
+
+
+def connect_tcp(hub: Hub, address: Address, deadline: float) -> Connection:
+    """Connect to one address. Raises TimeoutError, or OSError with the reason."""
+    sock = KernelSocket(address.family, KIND)
+    slot = hub.poller.adopt(sock.fileno())
+    connection = Connection(hub, sock, slot)
+    try:
+        error = sock.connect_ex(address.sockaddr)
+        if error == EINPROGRESS:
+            if not hub.wait(slot.write, deadline):
+                raise TimeoutError
+            error = sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def start_tls(
+    plain: Connection, context: SSLContext, server_hostname: str, deadline: float, *, session: SSLSession | None = None
+) -> TlsConnection:
+    """Turn an open conversation into one in TLS. On an error it is closed."""
+    try:
+        secure = TlsConnection(plain, context, server_hostname, session)
+        secure.handshake(deadline)
+    except BaseException:
+        plain.close()
+        raise
+    return secure

@@ -1,0 +1,159 @@
+"""The pool of connections: a lane for each origin, places in it, and who waits for one.
+
+A lane has at most `per_host` places. Who takes a place gets a connection that waits idle there, or none and opens one;
+who finds no place free waits in line. Idle connections are lent last in, first out, so that those over the need grow
+old and are closed. All connections of all lanes count against `max_open`: before one more is opened, the oldest idle
+one is closed. Deciding what to close and doing it are apart (`surplus`, `Pool.trim`). Nothing here opens a connection.
+"""
+
+from collections.abc import Iterable
+from ssl import SSLSession
+from typing import Final, NamedTuple
+
+from greenprobe.errors import PoolTimeout
+from greenprobe.http.connections import Address, Connection
+from greenprobe.http.urls import Origin
+from greenprobe.hub import Hub
+from greenprobe.sync import WaitQueue
+
+__all__ = ["Lane", "Lanes", "LanesStatistics"]
+
+IDLE_SECONDS: Final = 15.0  # servers keep idle connections for 5 to 75 s; the shorter, the fewer meet a closed one
+MIN_FORGOTTEN: Final = 1024  # so many lanes without a connection are not worth looking for
+
+
+class Lane:
+    """What is known of one origin: its places, its idle connections, its addresses, what every request to it says."""
+
+    __slots__ = ("addresses", "addresses_until", "busy", "idle", "origin", "request_tail", "session", "waiting")
+
+    def __init__(self, origin: Origin, request_tail: bytes) -> None:
+        self.origin = origin
+        self.request_tail = request_tail
+        self.busy = 0
+        self.idle: list[Connection] = []
+        self.waiting = WaitQueue()
+        self.addresses: list[Address] = []
+        self.addresses_until = 0.0
+        self.session: SSLSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.origin.key} busy={self.busy} idle={len(self.idle)} waiting={len(self.waiting)}>"
+
+
+class LanesStatistics(NamedTuple):
+    """How many there are of each, now."""
+
+    lanes: int
+    busy: int
+    idle: int
+    waiting: int
+
+
+class Lanes:
+    """All lanes of a client, by origin key."""
+
+    def __init__(self, hub: Hub, *, per_host: int, max_open: int) -> None:
+        self._hub = hub
+        self._per_host = per_host
+        self._max_open = max_open
+        self._forget_at = MIN_FORGOTTEN
+        self._open: dict[Connection, Lane] = {}  # in the order they were opened
+        self.by_key: dict[str, Lane] = {}
+
+    def add(self, lane: Lane) -> None:
+        """Take up a new lane, and forget those that nobody uses once they are many."""
+        if len(self.by_key) >= self._forget_at:
+            self.by_key = {key: kept for key, kept in self.by_key.items() if kept.busy or kept.idle}
+            self._forget_at = MIN_FORGOTTEN + 2 * len(self.by_key)
+        self.by_key[lane.origin.key] = lane
+
+    def take(self, lane: Lane, deadline: float | None = None) -> Connection | None:
+        """Take a place: an idle connection, or None if you have to open one. Raises PoolTimeout at `deadline`."""
+        if lane.busy >= self._per_host:
+            self._wait_for_place(lane, deadline)
+        else:
+            lane.busy += 1
+        while lane.idle:
+            connection = lane.idle.pop()
+            if not connection.is_over():
+                return connection
+            self.close(connection)
+        return None
+
+    def keep(self, lane: Lane, connection: Connection, now: float) -> None:
+        """Leave the place, and the connection for the next who takes one."""
+        connection.idle_since = now
+        lane.idle.append(connection)
+        if not lane.waiting or not lane.waiting.wake_one():
+            lane.busy -= 1
+
+    def leave(self, lane: Lane) -> None:
+        """Leave the place without a connection."""
+        if not lane.waiting or not lane.waiting.wake_one():
+            lane.busy -= 1
+
+    def opened(self, lane: Lane, connection: Connection) -> None:
+        """Count a connection that was opened in a place of `lane`."""
+        self._open[connection] = lane
+
+    def make_room(self) -> bool:
+        """Before a connection is opened: close an idle one if there are too many. Tell whether one was closed."""
+        return len(self._open) >= self._max_open and self.close_oldest_idle()
+
+    def close_oldest_idle(self) -> bool:
+        """Close the idle connection that was opened first; tell whether there was one."""
+        for connection, lane in self._open.items():
+            if connection in lane.idle:
+                lane.idle.remove(connection)
+                self.close(connection)
+                return True
+        return False
+
+    def close(self, connection: Connection) -> None:
+        """Close a connection and count it no more."""
+        self._open.pop(connection, None)
+        connection.close()
+
+    def trim(self) -> None:
+        """Close what has been idle for too long."""
+        limit = self._hub.clock() - IDLE_SECONDS
+        for lane in self.by_key.values():
+            for connection in surplus(lane.idle, limit):
+                lane.idle.remove(connection)
+                self.close(connection)
+
+    def close_all(self) -> None:
+        """Close every connection, also those in use."""
+        for connection in list(self._open):
+            self.close(connection)
+        for lane in self.by_key.values():
+            lane.idle.clear()
+
+    def statistics(self) -> LanesStatistics:
+        """Count lanes and connections."""
+        lanes = self.by_key.values()
+        return LanesStatistics(
+            len(lanes),
+            sum(lane.busy for lane in lanes),
+            sum(len(lane.idle) for lane in lanes),
+            sum(len(lane.waiting) for lane in lanes),
+        )
+
+    def _wait_for_place(self, lane: Lane, deadline: float | None) -> None:
+        """Wait until whoever leaves hands over the place."""
+        waiter = lane.waiting.enrol()
+        try:
+            if waiter.wait(None if deadline is None else deadline - self._hub.clock()):
+                return
+        except BaseException:
+            if not lane.waiting.withdraw(waiter):
+                self.leave(lane)
+            raise
+        if lane.waiting.withdraw(waiter):
+            raise PoolTimeout(f"no connection to {lane.origin.key} became free in time")
+
+
+def surplus(idle: Iterable[Connection], limit: float) -> list[Connection]:
+    """Return the connections to close: idle since before `limit`, or hung up by the peer."""
+    return [connection for connection in idle if connection.idle_since < limit or connection.is_over()]

@@ -1,0 +1,33 @@
+"""Which certificates are trusted: the SSLContext for everything that is fetched."""
+
+import ssl
+from os.path import isdir, isfile
+
+import certifi
+
+__all__ = ["trusting"]
+
+
+def trusting(ca_file: str | None = None, *, verify: bool = True) -> ssl.SSLContext:
+    """Return a context that trusts `ca_file`, or else the system's authorities, or else certifi's.
+
+    Without `verify` it trusts everybody. Raises OSError if `ca_file` cannot be read or holds no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca_file is not None:
+        context.load_verify_locations(ca_file)
+    else:
+        _trust_system(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _trust_system(context: ssl.SSLContext) -> None:
+    paths = ssl.get_default_verify_paths()
+    if (paths.cafile and isfile(paths.cafile)) or (paths.capath and isdir(paths.capath)):
+        context.set_default_verify_paths()
+    else:
+        context.load_verify_locations(certifi.where())
