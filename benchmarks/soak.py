@@ -136,7 +136,7 @@ ENDINGS: tuple[Callable[[Any], None], ...] = (close, drain, reset)
 
 
 def grown(readings: list[Reading]) -> list[str]:
-    """Return what grew, in words: memory from the third reading (a tenth of the way) on, the rest over the whole run."""
+    """Return what grew, in words: memory from a tenth of the way on, the rest over the whole run."""
     first, last = readings[0], readings[-1]
     faults = []
     growth_kib = max(reading.rss_kib for reading in readings[-4:]) - readings[2].rss_kib

@@ -1,3 +1,38 @@
-"""The public names of greenprobe, handed out when first asked for (PEP 562)."""
+"""The public names of greenprobe, each loaded when it is first asked for (PEP 562).
+
+`import greenprobe` loads nothing and changes nothing in the process. Nothing inside greenprobe imports from here.
+Type checkers read `__init__.pyi`, which names the same.
+"""
+
+import sys
 
 __version__ = "0.1.0.dev0"
+
+_MODULES = {
+    "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
+    "HubError SwitchError",
+    "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
+    "hub": "Hub get_hub",
+    "pool": "GreenPile GreenPool",
+    "queue": "Channel LifoQueue PriorityQueue Queue",
+    "sync": "AsyncResult Barrier BoundedSemaphore Condition Event Lock RLock Semaphore",
+    "taskgroup": "TaskGroup",
+    "timeout": "Timeout fail_after move_on_after",
+}
+_WHERE = {name: f"greenprobe.{module}" for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604 - strings, all of them
+
+
+def __getattr__(name: str) -> object:
+    try:
+        module = _WHERE[name]
+    except KeyError:
+        raise AttributeError(f"module 'greenprobe' has no attribute {name!r}") from None
+    __import__(module)
+    value = globals()[name] = getattr(sys.modules[module], name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

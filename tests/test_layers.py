@@ -1,0 +1,296 @@
+"""The rules of the layout: what may import what, how big things may grow, what a test may not do.
+
+`LAYERS` is the reading order and the import order: a file imports only from files above it. A file that is planned and
+not there yet is no fault; a file that is there and not in the list is.
+"""
+
+import ast
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from anatomy import Function, functions, imports, parse, percentile
+
+import greenprobe
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "greenprobe"
+
+LAYERS = """
+    errors timers poller whereabouts hub sync greenthread timeout queue threadpool names
+    green_socket green_ssl green_dns server green_os green_subprocess
+    pool taskgroup local debug testing patcher
+    http.urls http.trust http.wire http.decoding http.trace http.proxy
+    http.connections http.lanes http.connector http.client
+    wsgi websocket backdoor
+    engine.fdlimit engine.order engine.ports engine.timing engine.targets engine.verdicts engine.scanplan
+    engine.connector engine.probes engine.scanner
+    engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
+    engine.cluster
+    commands.options commands.output commands.progress commands.scan_table
+    commands.fetch commands.scan commands.crawl commands.demosite commands.demo
+    cli __main__
+""".split()
+
+MAY_IMPORT_BY_NAME = {"__init__.py", "cli.py", "patcher.py"}  # lazy public names, lazy commands, and patching itself
+LATE_IMPORTS = {"cli.py"}
+
+MAX_FUNCTION, MAX_FILE, MAX_NESTING, MAX_COMPLEXITY = 60, 500, 4, 15
+LONGER_FUNCTIONS = {("hub.py", "_turns"): 80}  # the loop itself
+LONGER_FILES = {"http/wire.py": 550}  # the HTTP state machine
+MEDIAN_FUNCTION, P95_FUNCTION, P95_NESTING, P95_COMPLEXITY = 8, 40, 2, 8
+
+
+def module_name(path: Path) -> str:
+    """Return "http.wire" for greenprobe/http/wire.py."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def relative(path: Path) -> str:
+    """Return "http/wire.py"."""
+    return path.relative_to(PACKAGE).as_posix()
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [path for path in SOURCES if path.name != "__init__.py"]
+INNER_INITS = [path for path in SOURCES if path.name == "__init__.py" and path.parent != PACKAGE]
+KNOWN = frozenset(f"greenprobe.{module_name(path)}" for path in MODULES)
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+FIGURES = [(relative(path), function) for path in SOURCES for function in functions(parse(path))]
+
+
+def own_imports(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield (module, line, late) of what a file imports from greenprobe itself."""
+    package = ".".join(["greenprobe", *path.relative_to(PACKAGE).parts[:-1]])
+    for found in imports(parse(path), package, KNOWN):
+        if found.module == "greenprobe" or found.module.startswith("greenprobe."):
+            yield found.module, found.line, found.late
+
+
+# -- layers
+
+
+def test_every_file_is_in_the_list_once() -> None:
+    assert len(LAYERS) == len(set(LAYERS))
+    unlisted = [relative(path) for path in MODULES if module_name(path) not in LAYERS]
+    assert not unlisted, f"add to LAYERS, at the place where they belong: {unlisted}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_file_imports_only_from_files_above_it(path: Path) -> None:
+    above = {f"greenprobe.{name}" for name in LAYERS[: LAYERS.index(module_name(path))]}
+    wrong = [f"{relative(path)}:{line} imports {name}" for name, line, _ in own_imports(path) if name not in above]
+    assert not wrong, "\n".join(wrong)  # `greenprobe` itself and a sub-package are above nothing: name the module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_file_imports_inside_a_function(path: Path) -> None:
+    found = imports(parse(path), "greenprobe", KNOWN)
+    late = [f"{relative(path)}:{each.line} imports {each.module} late" for each in found if each.late]
+    assert not late or relative(path) in LATE_IMPORTS, "\n".join(late)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_only_the_lazy_places_import_by_a_name_in_a_string(path: Path) -> None:
+    calls = [
+        f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}
+    ]
+    assert not calls or relative(path) in MAY_IMPORT_BY_NAME, "\n".join(calls)
+
+
+@pytest.mark.parametrize("path", INNER_INITS, ids=relative)
+def test_the_init_file_of_a_sub_package_is_empty(path: Path) -> None:
+    assert path.read_text("utf-8").strip() == ""
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in MODULES}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def loaded_by(code: str) -> list[str]:
+    """Return the modules that a fresh interpreter has loaded after `code`, and had not before."""
+    program = f"import json, sys; old = {{*sys.modules}}; {code}; print(json.dumps(sorted({{*sys.modules}} - old)))"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    names: list[str] = json.loads(done.stdout)
+    return names
+
+
+def test_importing_greenprobe_loads_nothing_else() -> None:
+    assert loaded_by("import greenprobe") == ["greenprobe"]
+
+
+def test_type_checkers_see_the_public_names_and_no_others() -> None:
+    stub = parse(PACKAGE / "__init__.pyi")
+    named = {alias.asname for node in ast.walk(stub) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert named | {"__version__"} == set(greenprobe.__all__)
+
+
+@pytest.mark.parametrize("name", greenprobe.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(greenprobe, name) is not None
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'no_such_name'"):
+        greenprobe.no_such_name  # type: ignore[attr-defined]  # noqa: B018 - the look-up is the test
+
+
+def test_the_core_loads_nothing_installed_but_greenlet() -> None:
+    loaded = loaded_by("from greenprobe import GreenPool, Queue, Timeout, spawn, sleep")
+    installed = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert installed == {"greenprobe", "greenlet"}
+
+
+def test_the_command_line_says_its_version_without_loading_an_engine() -> None:
+    loaded = loaded_by("import greenprobe.cli")
+    assert not [name for name in loaded if name.split(".")[0] in {"rich", "dns", "orjson", "httptools"}]
+    assert not [name for name in loaded if name.startswith(("greenprobe.engine", "greenprobe.commands"))]
+
+
+# -- budgets
+
+
+def over(figure: str, limit: int) -> list[str]:
+    """Return the functions whose `figure` is over `limit`, each with its place."""
+    return [
+        f"greenprobe/{file}:{function.line} {function.name}: {figure} {getattr(function, figure)} > {allowed}"
+        for file, function in FIGURES
+        if getattr(function, figure) > (allowed := allowance(file, function, figure, limit))
+    ]
+
+
+def allowance(file: str, function: Function, figure: str, limit: int) -> int:
+    """Return the limit for one function: the few that are exempt are in a table."""
+    return LONGER_FUNCTIONS.get((file, function.name), limit) if figure == "lines" else limit
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit"), [("lines", MAX_FUNCTION), ("nesting", MAX_NESTING), ("complexity", MAX_COMPLEXITY)]
+)
+def test_no_function_outgrows_its_budget(figure: str, limit: int) -> None:
+    faults = over(figure, limit)
+    assert not faults, "\n".join(faults)
+
+
+def test_no_file_outgrows_its_budget() -> None:
+    lines = {relative(path): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    faults = [
+        f"greenprobe/{file}: {count} lines > {LONGER_FILES.get(file, MAX_FILE)}"
+        for file, count in lines.items()
+        if count > LONGER_FILES.get(file, MAX_FILE)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("figure", "share", "limit"),
+    [("lines", 0.95, P95_FUNCTION), ("nesting", 0.95, P95_NESTING), ("complexity", 0.95, P95_COMPLEXITY)],
+)
+def test_the_package_as_a_whole_keeps_its_shape(figure: str, share: float, limit: int) -> None:
+    values = [getattr(function, figure) for _, function in FIGURES]
+    found = percentile(values, share)
+    worst = sorted(FIGURES, key=lambda each: -int(getattr(each[1], figure)))[:10]
+    places = [f"greenprobe/{file}:{each.line} {each.name}: {getattr(each, figure)}" for file, each in worst]
+    assert found <= limit, f"{figure}: {found} at {share:.0%} > {limit}; the worst:\n" + "\n".join(places)
+
+
+def test_half_of_the_functions_are_short() -> None:
+    assert statistics.median(function.lines for _, function in FIGURES) <= MEDIAN_FUNCTION
+
+
+def test_an_exemption_is_taken_back_when_it_is_not_needed() -> None:
+    needed = {(file, function.name) for file, function in FIGURES if function.lines > MAX_FUNCTION}
+    assert set(LONGER_FUNCTIONS) <= needed | {("hub.py", "_turns")}, "the loop alone may keep room it does not use"
+
+
+# -- what tests may not do
+
+SERVER_CALLS = {"bind", "listen", "create_server", "serve"}
+LONGEST_REAL_SLEEP = 0.05  # a test of what a blocked hub does must block it
+
+
+def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:
+    """Yield each call of a file with the dotted name of what is called."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func)
+
+
+def constant(node: ast.expr | None) -> object:
+    """Return the value of a literal, else None."""
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_no_test_sleeps_real_seconds(path: Path) -> None:
+    names = {"time.sleep"}
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            names |= {alias.asname or alias.name for alias in node.names if alias.name == "sleep"}
+    faults = []
+    for call, name in calls(path):
+        seconds = constant(call.args[0]) if name in names and call.args else 0
+        if not isinstance(seconds, int | float) or seconds > LONGEST_REAL_SLEEP:
+            faults.append(f"tests/{path.name}:{call.lineno} {ast.unparse(call)}")
+    assert not faults, "wait for a state, or take the jumping clock:\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_no_test_serves_on_a_fixed_port(path: Path) -> None:
+    faults = [
+        f"tests/{path.name}:{call.lineno} {ast.unparse(call)}"
+        for call, name in calls(path)
+        if name.split(".")[-1] in SERVER_CALLS
+        for address in call.args[:1]
+        if isinstance(address, ast.Tuple) and len(address.elts) > 1 and constant(address.elts[1]) not in {0, None}
+    ]
+    assert not faults, "bind port 0:\n" + "\n".join(faults)
+
+
+# -- the rules themselves can fail
+
+
+def figures_of(source: str) -> Function:
+    """Return the figures of the first function of `source`."""
+    return next(functions(ast.parse(source)))
+
+
+def test_figures_are_what_a_reader_would_count() -> None:
+    source = '''
+def f(x):
+    """Two lines of
+    docstring."""
+    if x and x > 1:
+        for y in x:
+            pass
+    elif x is None:
+        with x:
+            return [z for z in x if z]
+    return 0 if x else 1
+'''
+    assert figures_of(source) == Function("f", 2, lines=8, nesting=2, complexity=8)
+
+
+def test_imports_are_seen_late_relative_and_not_when_only_for_types() -> None:
+    source = """
+import a.b
+from typing import TYPE_CHECKING
+from greenprobe import hub
+from . import wire
+from .wire import Head
+if TYPE_CHECKING:
+    import unseen
+def f():
+    import late
+"""
+    known = frozenset({"greenprobe.hub", "greenprobe.http.wire"})
+    found = [(each.module, each.late) for each in imports(ast.parse(source), "greenprobe.http", known)]
+    expected = ["a.b", "typing", "greenprobe.hub", "greenprobe.http.wire", "greenprobe.http.wire"]
+    assert found == [*((module, False) for module in expected), ("late", True)]
