@@ -159,6 +159,10 @@ class Hub:
         """Have the loop call `function(*args)`, which must not wait. Any OS thread may call this."""
         self.schedule(Call(function, args))
 
+    def in_greenthread(self) -> bool:
+        """Tell whether the caller may wait: it is not a callback of the loop."""
+        return getcurrent() is not self.loop
+
     def ring(self) -> None:
         """End the poll of a hub that is `asleep`, from another OS thread or a signal handler."""
         self.asleep = False

@@ -210,6 +210,12 @@ class Poller:
         self._close_side(slot.read)
         self._close_side(slot.write)
 
+    def leave(self, slot: Slot) -> None:
+        """Take a descriptor out of the set, from any OS thread, before its number can be reused; `close` follows."""
+        if slot.registered:
+            slot.registered = False
+            self._unregister(slot.fd)
+
     def _close_side(self, side: Side) -> None:
         waiter, side.waiter, side.slot = side.waiter, CLOSED, GONE  # lets go of the cycle slot, side, slot
         if side.timer is not None:

@@ -1,0 +1,436 @@
+"""A socket that parks its greenthread instead of blocking its OS thread.
+
+`socket` is a real subclass of the standard library's, with every method of it, so that isinstance checks, `ssl` and
+foreign C code hold. The kernel's socket never blocks; the timeout that users set and see is ours.
+
+Every blocking call has one shape: try the system call, and wait only if it would block.
+
+The short-read hint
+    A stream read that returns less than was asked for has emptied the receive buffer (epoll(7), on edge-triggered
+    use). The next read then waits at once, and is spared a system call that would say EAGAIN: 6 system calls a round
+    trip instead of 8. The hint does not hold after a hang-up or urgent data (`Slot.hangup`), for datagrams, for Unix
+    sockets (a read stops at a message that carries descriptors), or for a read with flags (MSG_PEEK).
+Fairness
+    A peer that is always faster than we are never makes us wait, and a greenthread that never waits starves all
+    others. After STREAK calls that needed no wait, a call lets the others run first.
+Descriptors
+    A socket keeps its slot of the hub it was used with. Another thread's hub gets a slot of its own; closing closes
+    all of them. A dup'ed or inheritable socket is taken out of the epoll set explicitly (see `poller.py`).
+"""
+
+import os
+import socket as stdlib
+from _socket import socket as kernel
+from collections.abc import Callable, Iterable
+from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
+from os import strerror
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+from greenprobe.hub import Hub, get_hub
+from greenprobe.names import is_numeric, resolve
+from greenprobe.poller import READY, Slot
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+__all__ = ["fromfd", "socket", "socketpair"]
+
+STREAK: Final = 64
+SENDFILE_MAX_BYTES: Final = 1 << 30
+CONNECTING: Final = frozenset({EINPROGRESS, EALREADY})
+INTERNET: Final = frozenset({stdlib.AF_INET, stdlib.AF_INET6})
+UNIX_RETRY: Final = 0.01  # seconds between connects to a Unix socket whose backlog is full; no event tells of room
+Address = Any
+
+kernel_accept = kernel._accept  # type: ignore[attr-defined]
+kernel_connect_ex = kernel.connect_ex
+kernel_recv = kernel.recv
+kernel_recv_into = kernel.recv_into
+kernel_send = kernel.send
+
+
+class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
+    """`socket.socket`, green. Arguments, methods and errors are those of the standard library."""
+
+    __slots__ = ("_drained", "_elsewhere", "_greedy", "_hinted", "_hub", "_listens", "_shared", "_slot", "_timeout")
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        if fileno is None:
+            kind = stdlib.SOCK_STREAM if type == -1 else type
+            super().__init__(family, kind | stdlib.SOCK_NONBLOCK, proto)
+        else:
+            super().__init__(family, type, proto, fileno)
+            kernel.setblocking(self, False)
+        self._timeout: float | None = 0.0 if type != -1 and type & stdlib.SOCK_NONBLOCK else stdlib.getdefaulttimeout()
+        self._hinted = self.family in INTERNET and self.type == stdlib.SOCK_STREAM
+        self._drained = False
+        self._greedy = STREAK
+        self._hub: Hub | None = None
+        self._slot: Slot | None = None
+        self._elsewhere: list[tuple[Hub, Slot]] = []
+        self._shared = False
+        self._listens = not self._hinted and self.type != stdlib.SOCK_STREAM
+
+    # -- waiting
+
+    def _wait_read(self, deadline: float | None) -> float | None:
+        """Park until a read may succeed; return the call's deadline. Raises TimeoutError."""
+        hub = get_hub()
+        slot = self._slot if hub is self._hub else self._settle_on(hub)
+        if deadline is None and self._timeout is not None:
+            deadline = hub.clock() + self._timeout
+        if not hub.wait(slot.read, deadline):  # type: ignore[union-attr]
+            raise TimeoutError("timed out")
+        return deadline
+
+    def _wait_write(self, deadline: float | None) -> float | None:
+        """Park until a write may succeed; return the call's deadline. Raises TimeoutError."""
+        hub = get_hub()
+        slot = self._slot if hub is self._hub else self._settle_on(hub)
+        if deadline is None and self._timeout is not None:
+            deadline = hub.clock() + self._timeout
+        if not hub.wait(slot.write, deadline):  # type: ignore[union-attr]
+            raise TimeoutError("timed out")
+        return deadline
+
+    def _settle_on(self, hub: Hub) -> Slot:
+        """Make `hub`, of another thread or of a forked child, the one whose slot is at hand."""
+        if self._hub is not None and self._slot is not None and not self._hub.closed:
+            self._elsewhere.append((self._hub, self._slot))
+        known = [slot for other, slot in self._elsewhere if other is hub]
+        self._elsewhere = [pair for pair in self._elsewhere if pair[0] is not hub]
+        self._hub = hub
+        slot = self._slot = known[0] if known else hub.poller.adopt(kernel.fileno(self))
+        slot.shared = slot.shared or self._listens
+        return slot
+
+    def _give_way(self) -> None:
+        """Let the others run, after a streak of calls that needed no wait."""
+        self._greedy = STREAK
+        hub = get_hub()
+        if self._timeout != 0 and hub.in_greenthread():
+            hub.sleep()
+
+    def _read(self, operation: Callable[..., Any], *args: Any) -> Any:
+        """Do a read that never gives a hint: datagrams, messages, reads with flags."""
+        self._drained = False
+        self._greedy -= 1
+        if self._greedy < 0:
+            self._give_way()
+        deadline = None
+        while True:
+            try:
+                return operation(self, *args)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_read(deadline)
+
+    def _write(self, operation: Callable[..., Any], *args: Any) -> Any:
+        self._greedy -= 1
+        if self._greedy < 0:
+            self._give_way()
+        deadline = None
+        while True:
+            try:
+                return operation(self, *args)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_write(deadline)
+
+    def _note_short_read(self) -> None:
+        """Remember that the receive buffer is empty: the next read need not try before it waits."""
+        slot = self._slot
+        if slot is not None:
+            if slot.hangup:
+                return
+            if slot.read.waiter is READY:
+                slot.read.waiter = None
+        self._drained = True
+
+    # -- reading
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        if flags or not self._hinted:
+            return cast(bytes, self._read(kernel_recv, bufsize, flags))
+        deadline = None
+        if self._drained and self._timeout != 0:
+            self._drained = False
+            deadline = self._wait_read(None)
+        elif self._greedy < 0:
+            self._give_way()
+        while True:
+            try:
+                data = kernel_recv(self, bufsize)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_read(deadline)
+            else:
+                break
+        if len(data) == bufsize:
+            self._greedy -= 1
+        elif data:
+            self._note_short_read()
+        return data
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+        if flags or not self._hinted:
+            return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags))
+        deadline = None
+        if self._drained and self._timeout != 0:
+            self._drained = False
+            deadline = self._wait_read(None)
+        elif self._greedy < 0:
+            self._give_way()
+        while True:
+            try:
+                received = kernel_recv_into(self, buffer, nbytes)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_read(deadline)
+            else:
+                break
+        if received == (nbytes or memoryview(buffer).nbytes):
+            self._greedy -= 1
+        elif received:
+            self._note_short_read()
+        return received
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
+        return cast(tuple[bytes, Address], self._read(kernel.recvfrom, bufsize, flags))
+
+    def recvfrom_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> tuple[int, Address]:
+        return cast(tuple[int, Address], self._read(kernel.recvfrom_into, buffer, nbytes, flags))
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        return self._read(kernel.recvmsg, bufsize, ancbufsize, flags)
+
+    def recvmsg_into(self, buffers: "Iterable[WriteableBuffer]", ancbufsize: int = 0, flags: int = 0, /) -> Any:
+        return self._read(kernel.recvmsg_into, list(buffers), ancbufsize, flags)
+
+    # -- writing
+
+    def send(self, data: "ReadableBuffer", flags: int = 0, /) -> int:
+        self._greedy -= 1
+        if self._greedy < 0:
+            self._give_way()
+        try:
+            return kernel_send(self, data, flags)
+        except BlockingIOError:
+            if self._timeout == 0:
+                raise
+        return cast(int, self._write(kernel_send, data, flags))
+
+    def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
+        with memoryview(data) as view, view.cast("B") as rest:
+            self._send_rest(rest, flags)
+
+    def _send_rest(self, rest: memoryview, flags: int) -> None:
+        """Send all of `rest`; the timeout is for the whole of it."""
+        size = len(rest)
+        sent = 0
+        deadline = None
+        while True:
+            self._greedy -= 1
+            if self._greedy < 0:
+                self._give_way()
+            try:
+                sent += kernel_send(self, rest[sent:] if sent else rest, flags)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_write(deadline)
+            else:
+                if sent == size:
+                    return
+
+    def sendto(self, data: "ReadableBuffer", *args: Any) -> int:  # type: ignore[override]
+        if not args:
+            raise TypeError("sendto() takes 2 or 3 arguments (1 given)")
+        *flags, address = args
+        return cast(int, self._write(kernel.sendto, data, *flags, self._numeric(address)))
+
+    def sendmsg(
+        self,
+        buffers: "Iterable[ReadableBuffer]",
+        ancdata: Any = (),
+        flags: int = 0,
+        address: Any = None,
+        /,
+    ) -> int:
+        target = () if address is None else (self._numeric(address),)
+        return cast(int, self._write(kernel.sendmsg, list(buffers), list(ancdata), flags, *target))
+
+    def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> int:  # type: ignore[override]
+        return cast(int, self._write(lambda sock: kernel.sendmsg_afalg(sock, *args, **kwargs)))
+
+    def _sendfile_use_sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        """Send a regular file by sendfile(2); raises what makes the standard library fall back to send()."""
+        self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+        try:
+            source = file.fileno()
+            size = os.fstat(source).st_size
+        except (AttributeError, OSError) as error:
+            raise stdlib._GiveupOnSendfile(error) from error  # type: ignore[attr-defined]
+        if not size:
+            return 0
+        left = size - offset if count is None else min(count, size - offset)
+        start = offset
+        try:
+            while left > 0:
+                sent = self._write(_sendfile, source, offset, min(left, SENDFILE_MAX_BYTES))
+                if not sent:
+                    break
+                offset += sent
+                left -= sent
+        except OSError as error:
+            if offset == start and not isinstance(error, TimeoutError):
+                raise stdlib._GiveupOnSendfile(error) from error  # type: ignore[attr-defined]
+            raise
+        finally:
+            if offset > start and hasattr(file, "seek"):
+                file.seek(offset)
+        return offset - start
+
+    # -- connecting
+
+    def connect(self, address: Address, /) -> None:
+        error = self._connect(address)
+        if error:
+            raise OSError(error, strerror(error))
+
+    def connect_ex(self, address: Address, /) -> int:
+        try:
+            return self._connect(address)
+        except TimeoutError:
+            return EAGAIN
+
+    def _connect(self, address: Address) -> int:
+        """Connect and return 0 or an errno. Raises TimeoutError, and gaierror if a name has no address."""
+        address = self._numeric(address)
+        self._drained = False
+        deadline = None
+        code = kernel_connect_ex(self, address)
+        while code in CONNECTING or code == EAGAIN:
+            if self._timeout == 0:
+                return code
+            if code == EAGAIN and self.family == stdlib.AF_UNIX:
+                deadline = self._pause(deadline)
+            else:
+                deadline = self._wait_write(deadline)
+            # A second connect() tells how the first one ended; SO_ERROR cannot tell "connected" from "not yet".
+            code = kernel_connect_ex(self, address)
+        return 0 if code == EISCONN and deadline is not None else code
+
+    def _pause(self, deadline: float | None) -> float | None:
+        hub = get_hub()
+        if deadline is None and self._timeout is not None:
+            deadline = hub.clock() + self._timeout
+        if deadline is not None and hub.clock() >= deadline:
+            raise TimeoutError("timed out")
+        hub.sleep(UNIX_RETRY)
+        return deadline
+
+    def _numeric(self, address: Address) -> Address:
+        """Return an address whose host is a number; names are looked up without blocking the thread."""
+        if self.family not in INTERNET or not isinstance(address, tuple) or is_numeric(address[0]):
+            return address
+        found = resolve(address[0], address[1], self.family, self.type)
+        return (*found[0][4][:2], *address[2:])
+
+    # -- listening
+
+    def listen(self, backlog: int = stdlib.SOMAXCONN, /) -> None:
+        self._listens = True
+        if self._slot is not None:
+            self._slot.shared = True
+        kernel.listen(self, backlog)
+
+    def accept(self) -> tuple["socket", Address]:
+        fd, address = self._read(kernel_accept)
+        return socket(self.family, self.type, self.proto, fileno=fd), address
+
+    # -- timeouts
+
+    def settimeout(self, value: float | None, /) -> None:
+        if value is not None:
+            value = float(value)
+            if not value >= 0:
+                raise ValueError("Timeout value out of range")
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        return self._timeout
+
+    def setblocking(self, flag: bool, /) -> None:
+        self._timeout = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        return self._timeout != 0
+
+    @property
+    def timeout(self) -> float | None:  # type: ignore[override]
+        """The timeout in seconds, as `gettimeout` returns it."""
+        return self._timeout
+
+    # -- the descriptor
+
+    def _forget(self, *, shared: bool) -> None:
+        """Leave all hubs, before the descriptor is closed or given away."""
+        slot, hub = self._slot, self._hub
+        self._slot = self._hub = None
+        here = get_hub() if slot is not None else None
+        for owner, known in [*self._elsewhere, (hub, slot)]:
+            if owner is None or known is None or owner.closed:
+                continue
+            if owner is here:
+                owner.poller.close(known, shared=shared)
+            else:
+                owner.poller.leave(known)
+                owner.call_threadsafe(owner.poller.close, known)
+        self._elsewhere = []
+
+    def _real_close(self) -> None:  # type: ignore[override]
+        self._forget(shared=self._shared)
+        kernel.close(self)
+
+    def detach(self) -> int:
+        self._forget(shared=True)
+        return super().detach()
+
+    def dup(self) -> "socket":  # type: ignore[override]
+        self._shared = True
+        twin = socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
+        twin._shared = True
+        twin._timeout = self._timeout
+        return twin
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        self._shared = self._shared or inheritable
+        super().set_inheritable(inheritable)
+
+
+def _sendfile(sock: socket, source: int, offset: int, count: int) -> int:
+    return os.sendfile(kernel.fileno(sock), source, offset, count)
+
+
+def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
+    """Return a green socket on a duplicate of `fd`."""
+    sock = socket(family, type, proto, fileno=os.dup(fd))
+    sock._shared = True
+    return sock
+
+
+def socketpair(
+    family: int = stdlib.AF_UNIX, type: int = stdlib.SOCK_STREAM, proto: int = 0
+) -> tuple[socket, socket]:
+    """Return two green sockets that are connected to each other."""
+    one, other = stdlib.socketpair(family, type, proto)
+    with one, other:
+        return (
+            socket(family, type, proto, fileno=one.detach()),
+            socket(family, type, proto, fileno=other.detach()),
+        )

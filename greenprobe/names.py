@@ -1,0 +1,52 @@
+"""Names to addresses for sockets: a slot that a resolver fills, with libc in a real thread as the first choice.
+
+Sockets need names and resolvers need sockets. The ring is broken here: `resolve` asks whatever `install` was given
+last; `green_dns` stands above the sockets and installs its resolvers.
+"""
+
+import socket as stdlib
+from collections.abc import Callable
+from typing import Any
+
+from greenprobe.threadpool import run_in_thread
+
+__all__ = ["AddrInfo", "Resolver", "install", "is_numeric", "resolve"]
+
+AddrInfo = tuple[int, int, int, str, Any]
+Resolver = Callable[[str | bytes, int | str | None, int, int], list[AddrInfo]]
+
+libc_getaddrinfo = stdlib.getaddrinfo
+
+
+def is_numeric(host: str | bytes) -> bool:
+    """Tell whether the kernel understands `host` without a look-up: an address, "" or "<broadcast>"."""
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii", "replace")
+    if host in ("", "<broadcast>"):
+        return True
+    family = stdlib.AF_INET6 if ":" in host else stdlib.AF_INET
+    try:
+        stdlib.inet_pton(family, host.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def in_thread(host: str | bytes, port: int | str | None, family: int, kind: int) -> list[AddrInfo]:
+    """Ask libc, in a real thread."""
+    return run_in_thread(libc_getaddrinfo, host, port, family, kind)
+
+
+_resolver: Resolver = in_thread
+
+
+def install(resolver: Resolver | None) -> Resolver:
+    """Have names looked up by `resolver` from now on (None: by libc in a thread); return the one before."""
+    global _resolver
+    before, _resolver = _resolver, resolver if resolver is not None else in_thread
+    return before
+
+
+def resolve(host: str | bytes, port: int | str | None, family: int = 0, kind: int = 0) -> list[AddrInfo]:
+    """Return what getaddrinfo would, never empty. Raises socket.gaierror."""
+    return _resolver(host, port, family, kind)
