@@ -9,13 +9,15 @@ import sys
 __version__ = "0.1.0.dev0"
 
 _MODULES = {
+    "condition": "Barrier Condition",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
     "HubError SwitchError",
     "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
     "hub": "Hub get_hub",
+    "outcome": "AsyncResult",
     "pool": "GreenPile GreenPool",
     "queue": "Channel LifoQueue PriorityQueue Queue",
-    "sync": "AsyncResult Barrier BoundedSemaphore Condition Event Lock RLock Semaphore",
+    "sync": "BoundedSemaphore Event Lock RLock Semaphore",
     "taskgroup": "TaskGroup",
     "timeout": "Timeout fail_after move_on_after",
 }

@@ -13,7 +13,8 @@ from weakref import ref
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.hub import Hub, get_hub
-from greenprobe.sync import ERROR, PENDING, VALUE, Outcome, WaitQueue
+from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome
+from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["GreenThread", "kill", "sleep", "spawn", "spawn_after", "spawn_n"]
 

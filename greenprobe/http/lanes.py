@@ -14,7 +14,7 @@ from greenprobe.errors import PoolTimeout
 from greenprobe.http.connections import Address, Connection
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
-from greenprobe.sync import WaitQueue
+from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["Lane", "Lanes", "LanesStatistics"]
 

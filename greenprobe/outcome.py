@@ -1,0 +1,134 @@
+"""One value or one exception, set once and waited for by anybody: Outcome and AsyncResult."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from greenprobe.hub import get_hub
+from greenprobe.waitqueue import WaitQueue
+
+__all__ = ["ERROR", "PENDING", "VALUE", "AsyncResult", "Outcome"]
+
+T = TypeVar("T")
+
+PENDING, VALUE, ERROR = range(3)
+
+
+class Outcome(Generic[T]):
+    """One value or one exception, set once, waited for by anybody; `AsyncResult` and `GreenThread` are outcomes.
+
+    A class without fields, so that it mixes with greenlet; who inherits has `_state`, `_result`, `_waiters`, `_links`
+    and calls `_settle` once.
+    """
+
+    __slots__ = ()
+
+    _state: int
+    _result: Any
+    _waiters: WaitQueue | None
+    _links: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] | None
+
+    def ready(self) -> bool:
+        """Tell whether there is a value or an exception."""
+        return self._state != PENDING
+
+    def successful(self) -> bool:
+        """Tell whether there is a value."""
+        return self._state == VALUE
+
+    @property
+    def value(self) -> T | None:
+        """The value, or None while there is none."""
+        return self._result if self._state == VALUE else None
+
+    @property
+    def exception(self) -> BaseException | None:
+        """The exception, or None if there is none."""
+        return self._result[0] if self._state == ERROR else None
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Wait for the value and return it, or raise the exception. Raises TimeoutError after `timeout` seconds."""
+        if self._state == PENDING:
+            self._await(timeout)
+        if self._state == VALUE:
+            return self._result  # type: ignore[no-any-return]
+        error, traceback = self._result
+        try:
+            raise error.with_traceback(traceback)  # the same exception may be raised often: keep its traceback short
+        finally:
+            del error, traceback
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until there is a value or an exception, and tell whether there is; neither is returned or raised."""
+        try:
+            self._await(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def _await(self, timeout: float | None) -> None:
+        if self._waiters is None:
+            self._waiters = WaitQueue()
+        waiters = self._waiters
+        waiter = waiters.enrol()
+        try:
+            if self._state == PENDING and not waiter.wait(timeout) and self._state == PENDING:
+                raise TimeoutError(f"no result of {self!r} in {timeout} s")
+        finally:
+            waiters.withdraw(waiter)
+
+    def link(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call `callback(self, *args, **kwargs)` when the outcome is there, or now if it is; in order of linking."""
+        if self._state != PENDING:
+            callback(self, *args, **kwargs)
+            return
+        if self._links is None:
+            self._links = []
+        self._links.append((callback, args, kwargs))
+
+    def unlink(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Take a link back; False if there is no such link (any more)."""
+        if self._links is None or (callback, args, kwargs) not in self._links:
+            return False
+        self._links.remove((callback, args, kwargs))
+        return True
+
+    def _settle(self, state: int, result: Any) -> None:
+        self._result = result
+        self._state = state
+        if self._waiters:
+            self._waiters.wake_all()
+        while self._links:
+            callback, args, kwargs = self._links.pop(0)
+            try:
+                callback(self, *args, **kwargs)
+            except Exception as error:  # the other links, and the outcome, are not this one's to spoil
+                get_hub().on_error(error)
+
+
+class AsyncResult(Outcome[T]):
+    """A value or an exception that somebody sets once and anybody waits for."""
+
+    __slots__ = ("__weakref__", "_links", "_result", "_state", "_waiters")
+
+    def __init__(self) -> None:
+        self._state = PENDING
+        self._result = None
+        self._waiters = None
+        self._links = None
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult {('pending', 'value', 'exception')[self._state]}>"
+
+    def set(self, value: T) -> None:
+        """Set the value. Raises RuntimeError if the outcome is there already."""
+        self._refuse_twice()
+        self._settle(VALUE, value)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Set the exception. Raises RuntimeError if the outcome is there already."""
+        self._refuse_twice()
+        self._settle(ERROR, (error, error.__traceback__))
+
+    def _refuse_twice(self) -> None:
+        if self._state != PENDING:
+            raise RuntimeError(f"{self!r} has its outcome already; make a new one for each result")
