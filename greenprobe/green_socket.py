@@ -247,7 +247,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
                 if sent == size:
                     return
 
-    def sendto(self, data: "ReadableBuffer", *args: Any) -> int:  # type: ignore[override]
+    def sendto(self, data: "ReadableBuffer", *args: Any) -> int:
         if not args:
             raise TypeError("sendto() takes 2 or 3 arguments (1 given)")
         *flags, address = args
@@ -264,7 +264,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         target = () if address is None else (self._numeric(address),)
         return cast(int, self._write(kernel.sendmsg, list(buffers), list(ancdata), flags, *target))
 
-    def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> int:  # type: ignore[override]
+    def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> int:
         return cast(int, self._write(lambda sock: kernel.sendmsg_afalg(sock, *args, **kwargs)))
 
     def _sendfile_use_sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
@@ -372,7 +372,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         return self._timeout != 0
 
     @property
-    def timeout(self) -> float | None:  # type: ignore[override]
+    def timeout(self) -> float | None:
         """The timeout in seconds, as `gettimeout` returns it."""
         return self._timeout
 
@@ -393,7 +393,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
                 owner.call_threadsafe(owner.poller.close, known)
         self._elsewhere = []
 
-    def _real_close(self) -> None:  # type: ignore[override]
+    def _real_close(self) -> None:
         self._forget(shared=self._shared)
         kernel.close(self)
 
@@ -401,7 +401,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         self._forget(shared=True)
         return super().detach()
 
-    def dup(self) -> "socket":  # type: ignore[override]
+    def dup(self) -> "socket":
         self._shared = True
         twin = socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
         twin._shared = True

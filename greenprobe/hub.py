@@ -39,8 +39,7 @@ import os
 import signal
 import sys
 import traceback
-from _thread import _count as count_other_threads
-from _thread import _local, get_ident, get_native_id
+from _thread import _count as count_other_threads, _local, get_ident, get_native_id
 from collections import deque
 from collections.abc import Callable
 from errno import EBADF
@@ -49,7 +48,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.errors import BusyError, DeadlockError, HubError
 from greenprobe.poller import CLOSED, EXPIRED, READY, Poller, Side
@@ -215,9 +214,13 @@ class Hub:
             return True
         me = side.waiter = getcurrent()
         if deadline is not None:
-            self._arm(side, deadline)
+            side.deadline = deadline
+            if side.timer is None or side.timer.when > deadline:
+                self._arm(side, deadline)
         try:
-            self.switch()
+            if self.overdue:
+                self.check_overdue()
+            self._to_loop()
             while side.waiter is me:
                 self._refuse_loop(me)
                 self.switch()
@@ -235,13 +238,9 @@ class Hub:
     def _arm(self, side: Side, deadline: float) -> None:
         # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
         # of five seconds compares a thousand deadlines and starts one timer every five seconds.
-        side.deadline = deadline
-        timer = side.timer
-        if timer is None:
-            side.timer = self.timers.add(deadline, self._expire, side)
-        elif timer.when > deadline:
-            timer.cancel()
-            side.timer = self.timers.add(deadline, self._expire, side)
+        if side.timer is not None:
+            side.timer.cancel()
+        side.timer = self.timers.add(deadline, self._expire, side)
 
     def _expire(self, side: Side) -> None:
         side.timer = None
@@ -286,7 +285,8 @@ class Hub:
             try:
                 self._turns()
             except BaseException as error:
-                self._caught(error)
+                if not self.closed:
+                    self._caught(error)
 
     def _turns(self) -> None:
         """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
@@ -302,11 +302,9 @@ class Hub:
                 ready.popleft().switch()
             patience = FOREVER if self._quiet else IDLE_CHECK
             if timers.heap:
-                now = self.clock()
-                while timers.fire_next(now):
-                    patience = 0
-                if patience and timers.heap:
-                    patience = timers.heap[0][0] - now
+                patience = timers.heap[0][0] - self.clock()
+                if patience <= 0:
+                    patience = self._fire_timers()
             if self.idle_policy is not None and not ready:
                 patience = self.idle_policy.patience(patience)
             self.asleep = True
@@ -317,6 +315,13 @@ class Hub:
                 poller.mark(events)
             elif not ready:
                 self._silence()
+
+    def _fire_timers(self) -> float:
+        """Fire what is due now; what becomes due meanwhile waits for the next turn. Return 0: poll without waiting."""
+        now = self.clock()
+        while self.timers.fire_next(now):
+            pass
+        return 0
 
     def _silence(self) -> None:
         """Nobody can run and no descriptor stirred: see whether anybody ever will."""
@@ -370,7 +375,7 @@ class Hub:
             return
         self.release()
         if getcurrent() is self.loop.parent and self.loop.gr_frame is not None:
-            self._to_loop()  # sees `closed` and ends
+            self.loop.throw(GreenletExit)  # it must not turn once more: there is nothing left to poll
 
     def release(self) -> None:
         """Give back the descriptors; the hub is of no use afterwards."""

@@ -34,7 +34,8 @@ def is_numeric(host: str | bytes) -> bool:
 
 def in_thread(host: str | bytes, port: int | str | None, family: int, kind: int) -> list[AddrInfo]:
     """Ask libc, in a real thread."""
-    return run_in_thread(libc_getaddrinfo, host, port, family, kind)
+    found: list[AddrInfo] = run_in_thread(libc_getaddrinfo, host, port, family, kind)
+    return found
 
 
 _resolver: Resolver = in_thread

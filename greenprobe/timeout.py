@@ -17,7 +17,7 @@ greenthread's only while there are any. So scopes cost the hot path one test of 
 
 from math import inf
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from greenlet import getcurrent, greenlet
 
@@ -27,7 +27,7 @@ from greenprobe.timers import Timer
 
 __all__ = ["CancelScope", "Timeout", "fail_after", "move_on_after", "with_timeout"]
 
-T = TypeVar("T")
+Instead = BaseException | type[BaseException] | bool | None
 
 
 class Timeout(BaseException):
@@ -37,7 +37,7 @@ class Timeout(BaseException):
     itself, and leaving a `with` block by it is then silent. A context manager; the clock runs from the construction.
     """
 
-    def __init__(self, seconds: float | None = None, exception: BaseException | type[BaseException] | bool | None = None):
+    def __init__(self, seconds: float | None = None, exception: Instead = None) -> None:
         self.seconds = seconds
         self.exception = exception
         self._timer: Timer | None = None
@@ -112,7 +112,18 @@ class CancelScope:
     was left for that reason.
     """
 
-    __slots__ = ("_counted", "_entered", "_green", "_hub", "_outer", "_timer", "cancel_called", "cancelled_caught", "deadline", "shield")
+    __slots__ = (
+        "_counted",
+        "_entered",
+        "_green",
+        "_hub",
+        "_outer",
+        "_timer",
+        "cancel_called",
+        "cancelled_caught",
+        "deadline",
+        "shield",
+    )
 
     def __init__(self, *, deadline: float = inf, shield: bool = False) -> None:
         self.deadline = deadline

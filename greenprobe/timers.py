@@ -21,25 +21,22 @@ Entry = tuple[float, int, "Timer"]
 
 
 class Timer:
-    """One call at one time. Users hold timers and cancel them; only `Timers.add` makes them."""
+    """One call at one time, `when`, in the hub's clock. Users hold timers and cancel them; `Timers.add` makes them."""
 
-    __slots__ = ("_timers", "args", "callback", "entry")
+    __slots__ = ("_timers", "args", "callback", "when")
 
-    def __init__(self, timers: "Timers", callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, timers: "Timers", when: float, callback: Callable[..., Any] | None, args: tuple[Any, ...]
+    ) -> None:
         self._timers = timers
-        self.callback: Callable[..., Any] | None = callback
+        self.when = when
+        self.callback = callback
         self.args = args
-        self.entry: Entry | None = None
 
     @property
     def pending(self) -> bool:
         """Whether the timer will still fire."""
         return self.callback is not None
-
-    @property
-    def when(self) -> float:
-        """The deadline, in the hub's clock; infinity once it has fired or was cancelled."""
-        return self.entry[0] if self.entry is not None else float("inf")
 
     def cancel(self) -> None:
         """See to it that the timer does not fire. Cancelling twice, or after it fired, does nothing."""
@@ -48,11 +45,10 @@ class Timer:
         self.callback = None
         self.args = ()
         heap = self._timers.heap
-        if heap[-1] is self.entry:
+        if heap[-1][2] is self:
             heap.pop()
         else:
             self._timers.bury()
-        self.entry = None
 
     def __repr__(self) -> str:
         return f"<Timer at {self.when:.6f} for {self.callback!r}>" if self.pending else "<Timer over>"
@@ -73,10 +69,9 @@ class Timers:
 
     def add(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` at `when` (absolute, in the hub's clock); equal deadlines fire in order of `add`."""
-        timer = Timer(self, callback, args)
+        timer = Timer(self, when, callback, args)
         self._started = started = self._started + 1
-        timer.entry = entry = (when, started, timer)
-        heappush(self.heap, entry)
+        heappush(self.heap, (when, started, timer))
         return timer
 
     def next_deadline(self) -> float | None:
@@ -97,7 +92,7 @@ class Timers:
             return False
         timer = heappop(self.heap)[2]
         callback, args = timer.callback, timer.args
-        timer.callback, timer.args, timer.entry = None, (), None
+        timer.callback, timer.args = None, ()
         assert callback is not None
         callback(*args)
         return True
@@ -113,6 +108,6 @@ class Timers:
     def clear(self) -> None:
         """Forget every timer: none of them fires."""
         for _, _, timer in self.heap:
-            timer.callback, timer.entry = None, None
+            timer.callback, timer.args = None, ()
         self.heap.clear()
         self._dead = 0
