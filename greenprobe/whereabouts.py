@@ -13,6 +13,7 @@ from greenlet import greenlet
 
 __all__ = ["describe", "name_of", "parked", "root_of", "where"]
 
+STARTERS = frozenset({"GreenThread.run", "BareGreenThread.run"})  # below them there is nobody's code
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -49,7 +50,10 @@ def where(green: greenlet) -> str:
     outer: FrameType | None = inner
     last = inner
     while outer is not None and outer.f_code.co_filename.startswith(PACKAGE):
-        last, outer = outer, outer.f_back
+        if outer.f_code.co_qualname in STARTERS and outer is not inner:
+            outer = None
+        else:
+            last, outer = outer, outer.f_back
     waits_in = last.f_code.co_qualname
     if outer is None:
         return f"waits in {waits_in}"
