@@ -27,7 +27,7 @@ LAYERS = """
     http.urls http.trust http.wire http.decoding http.trace http.proxy
     http.connections http.lanes http.connector http.client
     wsgi websocket backdoor
-    engine.fdlimit engine.order engine.ports engine.timing engine.targets engine.verdicts engine.scanplan
+    engine.fdlimit engine.order engine.ports engine.window engine.timing engine.targets engine.verdicts engine.scanplan
     engine.connector engine.probes engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
     engine.cluster
