@@ -170,12 +170,12 @@ class Fetcher:
             failure = Failure(type(exc).__name__, str(exc))
             trace.ended = self._hub.clock()
         timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
-        url = trace.url
+        origin, target, _ = trace.url
         return _new_record(
             (
                 number,
                 line.decode(),
-                url.origin.key + url.target.decode(),
+                origin.key + target.decode(),
                 trace.status,
                 trace.size_bytes,
                 trace.headers,

@@ -28,7 +28,7 @@ from greenprobe.http.connector import Connector, Resolve, reason
 from greenprobe.http.decoding import ACCEPT_ENCODING, BodyDecoder, Sink
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.trace import Trace
-from greenprobe.http.urls import Origin, Url, basic_authorization, join_redirect
+from greenprobe.http.urls import Origin, basic_authorization, join_redirect
 from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
 from greenprobe.hub import Hub
 
@@ -78,7 +78,7 @@ class Client:
         Raises FetchError or PoolTimeout; `trace` then holds what was learned before.
         """
         self._visit(trace, sink)
-        while is_redirect(trace):
+        while trace.status in REDIRECTS and is_redirect(trace):
             self._follow(trace)
             self._visit(trace, sink)
 
@@ -98,14 +98,17 @@ class Client:
     def _visit(self, trace: Trace, sink: Sink | None) -> None:
         """Get one answer, in a place of its origin's lane."""
         lanes = self.lanes
-        lane = lanes.by_key.get(trace.url.origin.key) or self._new_lane(trace.url.origin)
+        origin, target, credentials = trace.url
+        lane = lanes.by_key.get(origin.key) or self._new_lane(origin)
         connection = lanes.take(lane, trace.deadline or None)
         try:
             trace.ended = self._clock()
             if not trace.deadline:
                 trace.started = trace.ended
                 trace.deadline = trace.ended + self._total_timeout
-            request = self._request(lane, trace.url)
+            request = b"GET " + target + lane.request_tail
+            if credentials is not None:
+                request = authorized(request, credentials)
             while True:
                 if connection is None:
                     connection = self._connector.open(lane, trace)
@@ -129,12 +132,6 @@ class Client:
         else:
             lanes.close(connection)
             lanes.leave(lane)
-
-    def _request(self, lane: Lane, url: Url) -> bytes:
-        if url.credentials is None:
-            return b"GET " + url.target + lane.request_tail
-        authorization = b"Authorization: " + basic_authorization(url.credentials) + b"\r\n\r\n"
-        return b"GET " + url.target + lane.request_tail[:-2] + authorization
 
     def _new_lane(self, origin: Origin) -> Lane:
         lane = Lane(
@@ -244,3 +241,8 @@ class Client:
 def is_redirect(trace: Trace) -> bool:
     """Tell whether the answer leads elsewhere."""
     return trace.status in REDIRECTS and "location" in trace.headers
+
+
+def authorized(request: bytes, credentials: bytes) -> bytes:
+    """Add an Authorization header to a whole request."""
+    return request[:-2] + b"Authorization: " + basic_authorization(credentials) + b"\r\n\r\n"

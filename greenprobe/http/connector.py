@@ -97,6 +97,8 @@ class Connector:
         return connection
 
     def _connect_any(self, addresses: list[Address], deadline: float) -> Connection:
+        if len(addresses) == 1:
+            return connect_tcp(self._hub, addresses[0], deadline)
         *others, last = addresses
         for address in others:
             try:

@@ -1,9 +1,8 @@
 """Which certificates are trusted: the SSLContext for everything that is fetched."""
 
 import ssl
-from os.path import isdir, isfile
-
-import certifi
+from importlib.util import find_spec
+from os.path import dirname, isdir, isfile, join
 
 __all__ = ["trusting"]
 
@@ -30,4 +29,12 @@ def _trust_system(context: ssl.SSLContext) -> None:
     if (paths.cafile and isfile(paths.cafile)) or (paths.capath and isdir(paths.capath)):
         context.set_default_verify_paths()
     else:
-        context.load_verify_locations(certifi.where())
+        context.load_verify_locations(_certifi_bundle())
+
+
+def _certifi_bundle() -> str:
+    """Return certifi's file, without the import: its importlib.resources take 6 ms of every start."""
+    found = find_spec("certifi")
+    if found is None or found.origin is None:
+        raise FileNotFoundError("no certificate authorities found; give some with --ca-file")
+    return join(dirname(found.origin), "cacert.pem")

@@ -58,14 +58,9 @@ class End(NamedTuple):
 Event = Head | Body | End
 
 
-class PlainReply(NamedTuple):
-    """A plain answer: its head, the bytes of the body that came with it, and how many are `missing` still."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    missing: int
-    reusable: bool
+# The status, the headers, the bytes of the body that came with them, how many are missing still, and whether the
+# connection can be used again. A bare tuple: a NamedTuple takes 0.2 us to make.
+PlainReply = tuple[int, Headers, bytes, int, bool]
 
 
 def read_plain(data: bytes) -> PlainReply | None:
@@ -86,7 +81,7 @@ def read_plain(data: bytes) -> PlainReply | None:
     if missing < 0:
         return None
     connection = headers.get("connection")
-    return PlainReply(status, headers, body, missing, connection is None or connection[0].lower() != "close")
+    return status, headers, body, missing, connection is None or connection[0].lower() != "close"
 
 
 class NotPlain(LookupError):
