@@ -68,6 +68,8 @@ MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every
 HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 FOREVER: Final = -1.0
+LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
+NEVER: Final = float("inf")
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
 
 
@@ -171,7 +173,7 @@ class Hub:
         patience = FOREVER if self._quiet else IDLE_CHECK
         if self.timers.heap:
             patience = self.timers.heap[0][0] - self.clock()
-            if patience <= 0:
+            if not 0 < patience <= LONGEST_POLL:
                 return False
         self.asleep = True
         try:
@@ -257,6 +259,8 @@ class Hub:
             side.deadline = deadline
             if side.timer is None or side.timer.when > deadline:
                 self._arm(side, deadline)
+        elif side.timer is not None:
+            side.deadline = NEVER  # a timer of an earlier wait may still be armed
         try:
             self.switch()
             while side.waiter is me:
@@ -282,7 +286,7 @@ class Hub:
     def _expire(self, side: Side) -> None:
         side.timer = None
         waiter = side.waiter
-        if not isinstance(waiter, greenlet):
+        if not isinstance(waiter, greenlet) or side.deadline == NEVER:
             return
         if side.deadline > self.clock():
             side.timer = self.timers.add(side.deadline, self._expire, side)
@@ -338,13 +342,17 @@ class Hub:
             while budget and ready:
                 budget -= 1
                 ready.popleft().switch()
-            while self._calls:
-                self._calls.popleft().switch()
+                if self._calls:
+                    self._run_calls()
+            if self._calls:
+                self._run_calls()
             patience = FOREVER if self._quiet else IDLE_CHECK
             if timers.heap:
                 patience = timers.heap[0][0] - self.clock()
                 if patience <= 0:
                     patience = self._fire_timers()
+                elif patience > LONGEST_POLL:
+                    patience = LONGEST_POLL
             if self._failure is not None:
                 self._raise_failure()
             if ready or self._calls:
@@ -359,6 +367,11 @@ class Hub:
                 poller.mark(events)
             elif not ready and not self._calls:
                 self._silence()
+
+    def _run_calls(self) -> None:
+        # Who hopped came back because of a call: it is due before the rest of the queue.
+        while self._calls:
+            self._calls.popleft().switch()
 
     def _raise_failure(self) -> None:
         error, self._failure = self._failure, None
@@ -426,10 +439,12 @@ class Hub:
         self.release()
         if getcurrent() is self.loop.parent and self.loop.gr_frame is not None:
             self.loop.throw(GreenletExit)  # it must not turn once more: there is nothing left to poll
+        self._to_loop = refuse_closed
 
     def release(self) -> None:
         """Give back the descriptors; the hub is of no use afterwards."""
         self.closed = True
+        self._hops = 0
         self.poller.shut()
         os.close(self._bell)
         _hubs.discard(self)
@@ -498,6 +513,10 @@ def _start_over() -> None:
     hub.poller.explicit = True
     if branch.parent is old.loop:
         branch.parent = hub.loop
+
+
+def refuse_closed() -> object:
+    raise HubError("the hub of this thread is closed; nobody would ever end this wait")
 
 
 def refuse_grave() -> object:
