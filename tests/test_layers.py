@@ -22,7 +22,7 @@ PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
     errors timers poller whereabouts hub waitqueue outcome sync condition greenthread timeout queue threadpool names
-    green_socket green_ssl green_dns server green_os green_subprocess
+    green_socket green_ssl green_dns dnspython_resolver server green_os green_subprocess
     pool taskgroup local debug testing patcher
     http.urls http.trust http.wire http.decoding http.trace http.proxy
     http.connections http.lanes http.connector http.client
