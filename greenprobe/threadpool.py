@@ -3,12 +3,11 @@
 Facts. Some calls block and cannot be made green: libc's resolver, files on slow disks, C libraries. A real thread can
 make them; the greenthread that asked waits as it waits for anything: it may time out or be killed.
 Failures. A thread cannot be killed, so a call that was given up goes on; its result must reach nobody. A pool whose
-threads never end costs memory for ever; one that starts a thread a call costs 30 us each. A fork copies the pool but
-none of its threads.
+threads never end costs memory for ever. A fork copies the pool but none of its threads.
 Choice. Threads start when a job finds none idle, up to `size`, and end after some idle seconds. A job is taken by one
 step that its giver-up contends for: taken first, it runs and its result is dropped; given up first, it never runs. The
 result goes home by `hub.call_threadsafe`, so links run in the loop, as everywhere. A forked child starts afresh.
-Price: two switches of OS threads a call, about 20 us. Interpreter exit does not wait for jobs.
+Price: two switches of OS threads a call, about 50 us. Interpreter exit does not wait for jobs.
 """
 
 import os

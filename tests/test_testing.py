@@ -272,7 +272,8 @@ def test_a_parked_greenthread_is_a_leak_with_a_name_and_a_place() -> None:
         sleep(0)
 
 
-def test_an_open_descriptor_is_a_leak() -> None:
+def test_an_open_descriptor_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.testing.SETTLING_SECONDS", 0.01)
     with pytest.raises(AssertionError, match=r"descriptor \d+ \(pipe:"), assert_no_leaks():
         ends = os.pipe()
     for end in ends:
