@@ -1,8 +1,7 @@
 """Port lists: what they read as, and which mistakes they name."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from greenprobe.engine.ports import format_ports, parse_ports
 from greenprobe.errors import TargetError

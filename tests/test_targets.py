@@ -5,8 +5,7 @@ from itertools import islice
 from socket import AF_INET, AF_INET6
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from greenprobe.engine.targets import Hosts, Targets, parse_hosts
 from greenprobe.errors import TargetError

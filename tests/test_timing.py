@@ -1,8 +1,7 @@
 """Timing: the estimator's arithmetic, the tries, and the window, without a clock."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from greenprobe.engine.timing import DEAD_AFTER, SHORTEST, STRANGER_TRIES, HostTiming, Timing
 

@@ -5,8 +5,7 @@ import struct
 from socket import AF_INET, AF_INET6, inet_pton
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from greenprobe.engine.verdicts import EXHAUSTED, Icmp, parse_extended_error, verdict
 
