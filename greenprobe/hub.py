@@ -161,7 +161,9 @@ class Hub:
         if self._hops and (self.ready or self._poll_outside_loop()):
             self._hops -= 1
             item = self.ready.popleft()
-            if type(item) is not Call:
+            # A new greenlet begins at the recursion depth of who starts it: the loop starts those, or a chain of
+            # greenthreads that each spawn one and wait would meet the recursion limit.
+            if type(item) is not Call and item:
                 return item.switch()
             self._calls.append(item)
         return self._to_loop()
