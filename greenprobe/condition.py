@@ -4,8 +4,10 @@ from collections.abc import Callable
 from threading import BrokenBarrierError
 from typing import TypeVar
 
+from greenprobe.errors import HubError
 from greenprobe.hub import get_hub
 from greenprobe.sync import Lock, RLock
+from greenprobe.timeout import CancelScope
 from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["Barrier", "BrokenBarrierError", "Condition"]
@@ -47,14 +49,21 @@ class Condition:
         waiters = self._waiters
         waiter = waiters.enrol()
         saved = self._let_go()
+        failure: BaseException | None = None
         try:
-            return waiter.wait(timeout) or not waiters.withdraw(waiter)
-        except BaseException:
-            if not waiters.withdraw(waiter):
-                waiters.wake_one()
-            raise
+            waiter.wait(timeout)
+        except BaseException as error:
+            failure = error
+        notified = not waiters.withdraw(waiter)
+        failure = self._take_back(saved) or failure
+        if failure is None:
+            return notified
+        if notified:
+            waiters.wake_one()
+        try:
+            raise failure
         finally:
-            self._take_back(saved)
+            del failure
 
     def _let_go(self) -> int:
         lock = self._lock
@@ -63,20 +72,24 @@ class Condition:
         lock.release()
         return 1
 
-    def _take_back(self, count: int) -> None:
-        # The lock must be ours again before anything may be raised, so what is thrown in meanwhile waits.
-        pending: BaseException | None = None
+    def _take_back(self, count: int) -> BaseException | None:
+        """Take the lock, whatever is thrown in meanwhile, and return what was thrown in last."""
+        failure: BaseException | None = None
         while True:
             try:
-                if isinstance(self._lock, RLock):
-                    self._lock._acquire_restore(count)
-                else:
-                    self._lock.acquire()
-                break
+                with CancelScope(shield=True):  # a scope that is over would end every wait before it began
+                    self._acquire(count)
+                return failure
+            except HubError:
+                raise  # there is no hub any more to wait with
             except BaseException as error:
-                pending = error
-        if pending is not None:
-            raise pending
+                failure = error
+
+    def _acquire(self, count: int) -> None:
+        if isinstance(self._lock, RLock):
+            self._lock._acquire_restore(count)
+        else:
+            self._lock.acquire()
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait until `predicate()` is true and return it; what it returned last when `timeout` seconds passed."""

@@ -47,8 +47,8 @@ class Outcome(Generic[T]):
 
     def wait(self, timeout: float | None = None) -> T:
         """Wait for the value and return it, or raise the exception. Raises TimeoutError after `timeout` seconds."""
-        if self._state == PENDING:
-            self._await(timeout)
+        if self._state == PENDING and not self.join(timeout):
+            raise TimeoutError(f"no result of {self!r} in {timeout} s")
         if self._state == VALUE:
             return self._result  # type: ignore[no-any-return]
         error, traceback = self._result
@@ -59,31 +59,27 @@ class Outcome(Generic[T]):
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until there is a value or an exception, and tell whether there is; neither is returned or raised."""
-        try:
-            self._await(timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    def _await(self, timeout: float | None) -> None:
+        if self._state != PENDING:
+            return True
+        waiters = WaitQueue()
         if self._waiters is None:
-            self._waiters = WaitQueue()
+            self._waiters = waiters  # type: ignore[misc]  # one step with the test
         waiters = self._waiters
         waiter = waiters.enrol()
         try:
-            if self._state == PENDING and not waiter.wait(timeout) and self._state == PENDING:
-                raise TimeoutError(f"no result of {self!r} in {timeout} s")
+            return self._state != PENDING or waiter.wait(timeout) or self._state != PENDING
         finally:
             waiters.withdraw(waiter)
 
     def link(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call `callback(self, *args, **kwargs)` when the outcome is there, or now if it is; in order of linking."""
-        if self._state != PENDING:
-            callback(self, *args, **kwargs)
-            return
+        link = (callback, args, kwargs)
         if self._links is None:
-            self._links = []
-        self._links.append((callback, args, kwargs))
+            self._links = []  # type: ignore[misc]
+        if self._state == PENDING:
+            self._links.append(link)  # one step with the test
+        else:
+            callback(self, *args, **kwargs)
 
     def unlink(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Take a link back; False if there is no such link (any more)."""
@@ -93,8 +89,11 @@ class Outcome(Generic[T]):
         return True
 
     def _settle(self, state: int, result: Any) -> None:
-        self._result = result
-        self._state = state
+        """Set the outcome and tell everybody. Raises RuntimeError if it is there already."""
+        if self._state != PENDING:
+            raise RuntimeError(f"{self!r} has its outcome already; make a new one for each result")
+        self._result = result  # type: ignore[misc]
+        self._state = state  # type: ignore[misc]  # one step with the test
         if self._waiters:
             self._waiters.wake_all()
         while self._links:
@@ -121,14 +120,8 @@ class AsyncResult(Outcome[T]):
 
     def set(self, value: T) -> None:
         """Set the value. Raises RuntimeError if the outcome is there already."""
-        self._refuse_twice()
         self._settle(VALUE, value)
 
     def set_exception(self, error: BaseException) -> None:
         """Set the exception. Raises RuntimeError if the outcome is there already."""
-        self._refuse_twice()
         self._settle(ERROR, (error, error.__traceback__))
-
-    def _refuse_twice(self) -> None:
-        if self._state != PENDING:
-            raise RuntimeError(f"{self!r} has its outcome already; make a new one for each result")

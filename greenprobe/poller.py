@@ -212,6 +212,7 @@ class Poller:
 
     def leave(self, slot: Slot) -> None:
         """Take a descriptor out of the set, from any OS thread, before its number can be reused; `close` follows."""
+        self.slots.pop(slot.fd, None)  # what comes to have this number next gets a slot of its own
         if slot.registered:
             slot.registered = False
             self._unregister(slot.fd)
@@ -236,7 +237,7 @@ class Poller:
         """Tell whether any greenthread waits for a descriptor. Looks at every slot."""
         return any(
             side.line or (side.waiter is not None and type(side.waiter) is not Mark)
-            for slot in self.slots.values()
+            for slot in list(self.slots.values())  # another thread may close one meanwhile
             for side in (slot.read, slot.write)
         )
 

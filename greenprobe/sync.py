@@ -3,6 +3,8 @@
 How their wake-ups cannot be lost, without a lock of their own, is told in `waitqueue`.
 """
 
+from _thread import TIMEOUT_MAX
+
 from greenlet import getcurrent, greenlet
 
 from greenprobe.outcome import ERROR, PENDING, VALUE, AsyncResult, Outcome
@@ -55,7 +57,7 @@ class Event:
             return True
         waiter = self._waiters.enrol()
         try:
-            return self._flag or waiter.wait(timeout)
+            return self.is_set() or waiter.wait(timeout)
         finally:
             self._waiters.withdraw(waiter)
 
@@ -85,6 +87,8 @@ class Semaphore:
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take a permit: True; False if there is none in `timeout` seconds (-1 or None: wait for ever)."""
+        if timeout is not None and not blocking:
+            raise ValueError("can't specify timeout for non-blocking acquire")
         if self._value > 0:
             self._value -= 1  # one step with the test
             return True
@@ -99,17 +103,23 @@ class Semaphore:
             self._value -= 1  # one step with the test
             if waiters.withdraw(waiter):
                 return True
-            self.release()  # somebody handed us one, too
+            self._give()  # somebody handed us one, too
             return True
         try:
             return waiter.wait(timeout) or not waiters.withdraw(waiter)
         except BaseException:
             if not waiters.withdraw(waiter):
-                self.release()
+                self._give()
             raise
 
-    def release(self) -> None:
-        """Give a permit back: to who waits longest, if anybody does. Never switches."""
+    def release(self, n: int = 1) -> None:
+        """Give `n` permits back: to those who wait longest, if anybody does. Never switches."""
+        if n < 1:
+            raise ValueError("n must be one or more")
+        for _ in range(n):
+            self._give()
+
+    def _give(self) -> None:
         while self._waiters:
             if self._waiters.wake_one():
                 return
@@ -131,11 +141,13 @@ class BoundedSemaphore(Semaphore):
         super().__init__(value)
         self._bound = value
 
-    def release(self) -> None:
-        """Give a permit back. Raises ValueError if all are back already."""
-        if self._value >= self._bound:
-            raise ValueError(f"semaphore released more often than acquired: all {self._bound} permits are free")
-        super().release()
+    def release(self, n: int = 1) -> None:
+        """Give `n` permits back. Raises ValueError if that is more than were taken."""
+        if self._value + n > self._bound:
+            raise ValueError(
+                f"semaphore released more often than acquired: {n} given back, {self._value} of {self._bound} free"
+            )
+        super().release(n)
 
 
 class Lock(Semaphore):
@@ -148,14 +160,22 @@ class Lock(Semaphore):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock: True; False if it is not free in `timeout` seconds (-1 or None: wait for ever)."""
+        if self._value > 0 and (timeout is None or timeout == -1):
+            self._value = 0  # one step with the test
+            return True
         refuse_odd_timeout(blocking, timeout)
-        return super().acquire(blocking, timeout)
+        return super().acquire(blocking, None if timeout == -1 else timeout)
 
-    def release(self) -> None:
+    def release(self, n: int = 1) -> None:
         """Free the lock, or hand it to who waits longest. Raises RuntimeError if it is free."""
         if self._value:
             raise RuntimeError("release unlocked lock")
-        super().release()
+        self._give()
+
+    def _at_fork_reinit(self) -> None:
+        # What the standard library calls, in a forked child, on the locks that guard its own modules.
+        self._value = 1
+        self._waiters = WaitQueue()
 
 
 class RLock:
@@ -173,6 +193,7 @@ class RLock:
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock once more: True; False if it is not free in `timeout` seconds (-1 or None: for ever)."""
+        refuse_odd_timeout(blocking, timeout)
         me = getcurrent()
         if self._owner is me:
             self._count += 1
@@ -198,6 +219,11 @@ class RLock:
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
+    def _at_fork_reinit(self) -> None:
+        self._lock._at_fork_reinit()
+        self._owner = None
+        self._count = 0
+
     # What Condition needs of a lock; the names are those of the standard library's.
 
     def _is_owned(self) -> bool:
@@ -215,10 +241,12 @@ class RLock:
 
 
 def refuse_odd_timeout(blocking: bool, timeout: float | None) -> None:
-    """Raise what `threading.Lock.acquire` raises for a timeout that makes no sense."""
+    """Raise what `threading.Lock.acquire` raises for a timeout that makes no sense; -1 is for ever."""
     if timeout is None or timeout == -1:
         return
     if not blocking:
         raise ValueError("can't specify a timeout for a non-blocking call")
-    if timeout < 0:
+    if not timeout >= 0:
         raise ValueError("timeout value must be a non-negative number")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")

@@ -45,7 +45,7 @@ class Waiter:
             while not self.woken:
                 hub.switch()
             return True
-        if timeout <= 0:
+        if not timeout > 0:
             return self.woken
         timer = hub.timers.add(hub.clock() + timeout, hub.schedule, self.green)
         try:
@@ -59,13 +59,14 @@ class Waiter:
 class WaitQueue(OrderedDict[Waiter, None]):
     """Waiters in the order they came. Enrolling, withdrawing and waking are one step each."""
 
-    def enrol(self) -> Waiter:
-        """Add the current greenthread; the caller looks at its condition again before it waits."""
+    def enrol(self, item: Any = None) -> Waiter:
+        """Add the current greenthread, with what it brings; the caller looks at its condition again before it waits."""
         hub = get_hub()
         green = getcurrent()
         if green is hub.loop:
             raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
         waiter = Waiter(hub, green)
+        waiter.item = item
         self[waiter] = None
         return waiter
 

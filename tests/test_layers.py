@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
-    errors timers poller whereabouts hub waitqueue outcome sync condition greenthread timeout queue threadpool names
-    green_socket green_ssl green_dns dnspython_resolver server green_os green_subprocess
-    pool taskgroup local debug testing patcher
+    errors timers poller whereabouts hub waitqueue outcome sync timeout condition greenthread level queue threadpool names
+    green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
+    green_os green_subprocess
+    pool server taskgroup local debug testing patcher
     http.urls http.trust http.wire http.decoding http.trace http.proxy
     http.connections http.lanes http.connector http.client
     wsgi websocket backdoor
