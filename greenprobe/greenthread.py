@@ -128,7 +128,10 @@ class GreenThread(Outcome[Any], greenlet):
             self._fail(error)
         else:
             self._function = None
-            self._settle(VALUE, result)
+            self._result = result
+            self._state = VALUE
+            if self._waiters is not None or self._links is not None:
+                self._announce()
 
     def _fail(self, error: BaseException) -> None:
         traceback = error.__traceback__

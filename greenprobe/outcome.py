@@ -92,8 +92,12 @@ class Outcome(Generic[T]):
         """Set the outcome and tell everybody. Raises RuntimeError if it is there already."""
         if self._state != PENDING:
             raise RuntimeError(f"{self!r} has its outcome already; make a new one for each result")
-        self._result = result  # type: ignore[misc]
+        self._result = result
         self._state = state  # type: ignore[misc]  # one step with the test
+        self._announce()
+
+    def _announce(self) -> None:
+        """Wake who waits for the outcome, and call the links."""
         if self._waiters:
             self._waiters.wake_all()
         while self._links:

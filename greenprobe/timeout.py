@@ -41,7 +41,8 @@ class Timeout(BaseException):
         self.seconds = seconds
         self.exception = exception
         self._timer: Timer | None = None
-        self.start()
+        if seconds is not None:
+            self._start(seconds)
 
     @property
     def pending(self) -> bool:
@@ -52,13 +53,15 @@ class Timeout(BaseException):
         """Start the clock again. Raises RuntimeError if it runs."""
         if self._timer is not None and self._timer.callback is not None:
             raise RuntimeError(f"{self!r} is running; cancel it before you start it again")
-        if self.seconds is None:
-            return
+        if self.seconds is not None:
+            self._start(self.seconds)
+
+    def _start(self, seconds: float) -> None:
         hub = get_hub()
         green = getcurrent()
         if green is hub.loop:
             raise HubError("a callback of the hub cannot have a timeout, as it must not wait")
-        self._timer = hub.timers.add(hub.clock() + self.seconds, self._fire, green)
+        self._timer = hub.timers.add(hub.clock() + seconds, self._fire, green)
 
     def _fire(self, green: greenlet) -> None:
         if not green.dead:
