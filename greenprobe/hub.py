@@ -216,10 +216,10 @@ class Hub:
 
         Raises ValueError for a negative time or NaN, HubError in the loop itself.
         """
-        me = getcurrent()
-        if me is self.loop:
-            raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
         if not seconds:
+            me = getcurrent()
+            if me is self.loop:
+                raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
             self.ready.append(me)
             self.switch()
         elif seconds > 0:
@@ -229,7 +229,10 @@ class Hub:
 
     def sleep_until(self, deadline: float) -> None:
         """Let others run until `deadline` (absolute, in the hub's clock)."""
-        timer = self.timers.add(deadline, self.schedule, getcurrent())
+        me = getcurrent()
+        if me is self.loop:
+            raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
+        timer = self.timers.add(deadline, self.schedule, me)
         try:
             while timer.callback is not None:
                 self.switch()
@@ -249,7 +252,7 @@ class Hub:
         if waiter is READY:
             side.waiter = None
             return True
-        if waiter is not None and waiter is not EXPIRED:
+        if (waiter is not None and waiter is not EXPIRED) or side.line:
             return self._wait_in_line(side, deadline)
         if not side.slot.registered and not self.poller.register(side.slot):
             return True
@@ -297,7 +300,7 @@ class Hub:
             self.ready.append(waiter)
 
     def _wait_in_line(self, side: Side, deadline: float | None) -> bool:
-        """Wait behind the side's first waiter. An edge wakes the whole line, which tries again in its order."""
+        """Wait in order. An edge wakes the head of the line, which stays there unless the side is ready; see `Side`."""
         me = getcurrent()
         self._refuse_loop(me)
         if side.waiter is CLOSED:
@@ -311,18 +314,21 @@ class Hub:
         line.append(me)
         timer = self.timers.add(deadline, self.schedule, me) if deadline is not None else None
         try:
-            while side.line is line and (timer is None or timer.pending):
+            while timer is None or timer.pending:
                 self.switch()
+                if side.waiter is CLOSED or (line[0] is me and side.is_ready()):
+                    return outcome(side)
+            return False
         finally:
             if timer is not None:
                 timer.cancel()
-            if side.line is line:
-                line.remove(me)
-        return side.line is not line and (side.waiter is not CLOSED or outcome(side))
+            line.remove(me)
+            if line:
+                self.ready.append(line[0])  # there may be more than one of us can take
 
     # -- the loop
 
-    def _run(self) -> None:
+    def _run(self, *_: object) -> None:
         catch_interrupts(self)
         while not self.closed:
             try:
@@ -348,6 +354,7 @@ class Hub:
                     self._run_calls()
             if self._calls:
                 self._run_calls()
+            ready = self.ready  # `set_order` may have put another in its place
             patience = FOREVER if self._quiet else IDLE_CHECK
             if timers.heap:
                 patience = timers.heap[0][0] - self.clock()
@@ -384,8 +391,9 @@ class Hub:
     def _fire_timers(self) -> float:
         """Fire what is due now; what becomes due meanwhile waits for the next turn. Return 0: poll without waiting."""
         now = self.clock()
-        while self.timers.fire_next(now):
-            pass
+        for _ in range(len(self.timers.heap)):
+            if not self.timers.fire_next(now):
+                break
         return 0
 
     def _silence(self) -> None:
@@ -397,18 +405,25 @@ class Hub:
         if self.expected or self.poller.has_waiters() or self._may_be_woken_from_outside():
             self._quiet = True
             return
-        if self.main.dead:  # a forked child whose only greenthread has ended
-            flush_and_exit(1 if getattr(self.main, "exception", None) is not None else 0)
+        if self.main.dead:
+            flush_and_exit(exit_status(getattr(self.main, "exception", None)))
         self.main.throw(DeadlockError("nobody can ever wake these:\n" + describe(self.loop)))
 
     def _may_be_woken_from_outside(self) -> bool:
-        return count_other_threads() > Hub.helper_threads or not in_main_thread() or has_signal_handlers()
+        if count_other_threads() > Hub.helper_threads or not in_main_thread():
+            return True
+        return not self.main.dead and has_signal_handlers()
+
+    def _throw_to_main(self, error: BaseException) -> None:
+        if self.main.dead:  # a forked child whose first greenthread has ended: nobody is left to tell
+            flush_and_exit(exit_status(error))
+        self.main.throw(error)
 
     def _caught(self, error: BaseException) -> None:
         from_signal_handler = self.asleep
         self.asleep = False
         if from_signal_handler or isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self.main.throw(error)
+            self._throw_to_main(error)
         else:
             self.on_error(error)
 
@@ -423,7 +438,7 @@ class Hub:
     def _interrupt(self) -> None:
         if self._interrupted:
             self._interrupted = False
-            self.main.throw(KeyboardInterrupt)
+            self._throw_to_main(KeyboardInterrupt())
 
     # -- configuration and end
 
@@ -438,6 +453,8 @@ class Hub:
         """Close the epoll set and the eventfd, and end the loop. Parked greenthreads stay parked for ever."""
         if self.closed:
             return
+        if signal.getsignal(signal.SIGINT) == self.on_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.release()
         if getcurrent() is self.loop.parent and self.loop.gr_frame is not None:
             self.loop.throw(GreenletExit)  # it must not turn once more: there is nothing left to poll
@@ -448,7 +465,8 @@ class Hub:
         self.closed = True
         self._hops = 0
         self.poller.shut()
-        os.close(self._bell)
+        bell, self._bell = self._bell, -1  # another thread may be about to ring, and the number be somebody else's then
+        os.close(bell)
         _hubs.discard(self)
 
     def bury(self) -> None:
@@ -506,6 +524,7 @@ def _start_over() -> None:
     old: Hub | None = getattr(_here, "hub", None)
     for hub in list(_hubs):
         hub.bury()
+    Hub.helper_threads = count_other_threads()  # which is not counted anew: they live in the parent only
     if old is None:
         return
     branch = getcurrent()
@@ -513,8 +532,12 @@ def _start_over() -> None:
         branch = branch.parent
     hub = _settle(Hub(main=branch))
     hub.poller.explicit = True
+    if is_our_handler(signal.getsignal(signal.SIGINT)):
+        catch_interrupts(hub)
     if branch.parent is old.loop:
         branch.parent = hub.loop
+        hub.ready.append(getcurrent())
+        hub.loop.switch()  # it must have begun, or the end of `branch` goes past it to the parent's main greenthread
 
 
 def refuse_closed() -> object:
@@ -562,6 +585,19 @@ def has_signal_handlers() -> bool:
     """Tell whether Python code runs on some signal: it may wake a greenthread."""
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     return any(callable(h) and h is not signal.default_int_handler and not is_our_handler(h) for h in handlers)
+
+
+def exit_status(error: BaseException | None) -> int:
+    """Return the status that a process ends with by `error`, which is printed if Python would print it."""
+    if error is None or isinstance(error, GreenletExit):
+        return 0
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    sys.stderr.write(f"{error.code}\n")
+    return 1
 
 
 def flush_and_exit(status: int) -> None:

@@ -22,7 +22,7 @@ one more system call, so it is done only for them.
 """
 
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, POLLIN, POLLOUT, epoll, poll
 from typing import Any, Final
 
 from greenprobe.timers import Timer
@@ -68,7 +68,9 @@ class Side:
     | EXPIRED | edge                 | READY   |
     | any     | close (queued)       | CLOSED  |
 
-    `line`, where it exists, holds further waiters in order (see `Hub.wait`); they follow the same edges.
+    `line`, where it exists, holds further waiters in order (see `Hub.wait`). An edge wakes its head, too; the head asks
+    the kernel whether anything was left for it, and keeps its place if not; who leaves wakes the next. So whoever took
+    something and comes back is behind those who got nothing.
     """
 
     __slots__ = ("deadline", "line", "slot", "timer", "waiter")
@@ -83,6 +85,12 @@ class Side:
     def __repr__(self) -> str:
         which = "read" if self is self.slot.read else "write"
         return f"<{which} side of fd {self.slot.fd}: {self.waiter!r}>"
+
+    def is_ready(self) -> bool:
+        """Ask the kernel whether the side is ready now."""
+        now = poll()
+        now.register(self.slot.fd, POLLIN if self is self.slot.read else POLLOUT)
+        return bool(now.poll(0))
 
 
 class Slot:
@@ -181,7 +189,7 @@ class Poller:
                     side.waiter = None
                     wake(waiter)
                 if side.line:
-                    self._wake_line(side)
+                    wake(side.line[0])
             if event & WRITE_EDGE:
                 side = slot.write
                 waiter = side.waiter
@@ -191,12 +199,7 @@ class Poller:
                     side.waiter = None
                     wake(waiter)
                 if side.line:
-                    self._wake_line(side)
-
-    def _wake_line(self, side: Side) -> None:
-        line, side.line = side.line, None
-        for greenlet in line:
-            self.wake(greenlet)
+                    wake(side.line[0])
 
     def close(self, slot: Slot, *, shared: bool = False) -> None:
         """Forget the descriptor, before it is closed; who waits for it wakes up and gets EBADF.
@@ -224,8 +227,8 @@ class Poller:
             side.timer = None
         if waiter is not None and type(waiter) is not Mark:
             self.wake(waiter)
-        if side.line:
-            self._wake_line(side)
+        for greenlet in side.line or ():
+            self.wake(greenlet)
 
     def _unregister(self, fd: int) -> None:
         try:

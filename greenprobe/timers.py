@@ -69,6 +69,8 @@ class Timers:
 
     def add(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` at `when` (absolute, in the hub's clock); equal deadlines fire in order of `add`."""
+        if when != when:  # NaN is less than nothing and would bring the heap out of order
+            raise ValueError("a timer needs a time, not NaN")
         timer = Timer(self, when, callback, args)
         self._started = started = self._started + 1
         heappush(self.heap, (when, started, timer))

@@ -1,0 +1,65 @@
+"""What the tests of the core share: Python in a process of its own, a forked child that must end, bounded waits."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+from greenprobe.hub import get_hub
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 10.0  # seconds that another process gets before it counts as hung
+
+
+def run_python(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh interpreter; a hang is a failure."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", dedent(program)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False)
+
+
+def in_child(function: Callable[[], object]) -> tuple[int, str]:
+    """Fork; return how a child ends that calls `function`, and what it returned. Does not switch.
+
+    The child leaves by os._exit with status 0, or 1 if the function raised.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        report_and_exit(function, write)
+    os.close(write)
+    return status_of(pid, read)
+
+
+def report_and_exit(function: Callable[[], object], write: int) -> None:
+    try:
+        os.write(write, str(function()).encode())
+    except BaseException as error:  # noqa: BLE001 - the child must end here, whatever happens
+        os.write(write, repr(error).encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def status_of(pid: int, read: int = -1) -> tuple[int, str]:
+    """Wait for a child without switching; return its exit status and what it wrote into the pipe `read`."""
+    handle = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([handle], [], [], PATIENCE)
+        if not ended:
+            os.kill(pid, 9)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        said = os.read(read, 65536).decode() if read >= 0 else ""
+    finally:
+        os.close(handle)
+        if read >= 0:
+            os.close(read)
+    return status, said
+
+
+def turns(count: int = 3) -> None:
+    """Let the others run that often."""
+    for _ in range(count):
+        get_hub().sleep(0)
