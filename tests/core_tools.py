@@ -37,7 +37,7 @@ def in_child(function: Callable[[], object]) -> tuple[int, str]:
 def report_and_exit(function: Callable[[], object], write: int) -> None:
     try:
         os.write(write, str(function()).encode())
-    except BaseException as error:  # noqa: BLE001 - the child must end here, whatever happens
+    except BaseException as error:  # whatever happens, the child must end here
         os.write(write, repr(error).encode())
         os._exit(1)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""A forked child goes on with the greenthread that forked, on a hub of its own; nothing else of the parent runs there."""
+"""A forked child goes on with the greenthread that forked, on a hub of its own; nothing else runs there."""
 
 import os
 import threading
@@ -36,8 +36,7 @@ def test_parked_greenthreads_never_run_in_the_child(hub: Hub) -> None:
     def child() -> list[int]:
         event.set()
         semaphore.release()
-        for green in greens:
-            get_hub().schedule(spawn(sleep))
+        get_hub().schedule(spawn(sleep))
         sleep(0.005)
         return ran
 
@@ -68,7 +67,13 @@ def test_a_child_that_ends_leaves_the_parents_waits_alone() -> None:
     with left, right:
         reader = spawn(left.recv, 10)
         turns(1)
-        assert in_child(lambda: (left.close(), right.close(), sleep(0.001)))[0] == 0
+
+        def child() -> None:
+            left.close()
+            right.close()
+            sleep(0.001)
+
+        assert in_child(child)[0] == 0
         right.send(b"after")
         assert reader.wait(5) == b"after"
         reader = spawn(left.recv, 10)
@@ -85,7 +90,7 @@ def test_a_socket_works_in_both_processes() -> None:
         right.send(b"1")
         assert reader.wait(5) == b"1"
 
-        def child() -> bytes:
+        def child() -> object:
             asker = spawn(left.recv, 5)
             sleep(0.001)
             right.send(b"child")
@@ -195,7 +200,11 @@ def test_a_fork_in_the_middle_of_a_greenlet_tree_keeps_the_branch() -> None:
     from_child: list[tuple[int, str]] = []
 
     def forking() -> None:
-        from_child.append(in_child(lambda: (sleep(0.001), spawn(lambda: "alive").wait())[1]))
+        from_child.append(in_child(child))
+
+    def child() -> object:
+        sleep(0.001)
+        return spawn(lambda: "alive").wait()
 
     spawn(forking).wait()
     assert from_child == [(0, "alive")]
@@ -203,7 +212,12 @@ def test_a_fork_in_the_middle_of_a_greenlet_tree_keeps_the_branch() -> None:
 
 def test_a_fork_in_another_thread_gives_the_child_that_threads_branch_only(hub: Hub) -> None:
     ran: list[str] = []
-    spawn_n(lambda: (sleep(0.05), ran.append("parent's")))
+
+    def parents() -> None:
+        sleep(0.02)
+        ran.append("parent's")
+
+    spawn_n(parents)
     turns(1)
     result: list[tuple[int, str]] = []
 
@@ -221,15 +235,14 @@ def test_a_fork_in_another_thread_gives_the_child_that_threads_branch_only(hub: 
     thread.start()
     thread.join()
     assert result == [(0, "[] 5 True")]
-    sleep(0.05)
+    sleep(0.03)
     assert ran == ["parent's"]
 
 
 def test_ringing_a_buried_hub_does_not_write_into_a_reused_descriptor(hub: Hub) -> None:
     def child() -> bytes:
         read, write = os.pipe()
-        while write < bell:
-            write = os.dup(write)
+        os.dup2(write, bell)
         hub.asleep = True  # as it is for the hub of another thread that polled during the fork
         hub.schedule(spawn(sleep))
         os.set_blocking(read, False)
