@@ -32,6 +32,7 @@ __all__ = [
     "ReadTimeout",
     "RedirectError",
     "RemoteProtocolError",
+    "StopServe",
     "SwitchError",
     "TargetError",
     "TlsError",
@@ -54,6 +55,10 @@ class DeadlockError(HubError):
 
 class SwitchError(HubError):
     """A block under `assert_no_switches()` switched."""
+
+
+class StopServe(GreenprobeError):
+    """Raised by a handler of `serve` to end the serving: `serve` returns, the other handlers run on."""
 
 
 class BusyError(GreenprobeError):
