@@ -50,6 +50,15 @@ class BareGreenThread(greenlet):
         else:
             function()
 
+    @property
+    def started(self) -> bool:
+        """Whether its function has begun to run."""
+        return bool(self) or self.dead
+
+    def disarm(self) -> None:
+        """Take the function away: it will end as soon as it begins."""
+        self._function, self._args, self._kwargs = nothing, (), {}
+
 
 class GreenThread(Outcome[Any], greenlet):
     """A running function and its outcome: `wait` for it, `link` to its end, `kill` it. Made by `spawn`.
@@ -113,9 +122,9 @@ class GreenThread(Outcome[Any], greenlet):
 
     def run(self) -> None:
         """Call the function and keep its outcome, in the greenlet."""
-        function, args, kwargs = self._function, self._args, self._kwargs
-        if function is None or self._state != PENDING:
+        if self._state != PENDING or self._function is None:
             return  # killed before it began
+        function, args, kwargs = self._function, self._args, self._kwargs
         del self._args, self._kwargs
         try:
             if kwargs or len(args) > 1:
@@ -126,6 +135,7 @@ class GreenThread(Outcome[Any], greenlet):
                 result = function()
         except BaseException as error:
             self._fail(error)
+            del self, function, args, kwargs  # the frames of the traceback hold this one
         else:
             self._function = None
             self._result = result
@@ -135,7 +145,9 @@ class GreenThread(Outcome[Any], greenlet):
 
     def _fail(self, error: BaseException) -> None:
         traceback = error.__traceback__
-        if traceback is not None:
+        if isinstance(error, GreenletExit):
+            traceback = None  # it says where the killed one waited, and those frames hold it: a cycle for nothing
+        elif traceback is not None:
             traceback = traceback.tb_next  # without our own frame, which holds this greenthread: no cycle
         error.__traceback__ = traceback
         self._function = None
@@ -203,8 +215,14 @@ def kill(green: greenlet, error: BaseException | type[BaseException] | None = No
     """Have `error` (GreenletExit unless given) raised in any greenlet of this thread, where it waits."""
     if isinstance(green, GreenThread):
         green.kill(error)
+    elif isinstance(green, BareGreenThread) and not green.started:
+        green.disarm()
     elif not green.dead:
         throw_soon(get_hub(), green, as_exception(error))
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def as_exception(error: BaseException | type[BaseException] | None) -> BaseException:

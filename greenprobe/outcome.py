@@ -55,7 +55,7 @@ class Outcome(Generic[T]):
         try:
             raise error.with_traceback(traceback)  # the same exception may be raised often: keep its traceback short
         finally:
-            del error, traceback
+            del error, traceback, self  # the traceback holds this frame, and we hold the error: no cycle
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until there is a value or an exception, and tell whether there is; neither is returned or raised."""
