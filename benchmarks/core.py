@@ -23,6 +23,7 @@ from pathlib import Path
 import nginx
 
 HERE = Path(__file__).resolve().parent
+LONGEST = 300  # seconds for one run of one case
 CONTENDERS = ("greenprobe", "eventlet", "gevent")
 
 
@@ -58,10 +59,18 @@ ROWS = {
 def child(command: list[str]) -> str | None:
     """Run `command` and return its output, or None with the last line of its complaint on stderr."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE.parent), str(HERE)]))
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    if done.returncode == 0:
-        return done.stdout
-    print(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+    with tempfile.TemporaryFile("w+") as complaint:
+        try:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=complaint, text=True, env=env, timeout=LONGEST, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            print(error, file=sys.stderr)
+            return None
+        if done.returncode == 0:
+            return done.stdout
+        complaint.seek(0)
+        print(f"{' '.join(command)}: {complaint.read(100_000).strip().splitlines()[-1:]}", file=sys.stderr)
     return None
 
 
