@@ -62,7 +62,9 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             super().__init__(family, type, proto, fileno)
             kernel.setblocking(self, False)
         self._timeout: float | None = 0.0 if type != -1 and type & stdlib.SOCK_NONBLOCK else stdlib.getdefaulttimeout()
-        self._hinted = self.family in INTERNET and self.type == stdlib.SOCK_STREAM
+        self._hinted = (
+            self.family in INTERNET and self.type == stdlib.SOCK_STREAM and self.proto != stdlib.IPPROTO_SCTP
+        )
         self._drained = False
         self._greedy = STREAK
         self._hub: Hub | None = None
@@ -144,8 +146,9 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         slot = self._slot
         if slot is not None:
             if slot.hangup:
+                self._greedy -= 1
                 return
-            if slot.read.waiter is READY:
+            if slot.read.waiter is READY and self._hub is get_hub():  # another hub's READY may be newer than our read
                 slot.read.waiter = None
         self._drained = True
 
@@ -155,7 +158,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         if flags or not self._hinted:
             return cast(bytes, self._read(kernel_recv, bufsize, flags))
         deadline = None
-        if self._drained and self._timeout != 0:
+        if self._drained and self._timeout != 0 and bufsize > 0:
             self._drained = False
             deadline = self._wait_read(None)
         elif self._greedy < 0:
@@ -178,8 +181,9 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
         if flags or not self._hinted:
             return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags))
+        size = nbytes or memoryview(buffer).nbytes
         deadline = None
-        if self._drained and self._timeout != 0:
+        if self._drained and self._timeout != 0 and size > 0:
             self._drained = False
             deadline = self._wait_read(None)
         elif self._greedy < 0:
@@ -193,7 +197,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
                 deadline = self._wait_read(deadline)
             else:
                 break
-        if received == (nbytes or memoryview(buffer).nbytes):
+        if received == size:
             self._greedy -= 1
         elif received:
             self._note_short_read()
@@ -217,12 +221,14 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         self._greedy -= 1
         if self._greedy < 0:
             self._give_way()
-        try:
-            return kernel_send(self, data, flags)
-        except BlockingIOError:
-            if self._timeout == 0:
-                raise
-        return cast(int, self._write(kernel_send, data, flags))
+        deadline = None
+        while True:
+            try:
+                return kernel_send(self, data, flags)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                deadline = self._wait_write(deadline)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         with memoryview(data) as view, view.cast("B") as rest:
@@ -270,6 +276,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
     def _sendfile_use_sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
         """Send a regular file by sendfile(2); raises what makes the standard library fall back to send()."""
         self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+        if self._timeout == 0:
+            raise ValueError("non-blocking sockets are not supported")
         try:
             source = file.fileno()
             size = os.fstat(source).st_size
@@ -314,10 +322,10 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         self._drained = False
         deadline = None
         code = kernel_connect_ex(self, address)
-        while code in CONNECTING or code == EAGAIN:
+        while code in CONNECTING or (code == EAGAIN and self.family == stdlib.AF_UNIX):
             if self._timeout == 0:
                 return code
-            if code == EAGAIN and self.family == stdlib.AF_UNIX:
+            if code == EAGAIN:
                 deadline = self._pause(deadline)
             else:
                 deadline = self._wait_write(deadline)
@@ -357,7 +365,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def settimeout(self, value: float | None, /) -> None:
         if value is not None:
-            value = float(value)
+            value = value + 0.0
             if not value >= 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
@@ -382,6 +390,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         """Leave all hubs, before the descriptor is closed or given away."""
         slot, hub = self._slot, self._hub
         self._slot = self._hub = None
+        self._drained = False
         here = get_hub() if slot is not None else None
         for owner, known in [*self._elsewhere, (hub, slot)]:
             if owner is None or known is None or owner.closed:
@@ -403,7 +412,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def dup(self) -> "socket":
         self._shared = True
-        twin = socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
+        twin = type(self)(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
         twin._shared = True
         twin._timeout = self._timeout
         return twin
