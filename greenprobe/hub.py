@@ -42,26 +42,33 @@ Fork
 """
 
 import os
-import signal
 import sys
 import traceback
-from _thread import _count as count_other_threads, _local, get_ident, get_native_id
+from _thread import _count as count_other_threads, _local, get_ident
 from collections import deque
 from collections.abc import Callable
 from errno import EBADF
 from time import monotonic
-from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakSet
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.errors import BusyError, DeadlockError, HubError
 from greenprobe.poller import CLOSED, EXPIRED, READY, Poller, Side
+from greenprobe.process import (
+    Interrupts,
+    exit_status,
+    flush_and_exit,
+    has_interrupts,
+    has_signal_handlers,
+    in_main_thread,
+)
+from greenprobe.runqueue import Call, IdlePolicy, RunQueue
 from greenprobe.timers import Timers
 from greenprobe.whereabouts import describe, name_of, root_of
 
-__all__ = ["Hub", "IdlePolicy", "RunQueue", "get_hub"]
+__all__ = ["Hub", "get_hub"]
 
 MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
 MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every poll, cheap up to 512 in all
@@ -71,40 +78,6 @@ FOREVER: Final = -1.0
 LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
 NEVER: Final = float("inf")
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
-
-
-class RunQueue(Protocol):
-    """The order in which ready greenthreads run: a `collections.deque`, or one of `greenprobe.testing`.
-
-    What is queued has a `switch()`. `append` must be atomic, as other threads call it.
-    """
-
-    def append(self, item: Any, /) -> object: ...
-    def popleft(self) -> Any: ...
-    def __len__(self) -> int: ...
-
-
-class IdlePolicy(Protocol):
-    """What a hub does when nobody can run; tests put clocks that jump here. See `greenprobe.testing`."""
-
-    def patience(self, seconds: float) -> float:
-        """Return how long to poll, given how long the hub would (negative: for ever)."""
-
-    def idle(self) -> bool:
-        """Nothing happened in that time: wake somebody and return True, or leave it to the hub."""
-
-
-class Call:
-    """A function call that stands in the run queue like a greenlet."""
-
-    __slots__ = ("args", "function")
-
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.function = function
-        self.args = args
-
-    def switch(self) -> object:
-        return self.function(*self.args)
 
 
 class Hub:
@@ -139,7 +112,7 @@ class Hub:
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
         self._quiet = False
-        self._interrupted = False
+        self._interrupts = Interrupts(self.call_threadsafe, self._interrupt)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.poller.watch(self._bell)
         _hubs.add(self)
@@ -305,6 +278,9 @@ class Hub:
         self._refuse_loop(me)
         if side.waiter is CLOSED:
             return outcome(side)
+        if side.waiter is EXPIRED:  # whose wait that was has not run yet, and needs no slot to see its clock
+            side.waiter = None
+            return self.wait(side, deadline)
         if not (side.slot.shared or self.poller.share_all):
             raise BusyError(
                 f"{name_of(me)} would wait on the {side!r} where {name_of(side.waiter)} waits already; give each "
@@ -329,7 +305,7 @@ class Hub:
     # -- the loop
 
     def _run(self, *_: object) -> None:
-        catch_interrupts(self)
+        self.catch_interrupts()
         while not self.closed:
             try:
                 self._turns()
@@ -339,7 +315,6 @@ class Hub:
 
     def _turns(self) -> None:
         """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
-        timers = self.timers
         poller = self.poller
         while not self.closed:
             ready = self.ready
@@ -355,13 +330,11 @@ class Hub:
             if self._calls:
                 self._run_calls()
             ready = self.ready  # `set_order` may have put another in its place
-            patience = FOREVER if self._quiet else IDLE_CHECK
-            if timers.heap:
-                patience = timers.heap[0][0] - self.clock()
-                if patience <= 0:
-                    patience = self._fire_timers()
-                elif patience > LONGEST_POLL:
-                    patience = LONGEST_POLL
+            patience = self._patience()
+            if not patience:
+                self._fire_timers()
+                if self._calls:
+                    self._run_calls()
             if self._failure is not None:
                 self._raise_failure()
             if ready or self._calls:
@@ -388,13 +361,19 @@ class Hub:
         if error is not None:
             raise error
 
-    def _fire_timers(self) -> float:
-        """Fire what is due now; what becomes due meanwhile waits for the next turn. Return 0: poll without waiting."""
+    def _patience(self) -> float:
+        """Return how long a poll may take; 0 if a timer is due."""
+        heap = self.timers.heap
+        if not heap:
+            return FOREVER if self._quiet else IDLE_CHECK
+        return min(max(heap[0][0] - self.clock(), 0.0), LONGEST_POLL)
+
+    def _fire_timers(self) -> None:
+        """Fire what is due now; what becomes due meanwhile waits for the next turn."""
         now = self.clock()
         for _ in range(len(self.timers.heap)):
             if not self.timers.fire_next(now):
                 break
-        return 0
 
     def _silence(self) -> None:
         """Nobody can run and no descriptor stirred: see whether anybody ever will."""
@@ -427,18 +406,12 @@ class Hub:
         else:
             self.on_error(error)
 
-    def on_interrupt(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGINT: have KeyboardInterrupt raised in the main greenthread at its next switch."""
-        if self._interrupted:
-            self._interrupted = False
-            raise KeyboardInterrupt
-        self._interrupted = True
-        self.call_threadsafe(self._interrupt)
-
     def _interrupt(self) -> None:
-        if self._interrupted:
-            self._interrupted = False
-            self._throw_to_main(KeyboardInterrupt())
+        self.main.throw(KeyboardInterrupt)
+
+    def catch_interrupts(self) -> None:
+        """Make Ctrl-C wait for a switch of the main greenthread, if this is the main thread; see the top."""
+        self._interrupts.install()
 
     # -- configuration and end
 
@@ -453,8 +426,7 @@ class Hub:
         """Close the epoll set and the eventfd, and end the loop. Parked greenthreads stay parked for ever."""
         if self.closed:
             return
-        if signal.getsignal(signal.SIGINT) == self.on_interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._interrupts.uninstall()
         self.release()
         if getcurrent() is self.loop.parent and self.loop.gr_frame is not None:
             self.loop.throw(GreenletExit)  # it must not turn once more: there is nothing left to poll
@@ -532,8 +504,8 @@ def _start_over() -> None:
         branch = branch.parent
     hub = _settle(Hub(main=branch))
     hub.poller.explicit = True
-    if is_our_handler(signal.getsignal(signal.SIGINT)):
-        catch_interrupts(hub)
+    if has_interrupts():
+        hub.catch_interrupts()
     if branch.parent is old.loop:
         branch.parent = hub.loop
         hub.ready.append(getcurrent())
@@ -548,9 +520,6 @@ def refuse_grave() -> object:
     raise HubError("this wait began before a fork; start it again in the child")
 
 
-# -- what the loop asks of the process
-
-
 def nothing() -> None:
     """Do nothing."""
 
@@ -563,46 +532,3 @@ def outcome(side: Side) -> bool:
         side.waiter = None
         return False
     return True
-
-
-def in_main_thread() -> bool:
-    """Tell whether this is the thread that runs signal handlers (on Linux its id is the process id)."""
-    return get_native_id() == os.getpid()
-
-
-def catch_interrupts(hub: Hub) -> None:
-    """Make Ctrl-C wait for a switch, if this is the main thread and nobody else handles it."""
-    handler = signal.getsignal(signal.SIGINT)
-    if in_main_thread() and (handler is signal.default_int_handler or is_our_handler(handler)):
-        signal.signal(signal.SIGINT, hub.on_interrupt)
-
-
-def is_our_handler(handler: object) -> bool:
-    return isinstance(getattr(handler, "__self__", None), Hub)
-
-
-def has_signal_handlers() -> bool:
-    """Tell whether Python code runs on some signal: it may wake a greenthread."""
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
-    return any(callable(h) and h is not signal.default_int_handler and not is_our_handler(h) for h in handlers)
-
-
-def exit_status(error: BaseException | None) -> int:
-    """Return the status that a process ends with by `error`, which is printed if Python would print it."""
-    if error is None or isinstance(error, GreenletExit):
-        return 0
-    if not isinstance(error, SystemExit):
-        traceback.print_exception(error)
-        return 1
-    if error.code is None or isinstance(error.code, int):
-        return error.code or 0
-    sys.stderr.write(f"{error.code}\n")
-    return 1
-
-
-def flush_and_exit(status: int) -> None:
-    """End a forked child as the last thread of a process ends: without the parent's exit handlers."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(status)

@@ -34,7 +34,9 @@ from greenlet import getcurrent, greenlet
 
 from greenprobe import hub as hubs
 from greenprobe.errors import HubError
-from greenprobe.hub import Hub, IdlePolicy, RunQueue, get_hub
+from greenprobe.hub import Hub, get_hub
+from greenprobe.process import in_main_thread
+from greenprobe.runqueue import IdlePolicy, RunQueue
 from greenprobe.threadpool import WORKERS
 from greenprobe.whereabouts import name_of, parked, where
 
@@ -76,7 +78,7 @@ def fresh_hub() -> Iterator[Hub]:
         hub.close()
         here.__dict__.clear()
         here.__dict__.update(before)
-        if hubs.in_main_thread() and signal.getsignal(signal.SIGINT) is not handler and handler is not None:
+        if in_main_thread() and signal.getsignal(signal.SIGINT) is not handler and handler is not None:
             signal.signal(signal.SIGINT, handler)
 
 
@@ -239,6 +241,9 @@ class Order:
     def __len__(self) -> int:
         raise NotImplementedError
 
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError
+
 
 class RandomOrder(Order):
     """Run ready greenthreads in an order that `seed` alone determines: shakes out who relied on an order.
@@ -258,6 +263,9 @@ class RandomOrder(Order):
     def __len__(self) -> int:
         return len(self._items)
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
     def popleft(self) -> Any:
         """Take one out; a list's pop is atomic, whatever other threads append meanwhile."""
         return self._items.pop(int(self._random() * len(self._items)))
@@ -275,6 +283,9 @@ class LifoOrder(Order):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
 
     def popleft(self) -> Any:
         """Take out what came last."""
@@ -297,6 +308,9 @@ class PriorityOrder(Order):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (item for _, _, item in sorted(self._items, key=lambda entry: entry[:2]))
 
     def append(self, item: Any, /) -> object:
         """Queue by key; a heap of numbers is changed without leaving C, so this is atomic."""

@@ -1,0 +1,94 @@
+"""What a hub asks of its process: which thread this is, who handles signals, how a forked child ends."""
+
+import os
+import signal
+import sys
+import traceback
+from _thread import get_native_id
+from collections.abc import Callable
+from types import FrameType
+
+from greenlet import GreenletExit
+
+__all__ = [
+    "Interrupts",
+    "exit_status",
+    "flush_and_exit",
+    "has_interrupts",
+    "has_signal_handlers",
+    "in_main_thread",
+]
+
+
+class Interrupts:
+    """A SIGINT handler that notes the signal and has `deliver` called soon; a second one before that raises at once."""
+
+    __slots__ = ("_deliver", "_soon", "pending")
+
+    def __init__(self, soon: Callable[[Callable[[], object]], object], deliver: Callable[[], object]) -> None:
+        self.pending = False
+        self._soon = soon
+        self._deliver = deliver
+
+    def install(self) -> None:
+        """Handle SIGINT from now on, if this is the main thread and nobody but Python or another hub does."""
+        handler = signal.getsignal(signal.SIGINT)
+        if in_main_thread() and (handler is signal.default_int_handler or isinstance(handler, Interrupts)):
+            signal.signal(signal.SIGINT, self)
+
+    def uninstall(self) -> None:
+        """Give SIGINT back to Python, if it is still ours."""
+        if signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if self.pending:
+            self.pending = False
+            raise KeyboardInterrupt
+        self.pending = True
+        self._soon(self._take)
+
+    def _take(self) -> None:
+        if self.pending:
+            self.pending = False
+            self._deliver()
+
+
+def in_main_thread() -> bool:
+    """Tell whether this is the thread that runs signal handlers (on Linux its id is the process id)."""
+    return get_native_id() == os.getpid()
+
+
+def has_interrupts() -> bool:
+    """Tell whether SIGINT is a hub's."""
+    return isinstance(signal.getsignal(signal.SIGINT), Interrupts)
+
+
+def has_signal_handlers() -> bool:
+    """Tell whether Python code of the user's runs on some signal: it may wake a greenthread."""
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    return any(
+        callable(handler) and handler is not signal.default_int_handler and not isinstance(handler, Interrupts)
+        for handler in handlers
+    )
+
+
+def exit_status(error: BaseException | None) -> int:
+    """Return the status that a process ends with by `error`, which is printed if Python would print it."""
+    if error is None or isinstance(error, GreenletExit):
+        return 0
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def flush_and_exit(status: int) -> None:
+    """End a forked child as the last thread of a process ends: without the parent's exit handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)

@@ -1,0 +1,41 @@
+"""What a hub runs, and in which order: the interfaces that tests and policies fill in."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["Call", "IdlePolicy", "RunQueue"]
+
+
+class RunQueue(Protocol):
+    """The order in which ready greenthreads run: a `collections.deque`, or one of `greenprobe.testing`.
+
+    What is queued has a `switch()`. `append` must be atomic, as other threads call it.
+    """
+
+    def append(self, item: Any, /) -> object: ...
+    def popleft(self) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+class IdlePolicy(Protocol):
+    """What a hub does when nobody can run; tests put clocks that jump here. See `greenprobe.testing`."""
+
+    def patience(self, seconds: float) -> float:
+        """Return how long to poll, given how long the hub would (negative: for ever)."""
+
+    def idle(self) -> bool:
+        """Nothing happened in that time: wake somebody and return True, or leave it to the hub."""
+
+
+class Call:
+    """A function call that stands in the run queue like a greenlet."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.function = function
+        self.args = args
+
+    def switch(self) -> object:
+        """Make the call."""
+        return self.function(*self.args)
