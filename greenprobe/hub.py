@@ -47,15 +47,14 @@ import traceback
 from _thread import _count as count_other_threads, _local, get_ident
 from collections import deque
 from collections.abc import Callable
-from errno import EBADF
 from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from greenprobe.errors import BusyError, DeadlockError, HubError
-from greenprobe.poller import CLOSED, EXPIRED, READY, Poller, Side
+from greenprobe.errors import DeadlockError, HubError
+from greenprobe.poller import Poller
 from greenprobe.process import (
     Interrupts,
     exit_status,
@@ -66,7 +65,8 @@ from greenprobe.process import (
 )
 from greenprobe.runqueue import Call, IdlePolicy, RunQueue
 from greenprobe.timers import Timers
-from greenprobe.whereabouts import describe, name_of, root_of
+from greenprobe.waits import DescriptorWaits
+from greenprobe.whereabouts import describe, root_of
 
 __all__ = ["Hub", "get_hub"]
 
@@ -76,11 +76,10 @@ HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run q
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 FOREVER: Final = -1.0
 LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
-NEVER: Final = float("inf")
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
 
 
-class Hub:
+class Hub(DescriptorWaits):
     """The scheduler of one OS thread. Users get it from `get_hub()`; they never make one.
 
     `ready` is the run queue, `clock` returns seconds (monotonic), `timers` holds the deadlines, `poller` the
@@ -212,95 +211,6 @@ class Hub:
         except BaseException:
             timer.cancel()
             raise
-
-    # -- descriptors
-
-    def wait(self, side: Side, deadline: float | None = None) -> bool:
-        """Park until a side of a descriptor is ready: True, or False when `deadline` passed first.
-
-        True is a hint: try the system call, and wait again if it would block. Raises OSError (EBADF) if the
-        descriptor is closed meanwhile, BusyError if another greenthread waits there and the slot is not `shared`.
-        """
-        waiter = side.waiter
-        if waiter is READY:
-            side.waiter = None
-            return True
-        if (waiter is not None and waiter is not EXPIRED) or side.line:
-            return self._wait_in_line(side, deadline)
-        if not side.slot.registered and not self.poller.register(side.slot):
-            return True
-        me = getcurrent()
-        if me is self.loop:
-            self._refuse_loop(me)
-        side.waiter = me
-        if deadline is not None:
-            side.deadline = deadline
-            if side.timer is None or side.timer.when > deadline:
-                self._arm(side, deadline)
-        elif side.timer is not None:
-            side.deadline = NEVER  # a timer of an earlier wait may still be armed
-        try:
-            self.switch()
-            while side.waiter is me:
-                self.switch()
-        except BaseException:
-            # An edge may have been spent on this wait. READY is always safe to say, silence is not.
-            if side.waiter is me or side.waiter is None:
-                side.waiter = READY
-            raise
-        return side.waiter is None or outcome(side)
-
-    def _refuse_loop(self, me: greenlet) -> None:
-        if me is self.loop:
-            raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
-
-    def _arm(self, side: Side, deadline: float) -> None:
-        # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
-        # of five seconds compares a thousand deadlines and starts one timer every five seconds.
-        if side.timer is not None:
-            side.timer.cancel()
-        side.timer = self.timers.add(deadline, self._expire, side)
-
-    def _expire(self, side: Side) -> None:
-        side.timer = None
-        waiter = side.waiter
-        if not isinstance(waiter, greenlet) or side.deadline == NEVER:
-            return
-        if side.deadline > self.clock():
-            side.timer = self.timers.add(side.deadline, self._expire, side)
-        else:
-            side.waiter = EXPIRED
-            self.ready.append(waiter)
-
-    def _wait_in_line(self, side: Side, deadline: float | None) -> bool:
-        """Wait in order. An edge wakes the head of the line, which stays there unless the side is ready; see `Side`."""
-        me = getcurrent()
-        self._refuse_loop(me)
-        if side.waiter is CLOSED:
-            return outcome(side)
-        if side.waiter is EXPIRED:  # whose wait that was has not run yet, and needs no slot to see its clock
-            side.waiter = None
-            return self.wait(side, deadline)
-        if not (side.slot.shared or self.poller.share_all):
-            raise BusyError(
-                f"{name_of(me)} would wait on the {side!r} where {name_of(side.waiter)} waits already; give each "
-                "greenthread its own socket, or take a lock around the whole message"
-            )
-        line = side.line = side.line if side.line is not None else []
-        line.append(me)
-        timer = self.timers.add(deadline, self.schedule, me) if deadline is not None else None
-        try:
-            while timer is None or timer.pending:
-                self.switch()
-                if side.waiter is CLOSED or (line[0] is me and side.is_ready()):
-                    return outcome(side)
-            return False
-        finally:
-            if timer is not None:
-                timer.cancel()
-            line.remove(me)
-            if line:
-                self.ready.append(line[0])  # there may be more than one of us can take
 
     # -- the loop
 
@@ -522,13 +432,3 @@ def refuse_grave() -> object:
 
 def nothing() -> None:
     """Do nothing."""
-
-
-def outcome(side: Side) -> bool:
-    """Tell how a wait on `side` ended that did not end with an edge."""
-    if side.waiter is CLOSED:
-        raise OSError(EBADF, "the descriptor was closed while a greenthread waited for it")
-    if side.waiter is EXPIRED:
-        side.waiter = None
-        return False
-    return True

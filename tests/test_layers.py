@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
-    errors timers poller whereabouts process runqueue hub waitqueue outcome sync timeout condition greenthread level queue threadpool names
+    errors timers poller whereabouts process runqueue waits hub waitqueue outcome sync timeout condition greenthread level queue threadpool names
     green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
     green_os green_subprocess
     pool server taskgroup local debug testing patcher
