@@ -37,8 +37,12 @@ def name_of(green: object) -> str:
 def parked(loop: greenlet) -> Iterator[greenlet]:
     """Yield every started greenlet of the tree of `loop` that is not running, without the loop itself."""
     root = root_of(loop)
+    if root.gr_frame is not None:
+        yield root  # which is old enough to be frozen where gc.freeze() is in use
     for thing in gc.get_objects():
-        if isinstance(thing, greenlet) and thing is not loop and thing.gr_frame is not None and root_of(thing) is root:
+        if not isinstance(thing, greenlet) or thing is loop or thing is root:
+            continue
+        if thing.gr_frame is not None and root_of(thing) is root:
             yield thing
 
 
