@@ -74,18 +74,23 @@ def connections(listener: socket) -> Generator[tuple[socket, Any], None, None]:
     """
     failures = 0
     while True:
-        try:
-            connection = listener.accept()
-        except OSError as error:
-            reaction = reaction_to(error)
-            if reaction is Reaction.END:
-                return
-            if reaction is Reaction.RAISE:
-                raise
-            if reaction is Reaction.BACK_OFF:
-                failures += 1
-                get_hub().sleep(pause_after(failures))
-        else:
+        found = _accept(listener)
+        if found is Reaction.END:
+            return
+        if found is Reaction.BACK_OFF:
+            failures += 1
+            get_hub().sleep(pause_after(failures))
+        elif not isinstance(found, Reaction):
             failures = 0
-            yield connection
-            del connection  # while the next one is waited for
+            yield found
+            del found  # not held while the next one is waited for
+
+
+def _accept(listener: socket) -> tuple[socket, Any] | Reaction:
+    try:
+        return listener.accept()
+    except OSError as error:
+        reaction = reaction_to(error)
+        if reaction is Reaction.RAISE:
+            raise
+        return reaction
