@@ -21,6 +21,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 # Name on the command line -> module and attribute. Listed here, imported when used.
 COMMANDS = {
+    "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
     "scan": ("greenprobe.commands.scan", "scan"),
 }

@@ -225,40 +225,43 @@ class Hub(DescriptorWaits):
 
     def _turns(self) -> None:
         """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
-        poller = self.poller
         while not self.closed:
-            ready = self.ready
-            budget = len(ready)
-            if budget < MIN_SWITCHES:
-                budget = MIN_SWITCHES
-            self._hops = HOPS
-            while budget and ready:
-                budget -= 1
-                ready.popleft().switch()
-                if self._calls:
-                    self._run_calls()
-            if self._calls:
-                self._run_calls()
-            ready = self.ready  # `set_order` may have put another in its place
+            self._drain()
             patience = self._patience()
             if not patience:
                 self._fire_timers()
-                if self._calls:
-                    self._run_calls()
+            if self._calls:
+                self._run_calls()
             if self._failure is not None:
                 self._raise_failure()
-            if ready or self._calls:
-                patience = 0
-            elif self.idle_policy is not None:
-                patience = self.idle_policy.patience(patience)
-            self.asleep = True
-            events = poller.poll(0 if ready else patience, MAX_EVENTS)
-            self.asleep = False
-            if events:
-                self._quiet = False
-                poller.mark(events)
-            elif not ready and not self._calls:
-                self._silence()
+            self._poll(patience)
+
+    def _drain(self) -> None:
+        """Run who is queued now, once each; a few more if they are few."""
+        ready = self.ready
+        budget = len(ready)
+        if budget < MIN_SWITCHES:
+            budget = MIN_SWITCHES
+        self._hops = HOPS
+        while budget and ready:
+            budget -= 1
+            ready.popleft().switch()
+            if self._calls:
+                self._run_calls()
+
+    def _poll(self, patience: float) -> None:
+        """Wait up to `patience` seconds for an edge, and not at all if somebody can run."""
+        ready = self.ready
+        if self.idle_policy is not None and not ready and not self._calls:
+            patience = self.idle_policy.patience(patience)
+        self.asleep = True
+        events = self.poller.poll(0 if ready or self._calls else patience, MAX_EVENTS)
+        self.asleep = False
+        if events:
+            self._quiet = False
+            self.poller.mark(events)
+        elif not ready and not self._calls:
+            self._silence()
 
     def _run_calls(self) -> None:
         # Who hopped came back because of a call: it is due before the rest of the queue.

@@ -43,7 +43,7 @@ class DescriptorWaits:
         if waiter is READY:
             side.waiter = None
             return True
-        if (waiter is not None and waiter is not EXPIRED) or side.line:
+        if waiter is not None or side.line:
             return self._wait_in_line(side, deadline)
         if not side.slot.registered and not self.poller.register(side.slot):
             return True
@@ -51,12 +51,8 @@ class DescriptorWaits:
         if me is self.loop:
             self._refuse_loop(me)
         side.waiter = me
-        if deadline is not None:
-            side.deadline = deadline
-            if side.timer is None or side.timer.when > deadline:
-                self._arm(side, deadline)
-        elif side.timer is not None:
-            side.deadline = NEVER  # a timer of an earlier wait may still be armed
+        if deadline is not None or side.timer is not None:
+            self._arm(side, deadline)
         try:
             self.switch()
             while side.waiter is me:
@@ -72,12 +68,19 @@ class DescriptorWaits:
         if me is self.loop:
             raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
 
-    def _arm(self, side: Side, deadline: float) -> None:
+    def _arm(self, side: Side, deadline: float | None) -> None:
         # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
         # of five seconds compares a thousand deadlines and starts one timer every five seconds.
-        if side.timer is not None:
-            side.timer.cancel()
-        side.timer = self.timers.add(deadline, self._expire, side)
+        if deadline is None:
+            side.deadline = NEVER  # the timer of an earlier wait is still armed
+            return
+        side.deadline = deadline
+        timer = side.timer
+        if timer is None:
+            side.timer = self.timers.add(deadline, self._expire, side)
+        elif timer.when > deadline:
+            timer.cancel()
+            side.timer = self.timers.add(deadline, self._expire, side)
 
     def _expire(self, side: Side) -> None:
         side.timer = None

@@ -1,0 +1,99 @@
+"""`greenprobe demo`: fetch and scan an embedded site, to see what greenprobe does without any network."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import click
+
+from greenprobe.commands.demosite import LOOPBACK, DemoSite
+from greenprobe.commands.output import Column, Output, encoder
+from greenprobe.commands.scan_table import ScanTable
+from greenprobe.engine.fetcher import Fetcher
+from greenprobe.engine.fetchplan import FetchPlan
+from greenprobe.engine.ports import parse_ports
+from greenprobe.engine.scanner import Scanner
+from greenprobe.engine.scanplan import ScanPlan
+from greenprobe.engine.targets import Targets, parse_hosts
+from greenprobe.engine.urllist import UrlList
+from greenprobe.http.client import Client, ClientOptions
+from greenprobe.http.connections import Address
+from greenprobe.http.trust import trusting
+from greenprobe.hub import get_hub
+
+__all__ = ["demo"]
+
+COLUMNS = [
+    Column("status", "status", -6),
+    Column("bytes", "bytes", -7),
+    Column("seconds", "elapsed.total", -9),
+    Column("url", "url", 34),
+    Column("error", "error.message"),
+]
+SHOWN_PAGES = 5  # of the many that are alike
+AROUND = 200  # ports scanned on each side of an open one
+
+
+@click.command()
+def demo() -> None:
+    """Start a small site on loopback, fetch and scan it, and show the results. Needs no network.
+
+    \b
+      greenprobe demo
+    """
+    with Output("-", later=_later) as out, DemoSite() as site:
+        click.echo("A site and two more ports are up on 127.0.0.1. First what `greenprobe fetch` says of its pages:\n")
+        _fetch(site, out)
+        click.echo("\nThen what `greenprobe scan` says of its ports:\n")
+        _scan(site, out)
+    click.echo("\nNext: greenprobe fetch urls.txt, greenprobe scan HOST PORTS, and --help of each.")
+
+
+def _fetch(site: DemoSite, out: Output) -> None:
+    heading, encode = encoder("text", COLUMNS)
+    out.write(heading)
+    client = Client(get_hub(), ClientOptions(), resolve=_no_names, trust=lambda: trusting(None, verify=True))
+    with _listed(site.urls()) as fd, closing(client):
+        fetcher = Fetcher(get_hub(), FetchPlan(concurrency=8), UrlList(get_hub(), fd), client)
+        with closing(fetcher.run()) as batches:
+            for batch in batches:
+                for record in batch:
+                    if record.line <= SHOWN_PAGES or "/page/" not in record.url:
+                        out.write(encode(record.row()))
+    out.flush()
+    end = fetcher.statistics()
+    click.echo(f"{end.done} URLs in {end.seconds:.2f} s, {end.failed} failed: one line is no URL, on purpose.")
+
+
+def _scan(site: DemoSite, out: Output) -> None:
+    spans = ",".join(f"{max(1, port - AROUND)}-{min(65535, port + AROUND)}" for port in site.ports)
+    hosts = parse_hosts([LOOPBACK], lambda name: [name])
+    scanner = Scanner(ScanPlan(targets=Targets(hosts, parse_ports(spans), seed=1)))
+    table = ScanTable(hosts=1, show_all=False)
+    for batch in scanner.batches():
+        table.add(batch)
+    out.write("".join(f"{line}\n" for line in table.lines()).encode())
+    out.flush()
+    end = scanner.statistics()
+    click.echo(f"{end.done} ports, {end.open} open, {end.done / end.elapsed:,.0f} a second.")
+
+
+@contextmanager
+def _listed(lines: Iterator[str]) -> Iterator[int]:
+    """Give the lines as a file without a name."""
+    fd = os.memfd_create("urls")
+    try:
+        os.write(fd, "".join(f"{line}\n" for line in lines).encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _no_names(host: str, port: int, deadline: float) -> list[Address]:
+    return [Address(2, (host, port))]  # AF_INET: the site has a number
+
+
+def _later(seconds: float, call: Callable[[], None]) -> object:
+    hub = get_hub()
+    return hub.timers.add(hub.clock() + seconds, call)

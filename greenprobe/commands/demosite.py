@@ -1,0 +1,116 @@
+"""A small web site and a few open ports on loopback, for `greenprobe demo`: real sockets, no network.
+
+It answers GET with keep-alive, and does what sites do: pages, a redirect, a compressed page, a missing one, a slow one.
+"""
+
+import gzip
+from collections.abc import Callable, Iterator
+from typing import Final, Self
+
+from greenprobe.convenience import listen
+from greenprobe.green_socket import socket
+from greenprobe.greenthread import GreenThread, sleep, spawn
+
+__all__ = ["DemoSite"]
+
+LOOPBACK: Final = "127.0.0.1"
+MAX_HEAD_BYTES: Final = 1 << 14
+IDLE_TIMEOUT: Final = 10.0
+SLOW: Final = 0.3  # seconds
+PAGES: Final = 40
+BODY: Final = b"<!doctype html><title>greenprobe demo</title><p>" + b"A page of the embedded site. " * 30
+
+NOT_FOUND: Final = b"no such page\n"
+
+Handler = Callable[[socket], None]
+
+
+class DemoSite:
+    """The site and two ports that greet. Use it as a context manager; `urls()` and `ports` say what is there."""
+
+    def __init__(self) -> None:
+        self._site = listen((LOOPBACK, 0))
+        self._greeters = [listen((LOOPBACK, 0)) for _ in range(2)]
+        self._acceptors: list[GreenThread] = []
+        self.ports = sorted(sock.getsockname()[1] for sock in (self._site, *self._greeters))
+
+    def urls(self) -> Iterator[str]:
+        """Yield what to fetch: good URLs, and three kinds of trouble."""
+        base = f"http://{LOOPBACK}:{self._site.getsockname()[1]}"
+        for number in range(PAGES):
+            yield f"{base}/page/{number}"
+        yield from (f"{base}/{name}" for name in ("moved", "packed", "slow", "missing"))
+        yield "this line is no URL"
+
+    def __enter__(self) -> Self:
+        self._acceptors = [spawn(_accept, self._site, _serve)]
+        self._acceptors += [spawn(_accept, listener, _greet) for listener in self._greeters]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for acceptor in self._acceptors:
+            acceptor.kill()
+        for acceptor in self._acceptors:
+            acceptor.join()
+        for listener in (self._site, *self._greeters):
+            listener.close()
+
+
+def respond(path: str) -> bytes:
+    """Return the answer to a GET of `path`."""
+    if path.startswith("/page/") or path == "/slow":
+        return _answer("200 OK", BODY)
+    if path == "/packed":
+        return _answer("200 OK", gzip.compress(BODY), "Content-Encoding: gzip\r\n")
+    if path == "/moved":
+        return _answer("301 Moved Permanently", b"", "Location: /page/0\r\n")
+    return _answer("404 Not Found", NOT_FOUND)
+
+
+def _answer(status: str, body: bytes, more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+    return head.encode() + body
+
+
+def _accept(listener: socket, handle: Handler) -> None:
+    conversations: list[GreenThread] = []
+    try:
+        while True:
+            connection, _ = listener.accept()
+            connection.settimeout(IDLE_TIMEOUT)
+            conversations = [one for one in conversations if not one.ready()]
+            conversations.append(spawn(_converse, connection, handle))
+    finally:
+        for one in conversations:
+            one.kill()
+        for one in conversations:
+            one.join()
+
+
+def _converse(connection: socket, handle: Handler) -> None:
+    with connection:
+        try:
+            handle(connection)
+        except OSError:
+            pass  # the visitor went away
+
+
+def _greet(connection: socket) -> None:
+    connection.sendall(b"greenprobe demo: this port is open\r\n")
+
+
+def _serve(connection: socket) -> None:
+    pending = b""
+    while len(pending) <= MAX_HEAD_BYTES:
+        head, end, rest = pending.partition(b"\r\n\r\n")
+        if not end:
+            data = connection.recv(1 << 16)
+            if not data:
+                return
+            pending += data
+            continue
+        path = head.split(b" ", 2)[1].decode("latin-1") if head.count(b" ") >= 2 else "/"
+        if path == "/slow":
+            sleep(SLOW)
+        connection.sendall(respond(path))
+        pending = rest
