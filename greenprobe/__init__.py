@@ -10,13 +10,15 @@ __version__ = "0.1.0.dev0"
 
 _MODULES = {
     "condition": "Barrier Condition",
+    "convenience": "connect create_connection listen serve wrap_ssl",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
-    "HubError SwitchError",
+    "HubError StopServe SwitchError",
     "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
     "hub": "Hub get_hub",
     "outcome": "AsyncResult",
     "pool": "GreenPile GreenPool",
     "queue": "Channel LifoQueue PriorityQueue Queue",
+    "server": "StreamServer",
     "sync": "BoundedSemaphore Event Lock RLock Semaphore",
     "taskgroup": "TaskGroup",
     "timeout": "Timeout fail_after move_on_after",

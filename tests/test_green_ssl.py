@@ -290,9 +290,37 @@ def test_writers_take_turns_and_tear_nothing(tls13: TlsPair) -> None:
     writers = [spawn(client.sendall, letter) for letter in letters]
     wait_all_blocked()
     received = read_exactly(server, sum(map(len, letters)))
-    assert received == b"".join(sorted(letters, key=lambda letter: received.index(letter[0])))
+    letters.sort(key=lambda letter: received.index(letter[0]))
+    assert received == b"".join(letters)
     for writer in writers:
         writer.wait()
+
+
+def test_a_read_that_has_to_write_waits_behind_a_writer(tls13: TlsPair) -> None:
+    client, server = tls13
+    sslobj = client._sslobj
+    refusals = [ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "a key update has to be answered")]
+
+    class KeyUpdate:
+        """The TLS of `client`, whose first read has to write."""
+
+        write = sslobj.write
+
+        def read(self, *args: int) -> bytes:
+            if refusals:
+                raise refusals.pop()
+            data: bytes = sslobj.read(*args)
+            return data
+
+    client._sslobj = KeyUpdate()
+    writer = spawn(client.sendall, bytes(8 * MEGABYTE))
+    wait_all_blocked()
+    reader = spawn(client.recv, 5)
+    wait_all_blocked()
+    assert not reader.ready()
+    assert len(read_exactly(server, 8 * MEGABYTE)) == 8 * MEGABYTE
+    server.sendall(b"hello")
+    assert (reader.wait(), writer.wait()) == (b"hello", None)
 
 
 def test_a_second_reader_meets_busy(tls13: TlsPair) -> None:
