@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
-from socket import AF_INET, AF_INET6, SOCK_STREAM, getaddrinfo, inet_pton
 
 import click
 
@@ -15,7 +14,6 @@ from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchPlan, FetchStatistics
 from greenprobe.engine.urllist import UrlList
 from greenprobe.http.client import Client, ClientOptions
-from greenprobe.http.connections import Address
 from greenprobe.http.trust import trusting
 from greenprobe.hub import get_hub
 
@@ -134,7 +132,7 @@ def fetch(
             allows_downgrade=allow_downgrade,
         ),
     )
-    client = Client(get_hub(), plan.client, resolve=_resolve, trust=partial(trusting, ca_file, verify=not insecure))
+    client = Client(get_hub(), plan.client, trust=partial(trusting, ca_file, verify=not insecure))
     with _opened(urls) as source, Output(output, later=_later, inputs=[urls]) as out, closing(client):
         fetcher = Fetcher(get_hub(), plan, source, client)
         try:
@@ -199,13 +197,3 @@ def _summarize(end: FetchStatistics, source: UrlList) -> None:
         click.echo(f"{missing:,} URLs are not finished, and the list was not read to its end", err=True)
     elif missing:
         click.echo(f"{missing:,} URLs are not finished", err=True)
-
-
-def _resolve(host: str, port: int, deadline: float) -> list[Address]:
-    for family in (AF_INET, AF_INET6):
-        try:
-            inet_pton(family, host)
-        except OSError:
-            continue
-        return [Address(family, (host, port))]
-    return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in getaddrinfo(host, port, type=SOCK_STREAM)]

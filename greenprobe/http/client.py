@@ -23,11 +23,12 @@ from greenprobe.errors import (
     RedirectError,
     TotalTimeout,
 )
-from greenprobe.http.connections import Connection
-from greenprobe.http.connector import Connector, Resolve, reason
+from greenprobe.http.connections import Connection, connect_tcp
+from greenprobe.http.connector import Connect, Connector, Resolve, reason, resolve_name
 from greenprobe.http.decoding import ACCEPT_ENCODING, BodyDecoder, Sink
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.trace import Trace
+from greenprobe.http.trust import trusting
 from greenprobe.http.urls import Origin, basic_authorization, join_redirect
 from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
 from greenprobe.hub import Hub
@@ -36,7 +37,6 @@ __all__ = ["Client", "ClientOptions"]
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECT_BODY_BYTES: Final = 1 << 16  # reading that much is cheaper than a new connection; more is not
-TRIM_SECONDS: Final = 5.0
 
 # The pieces of a body as they come; what it returns tells whether the connection can be used again.
 Pieces = Generator[bytes, None, bool]
@@ -60,17 +60,25 @@ class ClientOptions:
 class Client:
     """Fetches URLs over pooled connections, for any number of greenthreads of one hub."""
 
-    def __init__(self, hub: Hub, options: ClientOptions, *, resolve: Resolve, trust: Callable[[], SSLContext]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        options: ClientOptions,
+        *,
+        trust: Callable[[], SSLContext] = trusting,
+        resolve: Resolve = resolve_name,
+        connect: Connect = connect_tcp,
+    ) -> None:
         """`trust` is called once, when the first https URL needs it."""
-        self._hub = hub
         self._clock = hub.clock
         self._options = options
         self._read_timeout = options.read_timeout
         self._total_timeout = options.total_timeout
         self._max_body_bytes = options.max_body_bytes
         self.lanes = Lanes(hub, per_host=options.per_host, max_open=options.max_open)
-        self._connector = Connector(hub, self.lanes, timeout=options.connect_timeout, resolve=resolve, trust=trust)
-        self._trimmer = hub.timers.add(hub.clock() + TRIM_SECONDS, self._trim)
+        self._connector = Connector(
+            hub, self.lanes, timeout=options.connect_timeout, trust=trust, resolve=resolve, connect=connect
+        )
 
     def fetch(self, trace: Trace, sink: Sink | None = None) -> None:
         """GET the URL of `trace` and follow its redirects; hand the last answer's decoded body to `sink`.
@@ -84,7 +92,6 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._trimmer.cancel()
         self.lanes.close_all()
 
     def _follow(self, trace: Trace) -> None:
@@ -116,7 +123,7 @@ class Client:
                     is_reusable = self._converse(connection, request, trace, sink)
                     break
                 except ConnectionLost:
-                    if not connection.idle_since or trace.first_byte is not None:
+                    if connection.is_fresh or trace.first_byte is not None:
                         raise
                     lanes.close(connection)  # it was idle for too long: once more, on a new one
                     connection = None
@@ -125,7 +132,7 @@ class Client:
                 lanes.close(connection)
             lanes.leave(lane)
             raise
-        if not connection.idle_since:
+        if connection.is_fresh:
             self._connector.remember(lane, connection)
         if is_reusable:
             lanes.keep(lane, connection, trace.ended)
@@ -149,7 +156,7 @@ class Client:
         patience = sent + self._read_timeout
         try:
             connection.send(request, deadline)
-            data = connection.receive(min(deadline, patience))
+            data = connection.receive(patience if patience < deadline else deadline)  # noqa: FURB136 - min() is a call
         except TimeoutError as exc:
             raise self._late(trace) from exc
         except OSError as exc:
@@ -232,10 +239,6 @@ class Client:
         if self._clock() >= trace.deadline:
             return TotalTimeout(f"not done after {self._total_timeout:g} s")
         return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self._read_timeout:g} s")
-
-    def _trim(self) -> None:
-        self.lanes.trim()
-        self._trimmer = self._hub.timers.add(self._clock() + TRIM_SECONDS, self._trim)
 
 
 def is_redirect(trace: Trace) -> bool:

@@ -34,7 +34,7 @@ class Address(NamedTuple):
 class Connection:
     """A conversation in the clear. `deadline` is absolute, in the hub's clock."""
 
-    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "idle_since")
+    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "idle_since", "is_fresh")
 
     def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot) -> None:
         self._hub = hub
@@ -43,6 +43,7 @@ class Connection:
         self._is_drained = True  # nothing can have come before the first request was sent
         self._streak = 0  # receives in a row that did not wait
         self.idle_since = 0.0
+        self.is_fresh = True  # has not been idle yet: the peer has had no time to tire of it
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of `data`; raises TimeoutError or OSError."""

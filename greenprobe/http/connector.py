@@ -8,33 +8,51 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 from os import strerror
+from socket import SOCK_STREAM
 from ssl import SSLCertVerificationError, SSLContext, SSLError
 from typing import Final
 
 from greenprobe.errors import ConnectError, ConnectionLost, ConnectTimeout, DnsError, FetchError, TlsError, TotalTimeout
-from greenprobe.http.connections import Address, Connection, TlsConnection, connect_tcp, start_tls
+from greenprobe.green_dns import getaddrinfo
+from greenprobe.http.connections import Address, Connection, TlsConnection, start_tls
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.trace import Trace
 from greenprobe.hub import Hub
 
-__all__ = ["Connector", "Resolve", "reason"]
+__all__ = ["Connect", "Connector", "Resolve", "reason", "resolve_name"]
 
 ADDRESS_SECONDS: Final = 30.0
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
 EXHAUSTED_PAUSE_S: Final = 0.05
 SPEAKS_PLAIN: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 
-# Host, port and deadline in; addresses out. Raises OSError, TimeoutError among them.
+# Host, port and timeout in; addresses out, best first. Raises OSError, TimeoutError among them.
 Resolve = Callable[[str, int, float], list[Address]]
+# Connects to one address until a deadline. Raises OSError, TimeoutError among them.
+Connect = Callable[[Hub, Address, float], Connection]
+
+
+def resolve_name(host: str, port: int, timeout: float) -> list[Address]:
+    """Ask the installed green resolver; a numeric host is answered at once."""
+    found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout)
+    return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in found]
 
 
 class Connector:
     """Opens connections for the lanes of one client."""
 
     def __init__(
-        self, hub: Hub, lanes: Lanes, *, timeout: float, resolve: Resolve, trust: Callable[[], SSLContext]
+        self,
+        hub: Hub,
+        lanes: Lanes,
+        *,
+        timeout: float,
+        trust: Callable[[], SSLContext],
+        resolve: Resolve,
+        connect: Connect,
     ) -> None:
         self._hub = hub
+        self._connect_to = connect
         self._lanes = lanes
         self._timeout = timeout
         self._resolve = resolve
@@ -65,7 +83,7 @@ class Connector:
         """Look the host's addresses up."""
         origin = lane.origin
         try:
-            lane.addresses = self._resolve(origin.host, origin.port, deadline)
+            lane.addresses = self._resolve(origin.host, origin.port, deadline - trace.ended)
         except TimeoutError as exc:
             raise DnsError(f"no answer for the name {origin.host} in time") from exc
         except OSError as exc:
@@ -98,14 +116,14 @@ class Connector:
 
     def _connect_any(self, addresses: list[Address], deadline: float) -> Connection:
         if len(addresses) == 1:
-            return connect_tcp(self._hub, addresses[0], deadline)
+            return self._connect_to(self._hub, addresses[0], deadline)
         *others, last = addresses
         for address in others:
             try:
-                return connect_tcp(self._hub, address, deadline)
+                return self._connect_to(self._hub, address, deadline)
             except OSError:
                 pass
-        return connect_tcp(self._hub, last, deadline)
+        return self._connect_to(self._hub, last, deadline)
 
     def _recover(self, deadline: float) -> bool:
         """Get a descriptor or a port back, somehow; False if there was no time left."""

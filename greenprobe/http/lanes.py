@@ -3,7 +3,7 @@
 A lane has at most `per_host` places. Who takes a place gets a connection that waits idle there, or none and opens one;
 who finds no place free waits in line. Idle connections are lent last in, first out, so that those over the need grow
 old and are closed. All connections of all lanes count against `max_open`: before one more is opened, the oldest idle
-one is closed. Deciding what to close and doing it are apart (`surplus`, `Pool.trim`). Nothing here opens a connection.
+one is closed. Deciding what to close and doing it are apart (`surplus`, `_trim`). Nothing here opens a connection.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,13 @@ from greenprobe.errors import PoolTimeout
 from greenprobe.http.connections import Address, Connection
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
+from greenprobe.timers import Timer
 from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["Lane", "Lanes", "LanesStatistics"]
 
 IDLE_SECONDS: Final = 15.0  # servers keep idle connections for 5 to 75 s; the shorter, the fewer meet a closed one
+TRIM_SECONDS: Final = 5.0
 MIN_FORGOTTEN: Final = 1024  # so many lanes without a connection are not worth looking for
 
 
@@ -59,6 +61,7 @@ class Lanes:
         self._max_open = max_open
         self._forget_at = MIN_FORGOTTEN
         self._open: dict[Connection, Lane] = {}  # in the order they were opened
+        self._trimmer: Timer | None = None
         self.by_key: dict[str, Lane] = {}
 
     def add(self, lane: Lane) -> None:
@@ -84,7 +87,10 @@ class Lanes:
     def keep(self, lane: Lane, connection: Connection, now: float) -> None:
         """Leave the place, and the connection for the next who takes one."""
         connection.idle_since = now
+        connection.is_fresh = False
         lane.idle.append(connection)
+        if self._trimmer is None:
+            self._trimmer = self._hub.timers.add(now + TRIM_SECONDS, self._trim)
         if not lane.waiting or not lane.waiting.wake_one():
             lane.busy -= 1
 
@@ -115,16 +121,22 @@ class Lanes:
         self._open.pop(connection, None)
         connection.close()
 
-    def trim(self) -> None:
-        """Close what has been idle for too long."""
-        limit = self._hub.clock() - IDLE_SECONDS
+    def _trim(self) -> None:
+        """Close what has been idle for too long; again in a while, if there is anything left."""
+        now = self._hub.clock()
+        has_idle = False
         for lane in self.by_key.values():
-            for connection in surplus(lane.idle, limit):
+            for connection in surplus(lane.idle, now - IDLE_SECONDS):
                 lane.idle.remove(connection)
                 self.close(connection)
+            has_idle |= bool(lane.idle)
+        self._trimmer = self._hub.timers.add(now + TRIM_SECONDS, self._trim) if has_idle else None
 
     def close_all(self) -> None:
         """Close every connection, also those in use."""
+        if self._trimmer is not None:
+            self._trimmer.cancel()
+            self._trimmer = None
         for connection in list(self._open):
             self.close(connection)
         for lane in self.by_key.values():

@@ -1,0 +1,178 @@
+"""A web without sockets, and one with: scripted connections for the client, a scripted server for the command.
+
+`FakeWeb` stands in for `connect_tcp`. Each connection that is opened plays the next of its scripts: what `receive`
+gives, item by item. Bytes are handed out, `b""` is the end, a number is so many seconds of silence, an exception is
+raised. After the last item there is silence. All time is the hub's, so it may jump.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from errno import ECONNREFUSED
+from socket import AF_INET, SHUT_RDWR, create_server, socket
+from ssl import SSLContext
+from typing import Any
+
+from greenprobe.http.connections import Address, Connection
+from greenprobe.hub import Hub
+
+__all__ = ["FakeConnection", "FakeWeb", "Refused", "Script", "ok", "resolve_anything", "web_server"]
+
+Script = Sequence[bytes | float | BaseException]
+
+
+def ok(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> bytes:
+    """Return a plain answer."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+class Refused(ConnectionRefusedError):
+    """A refused connection, as the kernel reports it."""
+
+    def __init__(self) -> None:
+        super().__init__(ECONNREFUSED, "Connection refused")
+
+
+class FakeConnection(Connection):
+    """A connection that plays a script."""
+
+    def __init__(self, hub: Hub, address: Address, script: Script) -> None:
+        self.hub = hub
+        self.address = address
+        self.script = deque(script)
+        self.requests: list[bytes] = []
+        self.hung_up = False
+        self.closed = False
+        self.idle_since = 0.0
+        self.is_fresh = True
+
+    def send(self, data: bytes, deadline: float) -> None:
+        self.requests.append(data)
+
+    def receive(self, deadline: float) -> bytes:
+        while self.script:
+            item = self.script.popleft()
+            if isinstance(item, bytes):
+                return item
+            if isinstance(item, BaseException):
+                raise item
+            pause_until(self.hub, item, deadline)
+        self.hub.sleep_until(deadline)
+        raise TimeoutError
+
+    def is_over(self) -> bool:
+        return self.hung_up
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def pause_until(hub: Hub, seconds: float, deadline: float) -> None:
+    """Sleep; raise TimeoutError at the deadline if that comes first."""
+    wakes = hub.clock() + seconds
+    if wakes > deadline:
+        hub.sleep_until(deadline)
+        raise TimeoutError
+    hub.sleep_until(wakes)
+
+
+class FakeWeb:
+    """Hands out a connection for each script, in order; an exception or a number instead is what connecting does."""
+
+    def __init__(self, *scripts: Script | BaseException | float) -> None:
+        self.scripts = deque(scripts)
+        self.connections: list[FakeConnection] = []
+        self.asked: list[Any] = []
+
+    def connect(self, hub: Hub, address: Address, deadline: float) -> Connection:
+        self.asked.append(address.sockaddr)
+        script = self.scripts.popleft()
+        if isinstance(script, (int, float)):
+            pause_until(hub, script, deadline)
+            script = self.scripts.popleft()
+        assert not isinstance(script, (int, float))
+        if isinstance(script, BaseException):
+            raise script
+        connection = FakeConnection(hub, address, script)
+        self.connections.append(connection)
+        return connection
+
+    def requests(self) -> list[str]:
+        """Return the request lines of all connections, each with the number of its connection in front."""
+        return [
+            f"{number} {request.splitlines()[0].decode()}"
+            for number, connection in enumerate(self.connections)
+            for request in connection.requests
+        ]
+
+
+def resolve_anything(host: str, port: int, timeout: float) -> list[Address]:
+    """Give every name one address."""
+    return [Address(AF_INET, (host, port))]
+
+
+NO_LINE = {b"", b"\r\n"}
+Respond = Callable[[str], bytes]
+
+
+@contextmanager
+def web_server(respond: Respond, *, context: SSLContext | None = None, greeting: bytes = b"") -> Iterator[int]:
+    """Serve on a port of 127.0.0.1, in real threads: `respond` gets a path and gives the whole answer.
+
+    A connection is kept unless the answer says close. An answer of b"" closes it without a word. The `greeting` is sent
+    before anything is asked.
+    """
+    threads: list[threading.Thread] = []
+    socks: list[socket] = []
+    with create_server(("127.0.0.1", 0), backlog=512) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                sock.sendall(greeting)
+                thread = threading.Thread(target=converse, args=(sock, respond, context, socks))
+                threads.append(thread)
+                thread.start()
+
+        acceptor = threading.Thread(target=accept)
+        acceptor.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for sock in [listener, *socks]:
+                hang_up(sock)
+            for thread in [acceptor, *threads]:
+                thread.join(5)
+
+
+def hang_up(sock: socket) -> None:
+    """End a conversation under whoever waits for it."""
+    try:
+        sock.shutdown(SHUT_RDWR)
+    except OSError:
+        pass  # it was over
+
+
+def converse(sock: socket, respond: Respond, context: SSLContext | None, socks: list[socket]) -> None:
+    """Answer requests on one connection until either side has had enough; note its socket in `socks`."""
+    try:
+        if context is not None:
+            sock = context.wrap_socket(sock, server_side=True)
+        socks.append(sock)
+        with sock, sock.makefile("rb") as lines:
+            while (request := lines.readline()) not in NO_LINE:
+                while lines.readline() not in NO_LINE:
+                    pass
+                answer = respond(request.split()[1].decode("latin-1"))
+                sock.sendall(answer)
+                if not answer or b"\r\nConnection: close" in answer:
+                    return
+    except OSError:
+        pass  # the client went away, or would not shake hands
+    finally:
+        sock.close()
