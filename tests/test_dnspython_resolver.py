@@ -20,6 +20,21 @@ from greenprobe.testing import JumpClock
 Answers = dict[tuple[str, str], list[str]]
 
 
+def bound_to_one_port() -> tuple[socket, socket]:
+    """Return a TCP and a UDP socket on the same port, of a loopback address that no client picks by itself."""
+    for _ in range(50):
+        tcp, udp = socket(AF_INET, SOCK_STREAM), socket(AF_INET, SOCK_DGRAM)
+        tcp.bind(("127.0.0.53", 0))
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+    raise AssertionError("no port is free for both TCP and UDP")
+
+
 class DnsServer:
     """A DNS server on one loopback port, UDP and TCP. `records` maps (name, type) to zone file lines.
 
@@ -31,11 +46,8 @@ class DnsServer:
         self.asked: list[tuple[str, str, str]] = []
         self.spoil: Callable[[dns.message.Message], dns.message.Message | None] = lambda response: response
         self.truncates = False
-        self._udp = socket(AF_INET, SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
-        self.address = self._udp.getsockname()
-        self._tcp = socket(AF_INET, SOCK_STREAM)
-        self._tcp.bind(self.address)
+        self._tcp, self._udp = bound_to_one_port()
+        self.address = self._tcp.getsockname()
         self._tcp.listen()
         self._greens: list[GreenThread] = [spawn(self._serve_udp), spawn(self._serve_tcp)]
 
