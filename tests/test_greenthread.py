@@ -356,7 +356,6 @@ def test_a_link_that_raises_is_printed_and_the_others_are_called(errors: Errors)
 def test_links_of_the_killed_are_called_too() -> None:
     calls: list[object] = []
     unstarted, parked = spawn(fail), spawn(sleep, 3600)
-    turns(0)
     for green in (unstarted, parked):
         green.link(lambda g: calls.append(type(g.exception)))
     unstarted.kill()

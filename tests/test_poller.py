@@ -305,6 +305,7 @@ def test_a_number_reused_before_a_foreign_close_arrives_is_not_closed_again(hub:
         sock.close()
 
 
+@pytest.mark.fifo
 def test_a_close_within_a_batch_does_not_touch_the_next_owner_of_the_number(hub: Hub) -> None:
     """Both are in one batch; the first greenthread to run closes the second's socket and takes its number."""
     one, one_peer = socketpair()
