@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 
 import click
 
@@ -55,11 +56,9 @@ def _fetch(site: DemoSite, out: Output) -> None:
     client = Client(get_hub(), ClientOptions(), resolve=_no_names, trust=lambda: trusting(None, verify=True))
     with _listed(site.urls()) as fd, closing(client):
         fetcher = Fetcher(get_hub(), FetchPlan(concurrency=8), UrlList(get_hub(), fd), client)
-        with closing(fetcher.run()) as batches:
-            for batch in batches:
-                for record in batch:
-                    if record.line <= SHOWN_PAGES or "/page/" not in record.url:
-                        out.write(encode(record.row()))
+        for record in chain.from_iterable(fetcher.run()):
+            if record.line <= SHOWN_PAGES or "/page/" not in record.url:
+                out.write(encode(record.row()))
     out.flush()
     end = fetcher.statistics()
     click.echo(f"{end.done} URLs in {end.seconds:.2f} s, {end.failed} failed: one line is no URL, on purpose.")

@@ -5,7 +5,7 @@ It answers GET with keep-alive, and does what sites do: pages, a redirect, a com
 
 import gzip
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from greenprobe.convenience import listen
 from greenprobe.green_socket import socket
@@ -14,7 +14,8 @@ from greenprobe.greenthread import GreenThread, sleep, spawn
 __all__ = ["DemoSite"]
 
 LOOPBACK: Final = "127.0.0.1"
-MAX_HEAD_BYTES: Final = 1 << 14
+MAX_LINE_BYTES: Final = 1 << 12
+MAX_LINES: Final = 100
 IDLE_TIMEOUT: Final = 10.0
 SLOW: Final = 0.3  # seconds
 PAGES: Final = 40
@@ -100,17 +101,17 @@ def _greet(connection: socket) -> None:
 
 
 def _serve(connection: socket) -> None:
-    pending = b""
-    while len(pending) <= MAX_HEAD_BYTES:
-        head, end, rest = pending.partition(b"\r\n\r\n")
-        if not end:
-            data = connection.recv(1 << 16)
-            if not data:
-                return
-            pending += data
-            continue
-        path = head.split(b" ", 2)[1].decode("latin-1") if head.count(b" ") >= 2 else "/"
-        if path == "/slow":
-            sleep(SLOW)
-        connection.sendall(respond(path))
-        pending = rest
+    with connection.makefile("rb") as requests:
+        while path := _read_path(requests):
+            if path == "/slow":
+                sleep(SLOW)
+            connection.sendall(respond(path))
+
+
+def _read_path(requests: IO[bytes]) -> str | None:
+    """Read the head of a request and return its path; None when there is no further request."""
+    words = requests.readline(MAX_LINE_BYTES).split()
+    for _ in range(MAX_LINES):
+        if requests.readline(MAX_LINE_BYTES) in (b"\r\n", b"\n", b""):
+            break
+    return words[1].decode("latin-1") if len(words) == 3 else None
