@@ -119,14 +119,7 @@ class DnspythonResolver(CachedResolver):
         finally:
             for green in asking:
                 green.kill()
-        answers: list[Answer] = [green.wait() for green in asking if green.successful()]
-        found = [address for answer in answers for address in answer.addresses]
-        if found:
-            return Answer(tuple(in_order(found)), min(answer.ttl for answer in answers if answer.addresses))
-        for green in asking:
-            if green.exception is not None:
-                raise green.exception
-        raise gaierror(EAI_NODATA, MESSAGES[EAI_NODATA])
+        return merged(asking)
 
     def _ask_servers(self, name: str, family: int) -> Answer:
         """Try each server in turn, `attempts` times over. Raises gaierror: EAI_AGAIN if none could say."""
@@ -154,6 +147,17 @@ class DnspythonResolver(CachedResolver):
         except (OSError, EOFError, dns.exception.DNSException):
             return None
         return response
+
+
+def merged(asked: Sequence[Outcome[Answer]]) -> Answer:
+    """Return the addresses of all families in one answer. Raises the first failure if there are none."""
+    answers = [outcome.wait() for outcome in asked if outcome.successful()]
+    found = [address for answer in answers for address in answer.addresses]
+    if found:
+        return Answer(tuple(in_order(found)), min(answer.ttl for answer in answers if answer.addresses))
+    for outcome in asked:
+        outcome.wait()
+    raise gaierror(EAI_NODATA, MESSAGES[EAI_NODATA])
 
 
 def ask_udp(server: Server, query: dns.message.Message, timeout: float) -> dns.message.Message:
@@ -268,12 +272,17 @@ class Hosts:
         try:
             status = os.stat(self._path)
             stamp = (status.st_mtime_ns, status.st_size)
-            if stamp != self._stamp:
-                with open(self._path, encoding="utf-8", errors="replace") as file:
-                    self._names = parse_hosts(file.read())
-                self._stamp = stamp
+            text = None if stamp == self._stamp else read_text(self._path)
         except OSError:
-            self._names, self._stamp = {}, None
+            stamp, text = None, ""
+        if text is not None:
+            self._names, self._stamp = parse_hosts(text), stamp
+
+
+def read_text(path: str) -> str:
+    """Read a small file."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def parse_hosts(text: str) -> dict[str, list[str]]:

@@ -167,18 +167,20 @@ class ThreadPool:
         """Put aside a thread for the next job, or count it as backlog. Raises RuntimeError if no thread can start."""
         if self._idle:
             self._idle -= 1
-        elif self._threads < self.size:
-            try:
-                start_new_thread(self._work, ())
-            except RuntimeError:
-                if not self._threads:
-                    raise
-                self._backlog += 1
-            else:
-                self._threads += 1
-                change_helpers(1)
-        else:
+        elif self._threads == self.size or not self._start_thread():
             self._backlog += 1
+
+    def _start_thread(self) -> bool:
+        """Start a thread; False if the system gives no more but there are others. Raises RuntimeError if not."""
+        try:
+            start_new_thread(self._work, ())
+        except RuntimeError:
+            if not self._threads:
+                raise
+            return False
+        self._threads += 1
+        change_helpers(1)
+        return True
 
     def run(self, function: Callable[..., T], *args: Any, timeout: float | None = None) -> T:
         """Have a thread call `function(*args)` and wait for the result, at most `timeout` seconds (TimeoutError).
@@ -238,11 +240,15 @@ class ThreadPool:
             try:
                 return self._jobs.get(True, self.idle_seconds)
             except Empty:
-                with self._lock:
-                    if self._idle:
-                        self._idle -= 1
-                        return None
-                # every idle thread has a job coming, so this one, too
+                if self._may_leave():
+                    return None
+
+    def _may_leave(self) -> bool:
+        with self._lock:
+            if not self._idle:
+                return False  # every idle thread has a job coming, so this one, too
+            self._idle -= 1
+            return True
 
     def _stay(self) -> bool:
         with self._lock:

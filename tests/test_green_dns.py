@@ -1,6 +1,8 @@
 """Names to addresses: numbers at once, libc in a thread, caches, the shapes and errors of the standard library."""
 
 import socket as stdlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, AF_UNSPEC, EAI_AGAIN, EAI_NONAME, SOCK_STREAM, gaierror
 from typing import Any
@@ -244,3 +246,8 @@ def test_installing_a_resolver_serves_the_sockets_too() -> None:
     assert names.resolve("somewhere", 80, AF_INET, SOCK_STREAM)[0][4] == ("127.0.0.9", 80)
     assert green_dns.gethostbyname("somewhere") == "127.0.0.9"
     assert green_dns.install(None) is resolver
+
+
+def test_dnspython_is_not_loaded_unless_it_is_asked_for() -> None:
+    program = "import greenprobe.green_dns, sys; sys.exit('dns' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
