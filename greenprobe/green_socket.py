@@ -75,8 +75,10 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     # -- waiting
 
-    def _wait_read(self, deadline: float | None) -> float | None:
-        """Park until a read may succeed; return the call's deadline. Raises TimeoutError."""
+    def _wait_read(self, deadline: float | None, error: BlockingIOError | None = None) -> float | None:
+        """Park until a read may succeed; return the call's deadline. Raises TimeoutError; `error` if not to wait."""
+        if error is not None and self._timeout == 0:
+            raise error
         hub = get_hub()
         slot = self._slot if hub is self._hub else self._settle_on(hub)
         if deadline is None and self._timeout is not None:
@@ -85,8 +87,10 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             raise TimeoutError("timed out")
         return deadline
 
-    def _wait_write(self, deadline: float | None) -> float | None:
-        """Park until a write may succeed; return the call's deadline. Raises TimeoutError."""
+    def _wait_write(self, deadline: float | None, error: BlockingIOError | None = None) -> float | None:
+        """Park until a write may succeed; return the call's deadline. Raises TimeoutError; `error` if not to wait."""
+        if error is not None and self._timeout == 0:
+            raise error
         hub = get_hub()
         slot = self._slot if hub is self._hub else self._settle_on(hub)
         if deadline is None and self._timeout is not None:
@@ -123,10 +127,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         while True:
             try:
                 return operation(self, *args)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_read(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_read(deadline, error)
 
     def _write(self, operation: Callable[..., Any], *args: Any) -> Any:
         self._greedy -= 1
@@ -136,10 +138,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         while True:
             try:
                 return operation(self, *args)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_write(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_write(deadline, error)
 
     def _note_short_read(self) -> None:
         """Remember that the receive buffer is empty: the next read need not try before it waits."""
@@ -166,10 +166,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         while True:
             try:
                 data = kernel_recv(self, bufsize)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_read(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_read(deadline, error)
             else:
                 break
         if len(data) == bufsize:
@@ -191,10 +189,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         while True:
             try:
                 received = kernel_recv_into(self, buffer, nbytes)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_read(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_read(deadline, error)
             else:
                 break
         if received == size:
@@ -225,10 +221,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         while True:
             try:
                 return kernel_send(self, data, flags)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_write(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_write(deadline, error)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         with memoryview(data) as view, view.cast("B") as rest:
@@ -245,10 +239,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
                 self._give_way()
             try:
                 sent += kernel_send(self, rest[sent:] if sent else rest, flags)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                deadline = self._wait_write(deadline)
+            except BlockingIOError as error:
+                deadline = self._wait_write(deadline, error)
             else:
                 if sent == size:
                     return

@@ -220,8 +220,7 @@ class Hub(DescriptorWaits):
             try:
                 self._turns()
             except BaseException as error:
-                if not self.closed:
-                    self._caught(error)
+                self._caught(error)
 
     def _turns(self) -> None:
         """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
@@ -314,6 +313,8 @@ class Hub(DescriptorWaits):
     def _caught(self, error: BaseException) -> None:
         from_signal_handler = self.asleep
         self.asleep = False
+        if self.closed:
+            return
         if from_signal_handler or isinstance(error, (KeyboardInterrupt, SystemExit)):
             self._throw_to_main(error)
         else:

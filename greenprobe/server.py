@@ -88,8 +88,8 @@ class StreamServer:
         else:
             listener = listen(self._where, backlog=self._backlog)
         if listener.family in INTERNET:
-            # Connections inherit it. An answer in two parts (TLS 1.3: tickets, then data) would else wait 40 ms for a
-            # peer that delays its acknowledgement of the first (measured on loopback).
+            # Connections inherit it. The second part of an answer (TLS 1.3: tickets, then data) would else wait until
+            # the peer acknowledges the first, which it may delay (RFC 896; RFC 1122, 4.2.3.2).
             listener.setsockopt(stdlib.IPPROTO_TCP, stdlib.TCP_NODELAY, 1)
         self._listener = listener
         self._address = listener.getsockname()
