@@ -120,7 +120,7 @@ def test_a_permit_handed_to_a_killed_waiter_goes_to_the_next() -> None:
 def test_a_permit_handed_over_at_the_moment_of_the_timeout_is_not_lost(clock: Any) -> None:
     semaphore = Semaphore(0)
     waiter = spawn(semaphore.acquire, timeout=5)
-    spawn(lambda: (sleep(5), semaphore.release()))
+    spawn(lambda: (sleep(5), semaphore.release())).join()  # type: ignore[func-returns-value]
     assert waiter.wait() + semaphore._value == 1
 
 
@@ -472,8 +472,10 @@ def waiting(condition: Condition, timeout: float | None = None) -> GreenThread:
         with condition:
             return condition.wait(timeout)
 
+    count = len(condition._waiters)
     green = spawn(body)
-    settle()
+    while len(condition._waiters) == count:
+        sleep(0)
     return green
 
 
