@@ -116,6 +116,7 @@ def test_a_descriptor_closed_after_a_fork_leaves_the_epoll_set(hub: Hub) -> None
         os.close(opener)
         os.read(gate, 1)
         os._exit(0)
+    fd = left.fileno()
     left.close()
     right.send(b"late")
     events = hub.poller.poll(0, 10)
@@ -123,8 +124,7 @@ def test_a_descriptor_closed_after_a_fork_leaves_the_epoll_set(hub: Hub) -> None
     os.close(gate)
     right.close()
     assert status_of(pid)[0] == 0
-    assert [event for fd, event in events if fd in hub.poller.slots] == []
-    assert len(events) <= 1  # the bell's at most
+    assert fd not in {number for number, _ in events}
 
 
 def fork_in_greenthread(what_the_child_does: str) -> tuple[int, str, str]:

@@ -195,6 +195,21 @@ def test_of_two_scopes_the_outer_wins(clock: JumpClock, outer: float, inner: flo
         assert caught == {"outer": caught_by == "outer", "inner": caught_by == "inner"}
 
 
+def test_of_two_scopes_that_are_both_over_the_outer_wins(clock: JumpClock) -> None:
+    with move_on_after(2) as outer:
+        with move_on_after(1) as inner:
+            try:
+                sleep(5)
+            except Cancelled:
+                with CancelScope(shield=True):
+                    sleep(2)
+            sleep(0)
+            pytest.fail("not reached")
+        pytest.fail("not reached")
+    assert outer.cancelled_caught
+    assert not inner.cancelled_caught
+
+
 def test_a_shield_keeps_the_outer_scope_out_until_it_is_left(clock: JumpClock) -> None:
     steps: list[float] = []
     with move_on_after(1):

@@ -76,6 +76,20 @@ def test_a_million_timers_set_and_cancelled_leave_a_small_heap() -> None:
     assert sys.getsizeof(timers.heap) < 100_000
 
 
+def test_a_rebuilt_heap_is_in_order() -> None:
+    timers = Timers()
+    random = Random(3)
+    fired: list[float] = []
+    moments = [random.random() for _ in range(500)]
+    running = [timers.add(moment, fired.append, moment) for moment in moments]
+    for timer in running[:400]:
+        timer.cancel()
+    assert len(timers.heap) < 300  # it was rebuilt
+    while timers.fire_next(1.0):
+        pass
+    assert fired == sorted(moments[400:])
+
+
 def test_a_timer_set_and_cancelled_at_once_leaves_nothing() -> None:
     timers = Timers()
     timers.add(1, print)
