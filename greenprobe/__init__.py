@@ -9,19 +9,22 @@ import sys
 __version__ = "0.1.0.dev0"
 
 _MODULES = {
+    "channel": "Channel",
     "condition": "Barrier Condition",
     "convenience": "connect create_connection listen serve wrap_ssl",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
-    "HubError StopServe SwitchError",
+    "HubError PoolTimeout StopServe SwitchError TargetError",
+    "executor": "ThreadPoolExecutor",
     "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
     "hub": "Hub get_hub",
     "outcome": "AsyncResult",
-    "pool": "GreenPile GreenPool",
-    "queue": "Channel LifoQueue PriorityQueue Queue",
+    "pool": "GreenPile GreenPool as_completed wait_any",
+    "queue": "Empty Full LifoQueue PriorityQueue Queue ShutDown",
     "server": "StreamServer",
     "sync": "BoundedSemaphore Event Lock RLock Semaphore",
     "taskgroup": "TaskGroup",
-    "timeout": "Timeout fail_after move_on_after",
+    "threadpool": "ThreadPool run_in_thread",
+    "timeout": "CancelScope Timeout fail_after move_on_after with_timeout",
 }
 _WHERE = {name: f"greenprobe.{module}" for module, names in _MODULES.items() for name in names.split()}
 

@@ -1,5 +1,6 @@
 # The public names of greenprobe, for type checkers. tests/test_layers.py compares them with __init__.py.
 
+from greenprobe.channel import Channel as Channel
 from greenprobe.condition import Barrier as Barrier, Condition as Condition
 from greenprobe.convenience import (
     connect as connect,
@@ -17,9 +18,12 @@ from greenprobe.errors import (
     GreenletExit as GreenletExit,
     GreenprobeError as GreenprobeError,
     HubError as HubError,
+    PoolTimeout as PoolTimeout,
     StopServe as StopServe,
     SwitchError as SwitchError,
+    TargetError as TargetError,
 )
+from greenprobe.executor import ThreadPoolExecutor as ThreadPoolExecutor
 from greenprobe.greenthread import (
     GreenThread as GreenThread,
     kill as kill,
@@ -30,8 +34,20 @@ from greenprobe.greenthread import (
 )
 from greenprobe.hub import Hub as Hub, get_hub as get_hub
 from greenprobe.outcome import AsyncResult as AsyncResult
-from greenprobe.pool import GreenPile as GreenPile, GreenPool as GreenPool
-from greenprobe.queue import Channel as Channel, LifoQueue as LifoQueue, PriorityQueue as PriorityQueue, Queue as Queue
+from greenprobe.pool import (
+    GreenPile as GreenPile,
+    GreenPool as GreenPool,
+    as_completed as as_completed,
+    wait_any as wait_any,
+)
+from greenprobe.queue import (
+    Empty as Empty,
+    Full as Full,
+    LifoQueue as LifoQueue,
+    PriorityQueue as PriorityQueue,
+    Queue as Queue,
+    ShutDown as ShutDown,
+)
 from greenprobe.server import StreamServer as StreamServer
 from greenprobe.sync import (
     BoundedSemaphore as BoundedSemaphore,
@@ -41,6 +57,13 @@ from greenprobe.sync import (
     Semaphore as Semaphore,
 )
 from greenprobe.taskgroup import TaskGroup as TaskGroup
-from greenprobe.timeout import Timeout as Timeout, fail_after as fail_after, move_on_after as move_on_after
+from greenprobe.threadpool import ThreadPool as ThreadPool, run_in_thread as run_in_thread
+from greenprobe.timeout import (
+    CancelScope as CancelScope,
+    Timeout as Timeout,
+    fail_after as fail_after,
+    move_on_after as move_on_after,
+    with_timeout as with_timeout,
+)
 
 __version__: str

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
-    errors timers poller whereabouts process runqueue waits hub waitqueue outcome sync timeout condition greenthread level queue threadpool executor names
+    errors timers poller whereabouts process runqueue waits hub
+    waitqueue outcome sync timeout condition greenthread level queue channel threadpool executor names
     green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
     green_os green_subprocess
     pool server taskgroup local debug testing patcher
@@ -137,6 +138,10 @@ def test_type_checkers_see_the_public_names_and_no_others() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(greenprobe, name) is not None
+
+
+def test_no_public_name_hides_a_module() -> None:
+    assert not set(PUBLIC) & {module_name(path).split(".")[0] for path in MODULES}
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
