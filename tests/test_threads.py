@@ -45,8 +45,9 @@ def test_each_thread_has_a_hub_of_its_own(hub: Hub) -> None:
     assert get_hub() is hub
 
 
+@pytest.mark.slow
 def test_short_threads_leave_no_descriptors() -> None:
-    """200 hubs with two descriptors each; some leave greenthreads behind that wait, or never ran."""
+    """Slow: 200 hubs with two descriptors each; some leave greenthreads behind that wait, or never ran."""
 
     def work() -> None:
         spawn(sleep, 0).wait()
