@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
+from ssl import SSLContext
 
 import click
 
@@ -132,7 +133,7 @@ def fetch(
             allows_downgrade=allow_downgrade,
         ),
     )
-    client = Client(get_hub(), plan.client, trust=partial(trusting, ca_file, verify=not insecure))
+    client = Client(get_hub(), plan.client, trust=_trust(ca_file, verify=not insecure))
     with _opened(urls) as source, Output(output, later=_later, inputs=[urls]) as out, closing(client):
         fetcher = Fetcher(get_hub(), plan, source, client)
         try:
@@ -151,6 +152,17 @@ def _write_records(fetcher: Fetcher, out: Output, format_name: str) -> None:
     with closing(fetcher.run()) as batches:
         for batch in batches:
             out.write(b"".join([encode(record.row()) for record in batch]))
+
+
+def _trust(ca_file: str | None, *, verify: bool) -> Callable[[], SSLContext]:
+    """Return what makes the TLS context: when the first https URL needs it, but a file that was named at once."""
+    if ca_file is None or not verify:
+        return partial(trusting, verify=verify)
+    try:
+        context = trusting(ca_file)
+    except OSError as exc:
+        raise click.ClickException(f"{ca_file} holds no certificate that can be read: {exc.strerror}") from exc
+    return lambda: context
 
 
 @contextmanager

@@ -214,9 +214,10 @@ class _OneLine:
 
 
 def _csv_line(values: Sequence[Any]) -> bytes:
+    # With "\r\n" for a line's end, the writer quotes both characters wherever they stand in a cell.
     sink = _OneLine()
-    csv.writer(sink, lineterminator="\n").writerow(values)
-    return sink.line.encode("utf-8", "backslashreplace")
+    csv.writer(sink, lineterminator="\r\n").writerow(values)
+    return (sink.line[:-2] + "\n").encode("utf-8", "backslashreplace")
 
 
 def _csv_safe(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from socket import SOCK_STREAM, getaddrinfo
 
 import click
@@ -42,7 +42,7 @@ Write = Callable[[list[ScanRecord]], None]
 @click.option("--open", "only_open", is_flag=True, help="Write open ports only, in every format.")
 @click.option("--exclude", metavar="HOST", multiple=True, help="Leave out an address or block. May be repeated.")
 @click.option("--all-addresses", is_flag=True, help="Scan every address of a name, not just the first.")
-@concurrency_option(default=1000)
+@concurrency_option(default=4000)
 @timeout_option(default=1.0, what="an answer must come; from the answers of a host a shorter time is learned")
 @click.option(
     "--retries",
@@ -97,8 +97,8 @@ def scan(
         else:
             write = _row_writer(out, format_name, only_open=only_open)
         try:
-            with progress(lambda: _reading(scanner.statistics())):
-                for batch in scanner.batches():
+            with progress(lambda: _reading(scanner.statistics())), closing(scanner.batches()) as batches:
+                for batch in batches:
                     write(batch)
         finally:
             if format_name == "table":

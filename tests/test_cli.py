@@ -1,0 +1,83 @@
+"""The command line as a whole: help, version, exit codes, lazy loading."""
+
+import json
+import subprocess
+import sys
+from typing import NoReturn
+
+import click
+import pytest
+
+import greenprobe
+from greenprobe.cli import COMMANDS, cli, run
+from greenprobe.errors import GreenprobeError, TargetError
+
+
+def command_that(raises: BaseException) -> click.Command:
+    def callback() -> NoReturn:
+        raise raises
+
+    return click.Command("x", callback=callback)
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["--version"]) == 0
+    assert capsys.readouterr().out == f"greenprobe {greenprobe.__version__}\n"
+
+
+def test_help_lists_every_command_and_tells_of_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+    assert "_GREENPROBE_COMPLETE=bash_source" in out
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, []) == 2
+    assert "Usage: greenprobe" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["fly"]) == 2
+    assert "No such command 'fly'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    (
+        (GreenprobeError("no good"), 1, "Error: no good"),
+        (TargetError("no such port"), 2, "Error: no such port"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "Error: [Errno 2] No such file or directory: 'x'"),
+        (click.ClickException("broken"), 1, "Error: broken"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ),
+)
+def test_errors_are_one_line_and_an_exit_code(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command_that(error), []) == code
+    assert capsys.readouterr().err.lstrip("\n") == line + "\n"  # click ends the line that ^C stands on
+
+
+def test_a_bug_of_ours_is_a_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(command_that(ZeroDivisionError()), [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    (
+        (["--version"], {"greenprobe.hub", "greenprobe.engine.fetcher", "httptools", "rich", "orjson", "ssl"}),
+        (["fetch", "--help"], {"rich", "greenprobe.engine.scanner", "certifi"}),
+        (["scan", "--help"], {"rich", "greenprobe.engine.fetcher", "httptools"}),
+    ),
+)
+def test_a_command_loads_only_what_it_needs(words: list[str], absent: set[str]) -> None:
+    """Slow: starts an interpreter."""
+    code = (
+        f"import sys, json; sys.path[:0] = {sys.path!r}; from greenprobe.cli import cli, run\n"
+        f"run(cli, {words!r}); print(json.dumps(list(sys.modules)), file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not absent & set(json.loads(shown.stderr))

@@ -1,0 +1,176 @@
+"""The fetch engine: lazily fed, bounded, in batches, and honest about every line."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fakes import FakeWeb, Refused, ok, resolve_anything
+
+from greenprobe.engine.fetcher import MAX_WAITING_RECORDS, Fetcher
+from greenprobe.engine.fetchplan import FetchPlan, FetchRecord
+from greenprobe.engine.urllist import UrlList
+from greenprobe.greenthread import spawn
+from greenprobe.http.client import Client
+from greenprobe.hub import Hub
+from greenprobe.testing import JumpClock, wait_all_blocked
+from greenprobe.whereabouts import parked
+
+
+class Bench:
+    """A fetcher on a list and a fake web."""
+
+    def __init__(self, hub: Hub, path: Path) -> None:
+        self.hub = hub
+        self.path = path
+        self.clients: list[Client] = []
+        self.fds: list[int] = []
+
+    def fetcher(self, lines: list[str], *scripts: object, concurrency: int = 10) -> Fetcher:
+        self.path.write_text("\n".join(lines))
+        self.fds.append(os.open(self.path, os.O_RDONLY))
+        self.web = FakeWeb(*scripts)  # type: ignore[arg-type]
+        plan = FetchPlan(concurrency=concurrency)
+        self.clients.append(Client(self.hub, plan.client, resolve=resolve_anything, connect=self.web.connect))
+        return Fetcher(self.hub, plan, UrlList(self.hub, self.fds[-1]), self.clients[-1])
+
+    def records(self, lines: list[str], *scripts: object, concurrency: int = 10) -> dict[int, FetchRecord]:
+        fetcher = self.fetcher(lines, *scripts, concurrency=concurrency)
+        return {record.line: record for batch in fetcher.run() for record in batch}
+
+
+@pytest.fixture
+def bench(hub: Hub, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(hub, tmp_path / "urls")
+    yield bench
+    for client in bench.clients:
+        client.close()
+    for fd in bench.fds:
+        os.close(fd)
+
+
+def test_every_line_becomes_a_record(bench: Bench) -> None:
+    records = bench.records(
+        ["http://a/x", "no url", "", "http://b/"], [ok(b"hello", "Content-Type: text/x")], Refused(), concurrency=1
+    )
+    assert list(records) == [1, 2, 4]
+    good, bad, refused = records.values()
+    assert (good.url, good.final_url, good.status, good.size_bytes, good.error) == ("http://a/x",) * 2 + (200, 5, None)
+    assert bad.error is not None
+    assert (bad.url, bad.final_url, bad.error.kind) == ("no url", None, "UrlError")
+    assert refused.error is not None
+    assert (refused.status, refused.error.kind) == (None, "ConnectError")
+    assert "Connection refused" in refused.error.message
+
+
+def test_a_record_has_the_row_of_the_documentation(bench: Bench, clock: JumpClock) -> None:
+    redirect = ok(b"", "Location: /there", status="302 Found")
+    answer = ok(b"hello", "Content-Type: text/x", "A: 1", "A: 2")
+    record = bench.records(["http://a/x"], 0.25, [redirect, 0.5, answer])[1]
+    assert record.row() == {
+        "line": 1,
+        "url": "http://a/x",
+        "final_url": "http://a/there",
+        "status": 200,
+        "bytes": 5,
+        "content_type": "text/x",
+        "redirects": [{"status": 302, "url": "http://a/x"}],
+        "elapsed": {"dns": 0.0, "connect": 0.25, "tls": None, "first_byte": 0.5, "total": 0.75},
+        "headers": {"content-type": ("text/x",), "a": ("1", "2"), "content-length": ("5",)},
+        "error": None,
+    }
+
+
+def test_the_time_of_a_failure_counts(bench: Bench, clock: JumpClock) -> None:
+    record = bench.records(["http://a/"], [])[1]
+    assert record.elapsed.total == pytest.approx(30.0)
+
+
+def test_no_more_than_concurrency_run_at_once(bench: Bench, clock: JumpClock) -> None:
+    fetcher = bench.fetcher([f"http://h{n}/" for n in range(20)], *[[1.0, ok()]] * 20, concurrency=4)
+    running = spawn(list, fetcher.run())
+    wait_all_blocked()
+    assert len(bench.web.connections) == 4
+    assert fetcher.statistics().taken == 4
+    running.wait()
+    assert clock.now() == pytest.approx(5.0)
+
+
+def test_a_short_list_does_not_start_all_workers(bench: Bench, hub: Hub, clock: JumpClock) -> None:
+    fetcher = bench.fetcher(["http://a/", "http://b/"], *[[1.0, ok()]] * 2, concurrency=1000)
+    running = spawn(list, fetcher.run())
+    wait_all_blocked()
+    assert len(list(parked(hub.loop))) <= 6
+    running.wait()
+
+
+def test_the_next_line_of_a_slow_list_finds_a_worker(hub: Hub, clock: JumpClock) -> None:
+    source, sink = os.pipe()
+    urls = UrlList(hub, source)
+    web = FakeWeb([], [ok()])
+    client = Client(hub, FetchPlan().client, resolve=resolve_anything, connect=web.connect)
+    fetcher = Fetcher(hub, FetchPlan(concurrency=5), urls, client)
+    done: list[FetchRecord] = []
+
+    def consume() -> None:
+        for batch in fetcher.run():
+            done.extend(batch)
+
+    spawn(consume)
+    os.write(sink, b"http://silent/\n")
+    hub.sleep(1)
+    os.write(sink, b"http://quick/\n")
+    hub.sleep(1)
+    assert [record.line for record in done] == [2]
+    os.close(sink)
+    hub.sleep(60)
+    assert [record.line for record in done] == [2, 1]
+    urls.close()
+    os.close(source)
+    client.close()
+
+
+@pytest.mark.fifo
+def test_records_come_in_batches_of_what_is_done(bench: Bench, clock: JumpClock) -> None:
+    fetcher = bench.fetcher([f"http://h{n}/" for n in range(6)], *[[1.0 if n < 4 else 2.0, ok()] for n in range(6)])
+    assert [len(batch) for batch in fetcher.run()] == [4, 2]
+
+
+def test_a_slow_consumer_holds_the_workers_back(bench: Bench, hub: Hub) -> None:
+    count = 3 * MAX_WAITING_RECORDS
+    fetcher = bench.fetcher(["nothing"] * count, concurrency=5)
+    seen = 0
+    for batch in fetcher.run():
+        seen += len(batch)
+        assert len(batch) <= MAX_WAITING_RECORDS + 5
+        hub.sleep()
+    assert seen == count
+
+
+@pytest.mark.fifo
+def test_leaving_early_stops_all_fetches(bench: Bench, clock: JumpClock) -> None:
+    fetcher = bench.fetcher(["http://a/", "http://b/"], [ok()], [])
+    with closing(fetcher.run()) as batches:
+        next(batches)
+    assert bench.web.connections[1].closed
+
+
+@pytest.mark.fifo
+def test_ctrl_c_hands_over_what_is_done_and_is_raised_again(bench: Bench, hub: Hub, clock: JumpClock) -> None:
+    fetcher = bench.fetcher(["http://a/", "http://b/", "bad"], [1.0, ok()], [])
+    hub.timers.add(2.0, hub.main.throw, KeyboardInterrupt)
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        for batch in fetcher.run():
+            done += [record.line for record in batch]
+    assert sorted(done) == [1, 3]
+    assert all(connection.closed for connection in bench.web.connections[1:])
+    end = fetcher.statistics()
+    assert (end.taken, end.done, end.failed, end.by_class[2]) == (3, 2, 1, 1)
+
+
+def test_a_fault_of_ours_ends_the_run_with_its_traceback(bench: Bench) -> None:
+    fetcher = bench.fetcher(["http://a/", "http://b/"], ValueError("a bug"), [])
+    with pytest.raises(ValueError, match="a bug"):
+        list(fetcher.run())
