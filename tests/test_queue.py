@@ -1,6 +1,8 @@
 """Queues and channels: order, fairness, hand-over, kills at every point, other threads."""
 
 import random
+import sys
+from _thread import LockType, allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -9,10 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from greenprobe.channel import Channel
 from greenprobe.errors import DeadlockError, GreenletExit
 from greenprobe.greenthread import GreenThread, sleep, spawn
-from greenprobe.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
+from greenprobe.queue import (
+    Empty,
+    Full,
+    LifoQueue,
+    PriorityQueue,
+    Queue,
+    ShutDown,
+    first_of,
+    settled,
+    wake,
+)
 from greenprobe.testing import JumpClock, RandomOrder, fresh_hub, wait_all_blocked
+from greenprobe.waitqueue import WaitQueue
 
 KINDS: list[type[Queue[Any]]] = [Queue, LifoQueue, PriorityQueue]
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -345,7 +359,17 @@ def test_any_history_keeps_places_and_items_in_step(maxsize: int, history: list[
         assert not maxsize or queue.full()
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """OS threads that hand the GIL over as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("make", [*MAKERS, Channel])
 def test_threads_and_greenthreads_share_a_queue(make: Callable[[], Any]) -> None:
     """Slow: four OS threads have to interleave often enough."""
@@ -376,6 +400,7 @@ def test_threads_and_greenthreads_share_a_queue(make: Callable[[], Any]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_threads")
 def test_timeouts_across_threads_lose_no_item() -> None:
     """Slow: a timeout has to meet a hand-over from another OS thread."""
     queue: Queue[int] = Queue(1)
@@ -397,6 +422,26 @@ def test_timeouts_across_threads_lose_no_item() -> None:
             break
     thread.join()
     assert got == list(range(3000))
+
+
+def test_a_waiter_taken_out_by_another_thread_waits_for_what_it_is_woken_with() -> None:
+    waiters = WaitQueue()
+    waiter = waiters.enrol()
+    assert first_of(waiters) is waiter
+    assert not waiters.withdraw(waiter)
+
+    def wake_late(gate: LockType) -> None:
+        gate.acquire()
+        waiter.item = "late"
+        wake(waiter)
+
+    gate = allocate_lock()
+    gate.acquire()
+    thread = Thread(target=wake_late, args=(gate,))
+    thread.start()
+    gate.release()
+    assert settled(waiter) == "late"
+    thread.join()
 
 
 # -- channels
