@@ -68,8 +68,9 @@ def listener() -> Iterator[socket]:
 def parked(function: Any, *args: Any) -> Any:
     """Spawn a call and let it come to its wait."""
     green = spawn(function, *args)
-    for _ in range(3):
+    while not green.started:
         sleep(0)
+    sleep(0)
     assert not green.ready()
     return green
 
