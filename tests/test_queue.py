@@ -373,7 +373,7 @@ def eager_threads() -> Iterator[None]:
 @pytest.mark.parametrize("make", [*MAKERS, Channel])
 def test_threads_and_greenthreads_share_a_queue(make: Callable[[], Any]) -> None:
     """Slow: four OS threads have to interleave often enough."""
-    queue, count = make(), 1500
+    queue, count = make(), 6000
     got: list[int] = []
 
     def produce(base: int) -> None:
@@ -407,7 +407,7 @@ def test_timeouts_across_threads_lose_no_item() -> None:
     got: list[int] = []
 
     def produce() -> None:
-        for number in range(3000):
+        for number in range(20000):
             queue.put(number)
         queue.shutdown()
 
@@ -421,7 +421,7 @@ def test_timeouts_across_threads_lose_no_item() -> None:
         except ShutDown:
             break
     thread.join()
-    assert got == list(range(3000))
+    assert got == list(range(20000))
 
 
 def test_a_waiter_taken_out_by_another_thread_waits_for_what_it_is_woken_with() -> None:

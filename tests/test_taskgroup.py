@@ -62,6 +62,7 @@ def test_all_failures_come_out_together() -> None:
 
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
         group.spawn(fail_late)
+        wait_all_blocked()
         group.spawn(fail, ValueError(1), turns=1)
     assert sorted(kind.__name__ for kind in kinds(caught.value)) == ["KeyError", "ValueError"]
 
