@@ -34,7 +34,8 @@ Ctrl-C
 Deadlock
     Nothing queued, no timer, no descriptor waited for, no other thread and no signal handler that could wake us: such
     a wait can never end. The main greenthread gets DeadlockError, which says who waits where. Looking at every slot
-    is not free, so it is done after IDLE_CHECK seconds of silence, once for each silence.
+    is not free, so it is done after IDLE_CHECK seconds of silence, once for each silence; only threads, which may end
+    without a word, are counted again.
 
 Fork
     The child goes on with the greenthread that forked, on a hub of its own. The old hub is a grave: what is queued,
@@ -74,6 +75,7 @@ MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a 
 MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every poll, cheap up to 512 in all
 HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
+THREAD_CHECK: Final = 1.0  # seconds between looks whether the threads that might wake us still live
 FOREVER: Final = -1.0
 LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
@@ -110,7 +112,7 @@ class Hub(DescriptorWaits):
         self._hops = 0
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
-        self._quiet = False
+        self._idle_patience = IDLE_CHECK  # how long to poll when there is no timer
         self._interrupts = Interrupts(self.call_threadsafe, self._interrupt)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.poller.watch(self._bell)
@@ -144,7 +146,7 @@ class Hub(DescriptorWaits):
         """Poll in the name of the loop; tell whether somebody can run. What is not plain is left to the loop."""
         if self.idle_policy is not None or self._calls:
             return False
-        patience = FOREVER if self._quiet else IDLE_CHECK
+        patience = self._idle_patience
         if self.timers.heap:
             patience = self.timers.heap[0][0] - self.clock()
             if not 0 < patience <= LONGEST_POLL:
@@ -157,7 +159,7 @@ class Hub(DescriptorWaits):
             events = []
         self.asleep = False
         if events:
-            self._quiet = False
+            self._idle_patience = IDLE_CHECK
             self.poller.mark(events)
         return bool(self.ready)
 
@@ -257,7 +259,7 @@ class Hub(DescriptorWaits):
         events = self.poller.poll(0 if ready or self._calls else patience, MAX_EVENTS)
         self.asleep = False
         if events:
-            self._quiet = False
+            self._idle_patience = IDLE_CHECK
             self.poller.mark(events)
         elif not ready and not self._calls:
             self._silence()
@@ -277,7 +279,7 @@ class Hub(DescriptorWaits):
         """Return how long a poll may take; 0 if a timer is due."""
         heap = self.timers.heap
         if not heap:
-            return FOREVER if self._quiet else IDLE_CHECK
+            return self._idle_patience
         return min(max(heap[0][0] - self.clock(), 0.0), LONGEST_POLL)
 
     def _fire_timers(self) -> None:
@@ -291,10 +293,13 @@ class Hub(DescriptorWaits):
         """Nobody can run and no descriptor stirred: see whether anybody ever will."""
         if self.idle_policy is not None and self.idle_policy.idle():
             return
-        if self._quiet or self.timers.next_deadline() is not None:
+        if self.timers.next_deadline() is not None:
             return
-        if self.expected or self.poller.has_waiters() or self._may_be_woken_from_outside():
-            self._quiet = True
+        if self.expected or self.poller.has_waiters():
+            self._idle_patience = FOREVER
+            return
+        if self._may_be_woken_from_outside():
+            self._idle_patience = THREAD_CHECK
             return
         if self.main.dead:
             flush_and_exit(exit_status(getattr(self.main, "exception", None)))

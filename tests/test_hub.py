@@ -240,6 +240,17 @@ def test_nothing_is_a_deadlock_while_another_thread_runs(hub: Hub) -> None:
     thread.join()
 
 
+@pytest.mark.slow  # the hub counts the threads again after a second
+def test_the_end_of_the_last_other_thread_makes_it_a_deadlock() -> None:
+    over = threading.Lock()
+    over.acquire()
+    thread = threading.Thread(target=over.acquire, args=(True, 0.2))
+    thread.start()
+    with pytest.raises(DeadlockError):
+        Event().wait()
+    thread.join()
+
+
 def test_nothing_is_a_deadlock_while_a_descriptor_is_waited_for(pair: tuple[socket, socket]) -> None:
     """The peer is a process of its own, which no one here knows of."""
     left, right = pair
