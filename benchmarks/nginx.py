@@ -26,6 +26,7 @@ http {{
         listen 127.0.0.1:{port} backlog=8192;
         root {state}/www;
         location /1k {{ try_files /1k =404; }}
+        location /closing/ {{ keepalive_timeout 0; alias {state}/www/; }}
     }}
 }}
 """
@@ -40,7 +41,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(core: int = 1) -> Iterator[str]:
-    """Run nginx pinned to `core` and give its "host:port"; every path under /1k is the same 1,024 bytes."""
+    """Run nginx pinned to `core` and give its "host:port"; every path under /1k is the same 1,024 bytes.
+
+    /closing/1k is the same, on a connection that nginx closes after it.
+    """
     if shutil.which("nginx") is None:
         raise FileNotFoundError("nginx is not installed: apt-get install nginx-light")
     with tempfile.TemporaryDirectory() as state:
