@@ -7,23 +7,9 @@ from _thread import TIMEOUT_MAX
 
 from greenlet import getcurrent, greenlet
 
-from greenprobe.outcome import ERROR, PENDING, VALUE, AsyncResult, Outcome
-from greenprobe.waitqueue import Waiter, WaitQueue
+from greenprobe.waitqueue import WaitQueue
 
-__all__ = [
-    "ERROR",
-    "PENDING",
-    "VALUE",
-    "AsyncResult",
-    "BoundedSemaphore",
-    "Event",
-    "Lock",
-    "Outcome",
-    "RLock",
-    "Semaphore",
-    "WaitQueue",
-    "Waiter",
-]
+__all__ = ["BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore"]
 
 
 class Event:

@@ -571,11 +571,8 @@ def test_a_socket_closed_elsewhere_does_not_take_its_successors_slot_with_it(tcp
     if fd == other.fileno():
         one, other = other, one
     with one, other:
-        reader = spawn(one.recv, 10)
-        sleep(0)
-        sleep(0)
-        other.send(b"mine")
-        assert reader.wait(PATIENCE) == b"mine"
+        spawn(other.send, b"mine")
+        assert one.recv(10) == b"mine"  # waits before the hub has heard of the close
     with pytest.raises(OSError):
         parked_reader.wait(PATIENCE)
 
