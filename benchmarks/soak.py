@@ -85,7 +85,8 @@ class Soak:
 
     def read(self) -> None:
         """Write down what the process holds, and print it."""
-        reading = Reading(self.done, rss_kib(), open_fds(), sum(isinstance(o, greenlet) for o in gc.get_objects()))
+        alive = sum(isinstance(thing, greenlet) and not thing.dead for thing in gc.get_objects())
+        reading = Reading(self.done, rss_kib(), open_fds(), alive)
         self.readings.append(reading)
         print(f"{reading.trips:>12,} {reading.rss_kib:>12,.0f} {reading.fds:>6} {reading.greenlets:>9}", flush=True)
 
