@@ -38,7 +38,9 @@ __all__ = ["fromfd", "socket", "socketpair"]
 STREAK: Final = 64
 SENDFILE_MAX_BYTES: Final = 1 << 30
 CONNECTING: Final = frozenset({EINPROGRESS, EALREADY})
-INTERNET: Final = frozenset({stdlib.AF_INET, stdlib.AF_INET6})
+INTERNET: Final = frozenset({int(stdlib.AF_INET), int(stdlib.AF_INET6)})
+SOCK_STREAM: Final = int(stdlib.SOCK_STREAM)
+IPPROTO_SCTP: Final = int(stdlib.IPPROTO_SCTP)
 UNIX_RETRY: Final = 0.01  # seconds between connects to a Unix socket whose backlog is full; no event tells of room
 Address = Any
 
@@ -47,12 +49,26 @@ kernel_connect_ex = kernel.connect_ex
 kernel_recv = kernel.recv
 kernel_recv_into = kernel.recv_into
 kernel_send = kernel.send
+kernel_family = kernel.family.__get__
+kernel_proto = kernel.proto.__get__
+kernel_type = kernel.type.__get__
 
 
 class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
     """`socket.socket`, green. Arguments, methods and errors are those of the standard library."""
 
-    __slots__ = ("_drained", "_elsewhere", "_greedy", "_hinted", "_hub", "_listens", "_shared", "_slot", "_timeout")
+    __slots__ = (
+        "_drained",
+        "_elsewhere",
+        "_greedy",
+        "_hinted",
+        "_hub",
+        "_internet",
+        "_listens",
+        "_shared",
+        "_slot",
+        "_timeout",
+    )
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         if fileno is None:
@@ -62,16 +78,17 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             super().__init__(family, type, proto, fileno)
             kernel.setblocking(self, False)
         self._timeout: float | None = 0.0 if type != -1 and type & stdlib.SOCK_NONBLOCK else stdlib.getdefaulttimeout()
-        self._hinted = (
-            self.family in INTERNET and self.type == stdlib.SOCK_STREAM and self.proto != stdlib.IPPROTO_SCTP
-        )
+        # Asked of the kernel's class: the properties of the stdlib's make an enum each time, half a microsecond each.
+        streams = kernel_type(self) == SOCK_STREAM
+        self._internet = kernel_family(self) in INTERNET
+        self._hinted = streams and self._internet and kernel_proto(self) != IPPROTO_SCTP
         self._drained = False
         self._greedy = STREAK
         self._hub: Hub | None = None
         self._slot: Slot | None = None
-        self._elsewhere: list[tuple[Hub, Slot]] = []
+        self._elsewhere: list[tuple[Hub, Slot]] | None = None
         self._shared = False
-        self._listens = not self._hinted and self.type != stdlib.SOCK_STREAM
+        self._listens = not streams
 
     # -- waiting
 
@@ -101,14 +118,19 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def _settle_on(self, hub: Hub) -> Slot:
         """Make `hub`, of another thread or of a forked child, the one whose slot is at hand."""
-        if self._hub is not None and self._slot is not None and not self._hub.closed:
-            self._elsewhere.append((self._hub, self._slot))
-        known = [slot for other, slot in self._elsewhere if other is hub]
-        self._elsewhere = [pair for pair in self._elsewhere if pair[0] is not hub]
+        slot = self._move_to(hub) if self._hub is not None else None
         self._hub = hub
-        slot = self._slot = known[0] if known else hub.poller.adopt(kernel.fileno(self))
+        slot = self._slot = slot if slot is not None else hub.poller.adopt(kernel.fileno(self))
         slot.shared = slot.shared or self._listens
         return slot
+
+    def _move_to(self, hub: Hub) -> Slot | None:
+        """Put the slot at hand aside, and return the one that `hub` has of this socket, if it has one."""
+        aside = self._elsewhere or []
+        if self._hub is not None and self._slot is not None and not self._hub.closed:
+            aside.append((self._hub, self._slot))
+        self._elsewhere = [pair for pair in aside if pair[0] is not hub]
+        return next((slot for other, slot in aside if other is hub), None)
 
     def _give_way(self) -> None:
         """Let the others run, after a streak of calls that needed no wait."""
@@ -314,6 +336,9 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         self._drained = False
         deadline = None
         code = kernel_connect_ex(self, address)
+        if code == EINPROGRESS and self._timeout != 0:
+            # Without a wire in between the answer is there before connect() returns: ask at once, and spare the wait.
+            code = kernel_connect_ex(self, address)
         while code in CONNECTING or (code == EAGAIN and self.family == stdlib.AF_UNIX):
             if self._timeout == 0:
                 return code
@@ -336,7 +361,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def _numeric(self, address: Address) -> Address:
         """Return an address whose host is a number; names are looked up without blocking the thread."""
-        if self.family not in INTERNET or not isinstance(address, tuple) or is_numeric(address[0]):
+        if not self._internet or not isinstance(address, tuple) or is_numeric(address[0]):
             return address
         found = resolve(address[0], address[1], self.family, self.type)
         return (*found[0][4][:2], *address[2:])
@@ -381,18 +406,20 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
     def _forget(self, *, shared: bool) -> None:
         """Leave all hubs, before the descriptor is closed or given away."""
         slot, hub = self._slot, self._hub
-        self._slot = self._hub = None
         self._drained = False
-        here = get_hub() if slot is not None else None
-        for owner, known in [*self._elsewhere, (hub, slot)]:
-            if owner is None or known is None or owner.closed:
+        if slot is None or hub is None:
+            return
+        self._slot = self._hub = None
+        here = get_hub()
+        for owner, known in [*(self._elsewhere or ()), (hub, slot)]:
+            if owner.closed:
                 continue
             if owner is here:
                 owner.poller.close(known, shared=shared)
             else:
                 owner.poller.leave(known)
                 owner.call_threadsafe(owner.poller.close, known)
-        self._elsewhere = []
+        self._elsewhere = None
 
     def _real_close(self) -> None:
         self._forget(shared=self._shared)

@@ -194,7 +194,10 @@ def serving(listener: socket) -> Iterator[GreenThread]:
 def say(listener: socket, word: bytes) -> bytes:
     with connect(listener.getsockname()) as sock:
         sock.sendall(word)
-        return sock.recv(100)
+        try:
+            return sock.recv(100)
+        except ConnectionResetError:  # closed without reading what we said
+            return b""
 
 
 def test_each_connection_is_handled_and_closed(listener: socket, serving: GreenThread) -> None:

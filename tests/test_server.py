@@ -37,7 +37,10 @@ def echo(sock: socket, address: Any) -> None:
 def talk(server: StreamServer, word: bytes = b"hello") -> bytes:
     with connect(server.address) as sock:
         sock.sendall(word)
-        return sock.recv(100)
+        try:
+            return sock.recv(100)
+        except ConnectionResetError:  # closed without reading what we said
+            return b""
 
 
 @pytest.fixture
