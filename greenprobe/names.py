@@ -6,6 +6,7 @@ last; `green_dns` stands above the sockets and installs its resolvers.
 
 import socket as stdlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from greenprobe.threadpool import run_in_thread
@@ -15,13 +16,18 @@ __all__ = ["AddrInfo", "Resolver", "install", "is_numeric", "resolve"]
 AddrInfo = tuple[int, int, int, str, Any]
 Resolver = Callable[[str | bytes, int | str | None, int, int], list[AddrInfo]]
 
-libc_getaddrinfo = stdlib.getaddrinfo
+libc_getaddrinfo: Callable[..., Any] = stdlib.getaddrinfo
 
 
 def is_numeric(host: str | bytes) -> bool:
     """Tell whether the kernel understands `host` without a look-up: an address, "" or "<broadcast>"."""
     if isinstance(host, (bytes, bytearray)):
         host = host.decode("ascii", "replace")
+    return _is_address(host)
+
+
+@lru_cache(maxsize=1024)  # the same few hosts come again and again
+def _is_address(host: str) -> bool:
     if host in ("", "<broadcast>"):
         return True
     family = stdlib.AF_INET6 if ":" in host else stdlib.AF_INET

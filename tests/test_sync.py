@@ -95,7 +95,7 @@ def test_a_free_permit_that_was_handed_over_cannot_be_snatched() -> None:
     lock = Lock()
     lock.acquire()
     got: list[str] = []
-    waiter = spawn(lambda: (lock.acquire(), got.append("waiter")))
+    waiter = spawn(lambda: (lock.acquire(), got.append("waiter")))  # type: ignore[func-returns-value]
     settle()
     lock.release()
     assert not lock.acquire(False)
@@ -564,7 +564,7 @@ def test_condition_wait_times_out_with_the_lock_held(clock: Any) -> None:
 def test_condition_gives_an_rlock_back_completely() -> None:
     condition = Condition()
     with condition, condition:
-        spawn(lambda: condition.__enter__() and (condition.notify(), condition.release()))
+        spawn(lambda: condition.__enter__() and (condition.notify(), condition.release()))  # type: ignore[func-returns-value]
         assert condition.wait(PATIENCE) is True
         condition.release()
         assert condition._owned()
@@ -622,7 +622,7 @@ def test_an_action_that_raises_breaks_the_barrier() -> None:
 def test_the_action_runs_once_before_anybody_goes_on() -> None:
     seen: list[str] = []
     barrier = Barrier(2, lambda: seen.append("action"))
-    green = spawn(lambda: (barrier.wait(), seen.append("party")))
+    green = spawn(lambda: (barrier.wait(), seen.append("party")))  # type: ignore[func-returns-value]
     settle()
     barrier.wait()
     green.wait()
