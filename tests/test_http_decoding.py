@@ -27,10 +27,10 @@ def decode(data: bytes, *codings: str, step: int = 1 << 20, max_bytes: int = 1 <
     return b"".join(pieces)
 
 
-@pytest.mark.parametrize("step", (1 << 20, 7, 1))
+@pytest.mark.parametrize("step", [1 << 20, 7, 1])
 @pytest.mark.parametrize(
     ("data", "coding"),
-    (
+    [
         (TEXT, "identity"),
         (GZIPPED, "gzip"),
         (GZIPPED, "GZIP"),
@@ -41,23 +41,23 @@ def decode(data: bytes, *codings: str, step: int = 1 << 20, max_bytes: int = 1 <
         (gzip.compress(GZIPPED), "gzip, gzip"),
         (gzip.compress(zlib.compress(TEXT)), "deflate, gzip"),
         (TEXT, "utf-8"),
-    ),
+    ],
 )
 def test_codings_are_undone(data: bytes, coding: str, step: int) -> None:
     assert decode(data, coding, step=step) == TEXT
 
 
-@pytest.mark.parametrize("step", (1 << 20, 1))
+@pytest.mark.parametrize("step", [1 << 20, 1])
 def test_all_members_of_a_gzip_stream_are_decoded(step: int) -> None:
     assert decode(GZIPPED + GZIPPED, "gzip", step=step) == TEXT + TEXT
 
 
-@pytest.mark.parametrize("coding", ("gzip", "deflate"))
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_an_empty_body_has_no_stream_to_end(coding: str) -> None:
     assert decode(b"", coding) == b""
 
 
-@pytest.mark.parametrize("cut", (1, 8, 20, len(GZIPPED) - 3))
+@pytest.mark.parametrize("cut", [1, 8, 20, len(GZIPPED) - 3])
 def test_a_stream_that_is_cut_is_an_error(cut: int) -> None:
     with pytest.raises(DecodeError):
         decode(GZIPPED[:-cut], "gzip")
@@ -65,7 +65,7 @@ def test_a_stream_that_is_cut_is_an_error(cut: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    (TEXT, GZIPPED[:30] + b"\xff" * 10 + GZIPPED[40:], GZIPPED[:-8] + b"\0" * 8),
+    [TEXT, GZIPPED[:30] + b"\xff" * 10 + GZIPPED[40:], GZIPPED[:-8] + b"\0" * 8],
     ids=["plain text", "corrupt", "wrong crc"],
 )
 def test_what_is_not_gzip_is_an_error(data: bytes) -> None:
@@ -79,7 +79,7 @@ def test_output_that_exceeds_the_limit_is_an_error() -> None:
         decode(GZIPPED, "gzip", max_bytes=len(TEXT) - 1)
 
 
-@pytest.mark.parametrize("depth", (1, 2))
+@pytest.mark.parametrize("depth", [1, 2])
 def test_a_bomb_is_noticed_by_its_ratio(depth: int) -> None:
     bomb = bytes(20_000_000)
     for _ in range(depth):

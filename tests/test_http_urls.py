@@ -1,8 +1,7 @@
 """URLs: what is accepted, what is refused with which advice, and where redirects lead."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from greenprobe.errors import RedirectError, UrlError
 from greenprobe.http.urls import UrlReader, basic_authorization, join_redirect, read_url
@@ -34,7 +33,7 @@ def test_urls_are_normalized(text: str, normal: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "advice"),
-    (
+    [
         ("foo", "write http://foo"),
         ("//h/x", "write http://h/x"),
         ("localhost:80/x", "only http and https"),
@@ -56,7 +55,7 @@ def test_urls_are_normalized(text: str, normal: str) -> None:
         ("http://a$b/", "neither a name"),
         ("http://" + "a" * 64 + "ä/", "internationalized"),
         ("http://h/" + "x" * 70_000, "characters long"),
-    ),
+    ],
 )
 def test_what_is_no_url_is_refused_with_advice(text: str, advice: str) -> None:
     with pytest.raises(UrlError, match=advice):
@@ -77,7 +76,7 @@ def test_host_header_names_the_port_only_where_it_is_not_the_scheme_s_own() -> N
 
 @pytest.mark.parametrize(
     ("location", "leads_to"),
-    (
+    [
         ("d", "https://h/a/b/d"),
         ("../d", "https://h/a/d"),
         ("../../../d", "https://h/d"),
@@ -92,7 +91,7 @@ def test_host_header_names_the_port_only_where_it_is_not_the_scheme_s_own() -> N
         ("/a\x01b c\t", "https://h/a%01b%20c"),
         ("/x%0d%0aX-Evil:%201", "https://h/x%0d%0aX-Evil:%201"),
         ("https:\\\\o\\y", "https://o/y"),
-    ),
+    ],
 )
 def test_redirects_are_joined(location: str, leads_to: str) -> None:
     url = join_redirect(read_url("https://h/a/b/c?q"), location)
@@ -100,7 +99,7 @@ def test_redirects_are_joined(location: str, leads_to: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ("file:///etc/passwd", "data:x", "javascript:alert(1)", "gopher://h/", "http://h:0/", "http://[::1/")
+    "location", ["file:///etc/passwd", "data:x", "javascript:alert(1)", "gopher://h/", "http://h:0/", "http://[::1/"]
 )
 def test_redirects_lead_to_http_only(location: str) -> None:
     with pytest.raises(RedirectError, match="cannot be fetched"):

@@ -331,6 +331,38 @@ def test_a_close_within_a_batch_does_not_touch_the_next_owner_of_the_number(hub:
         sock.close()
 
 
+def test_a_recycled_slot_serves_the_next_of_its_number(hub: Hub, clock: JumpClock) -> None:
+    """With its timer, which must not end the wait of the next one early."""
+    poller = hub.poller
+    left, right = stdlib.socketpair()
+    slot = poller.adopt(left.fileno())
+    right.send(b"x")
+    assert hub.wait(slot.read, 10.0)
+    fd = left.fileno()
+    poller.recycle(slot)
+    left.close()
+    fresh, peer = stdlib.socketpair()
+    moved = stdlib.socket(fileno=os.dup2(fresh.fileno(), fd))
+    assert poller.adopt(fd) is slot
+    assert not hub.wait(slot.read, 30.0)
+    assert clock.now() == pytest.approx(30.0)
+    peer.send(b"y")
+    assert hub.wait(slot.read, 40.0)
+    poller.close(slot)
+    for sock in (right, fresh, peer, moved):
+        sock.close()
+
+
+def test_recycling_under_a_waiter_wakes_it_as_closing_does(hub: Hub, ends: Ends) -> None:
+    left, _ = ends
+    green = reader(hub, left)
+    slot = hub.poller.slot(left.fileno())
+    hub.poller.recycle(slot)
+    with pytest.raises(OSError):
+        green.wait(5)
+    assert left.fileno() not in hub.poller.slots
+
+
 def test_a_descriptor_closed_silently_and_reused_is_adopted(hub: Hub) -> None:
     left, right = socketpair()
     green = spawn(left.recv, 1)

@@ -101,7 +101,7 @@ class Connection:
     def close(self) -> None:
         """Close at once. A second call does nothing."""
         if self._sock.fileno() >= 0:
-            self._hub.poller.close(self._slot)
+            self._hub.poller.recycle(self._slot)
             self._sock.close()
 
 
