@@ -4,7 +4,7 @@ import gzip
 import ssl
 from collections.abc import Callable, Iterator
 from errno import EMFILE
-from socket import EAI_NONAME, gaierror
+from socket import AF_INET, EAI_NONAME, gaierror
 from typing import Any
 
 import pytest
@@ -291,6 +291,33 @@ def test_addresses_are_remembered_for_a_while(clock: JumpClock, hub: Hub) -> Non
     hub.sleep(40)
     fetch(client)
     assert asked == ["h", "h"]
+
+
+def two_addresses(host: str, port: int, timeout: float) -> list[Address]:
+    return [Address(AF_INET, ("dead", port)), Address(AF_INET, ("alive", port))]
+
+
+def test_the_first_address_that_answers_is_taken_and_asked_first_next_time(clock: JumpClock) -> None:
+    closing = ok(b"", "Connection: close")
+    web = FakeWeb(99.0, [closing], [closing])
+    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=web.connect)
+    opened.append(client)
+    assert fetch(client).connect == pytest.approx(0.25)  # RFC 8305: the second attempt begins then
+    assert fetch(client).connect == 0.0
+    assert [host for host, _ in web.asked] == ["dead", "alive", "alive"]
+
+
+def test_a_refused_address_leads_to_the_next_at_once(clock: JumpClock) -> None:
+    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), [ok()]).connect)
+    opened.append(client)
+    assert fetch(client).connect == 0.0
+
+
+def test_all_addresses_refused_is_a_connect_error(clock: JumpClock) -> None:
+    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), Refused()).connect)
+    opened.append(client)
+    with pytest.raises(ConnectError, match="refused"):
+        fetch(client)
 
 
 def test_a_refused_connection_is_a_connect_error(clock: JumpClock) -> None:

@@ -34,10 +34,11 @@ class Address(NamedTuple):
 class Connection:
     """A conversation in the clear. `deadline` is absolute, in the hub's clock."""
 
-    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "idle_since", "is_fresh")
+    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "address", "idle_since", "is_fresh")
 
-    def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot) -> None:
+    def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot, address: Address) -> None:
         self._hub = hub
+        self.address = address
         self._sock = sock
         self._slot = slot
         self._is_drained = True  # nothing can have come before the first request was sent
@@ -113,7 +114,7 @@ class TlsConnection(Connection):
     def __init__(
         self, plain: Connection, context: SSLContext, server_hostname: str, session: SSLSession | None
     ) -> None:
-        super().__init__(plain._hub, plain._sock, plain._slot)
+        super().__init__(plain._hub, plain._sock, plain._slot, plain.address)
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
@@ -170,7 +171,7 @@ def connect_tcp(hub: Hub, address: Address, deadline: float) -> Connection:
     family, sockaddr = address
     sock = KernelSocket(family, KIND)
     slot = hub.poller.adopt(sock.fileno())
-    connection = Connection(hub, sock, slot)
+    connection = Connection(hub, sock, slot, address)
     try:
         error = sock.connect_ex(sockaddr)
         if error == EINPROGRESS:

@@ -1,7 +1,8 @@
 """Opening a connection: the name, the address, TCP, TLS, each timed and its failure named.
 
 The addresses of a name are kept in its lane for ADDRESS_SECONDS, so that a new connection to a known origin asks
-nobody. When descriptors or local ports run out, an idle connection is closed, or we wait until somebody else's is.
+nobody; of several, the first that answers is taken (RFC 8305). When descriptors or local ports run out, an idle
+connection is closed, or we wait until somebody else's is.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Final
 
 from greenprobe.errors import ConnectError, ConnectionLost, ConnectTimeout, DnsError, FetchError, TlsError, TotalTimeout
 from greenprobe.green_dns import getaddrinfo
+from greenprobe.happy_eyeballs import interleave, race
 from greenprobe.http.connections import Address, Connection, TlsConnection, start_tls
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.trace import Trace
@@ -35,7 +37,7 @@ Connect = Callable[[Hub, Address, float], Connection]
 def resolve_name(host: str, port: int, timeout: float) -> list[Address]:
     """Ask the installed green resolver; a numeric host is answered at once."""
     found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout)
-    return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in found]
+    return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in interleave(found)]
 
 
 class Connector:
@@ -100,7 +102,10 @@ class Connector:
         self._lanes.make_room()
         while True:
             try:
-                connection = self._connect_any(lane.addresses, deadline)
+                if len(lane.addresses) == 1:
+                    connection = self._connect_to(self._hub, lane.addresses[0], deadline)
+                else:
+                    connection = self._race(lane, deadline)
                 break
             except TimeoutError:
                 lane.addresses_until = -inf
@@ -114,16 +119,11 @@ class Connector:
         trace.ended = now
         return connection
 
-    def _connect_any(self, addresses: list[Address], deadline: float) -> Connection:
-        if len(addresses) == 1:
-            return self._connect_to(self._hub, addresses[0], deadline)
-        *others, last = addresses
-        for address in others:
-            try:
-                return self._connect_to(self._hub, address, deadline)
-            except OSError:
-                pass
-        return self._connect_to(self._hub, last, deadline)
+    def _race(self, lane: Lane, deadline: float) -> Connection:
+        """Connect to the first address that answers; who won once is the first to be asked the next time."""
+        connection = race(lane.addresses, lambda address: self._connect_to(self._hub, address, deadline))
+        lane.addresses.sort(key=lambda address: address != connection.address)
+        return connection
 
     def _recover(self, deadline: float) -> bool:
         """Get a descriptor or a port back, somehow; False if there was no time left."""
