@@ -65,11 +65,18 @@ def test_a_silent_port_of_a_host_that_answers_is_asked_three_times() -> None:
     assert asked(timing, host) == 3
 
 
-def test_an_answer_to_a_late_try_earns_the_host_more_tries_up_to_the_limit() -> None:
+@pytest.mark.parametrize(("late", "tries"), ((0, 3), (2, 3), (10, 5), (30, 8), (100, 17)))
+def test_loss_earns_a_silent_port_more_tries(late: int, tries: int) -> None:
+    """`late` of 100 answers came to the second try: (late / (100 + late)) ** tries is just below 1e-5."""
+    timing, host = timing_of(max_tries=50), HostTiming()
+    for place in range(100):
+        timing.answered(host, 0.01, 2 if place < late else 1)
+    assert asked(timing, host) == tries
+
+
+def test_there_are_never_more_tries_than_allowed() -> None:
     timing, host = timing_of(max_tries=5), HostTiming()
-    timing.answered(host, 0.01, 3)
-    assert asked(timing, host) == 4
-    timing.answered(host, 0.01, 5)
+    timing.answered(host, 0.01, 9)
     assert asked(timing, host) == 5
 
 
@@ -86,30 +93,53 @@ def test_without_retries_every_port_is_asked_once() -> None:
     assert asked(timing, host) == 1
 
 
-def test_running_out_closes_the_window_below_what_was_reached() -> None:
+def test_a_probe_is_off_the_wire_after_a_round_trip_and_some() -> None:
+    timing, host = timing_of(), HostTiming()
+    timing.answered(host, 0.2, 1)
+    assert 0.2 < timing.ripe(host) < 0.7
+    assert timing.ripe(HostTiming()) == timing.ripe(host)
+
+
+def test_before_any_answer_a_probe_is_on_the_wire_as_long_as_the_earth_is_round() -> None:
+    assert timing_of().ripe(HostTiming()) == 0.2
+    assert timing_of(longest=0.05).ripe(HostTiming()) == 0.05
+
+
+def test_running_out_leaves_fewer_places_than_were_reached() -> None:
     timing = timing_of(limit=100)
     timing.exhausted(40)
-    assert timing.window == 30
+    assert timing.places == 30
     for _ in range(50):
         timing.exhausted(0)
-    assert timing.window == 1
+    assert timing.places == 1
 
 
-def test_answers_open_the_window_again_by_one_a_round() -> None:
+def test_answers_give_places_back_one_a_round() -> None:
     timing, host = timing_of(limit=10), HostTiming()
     timing.exhausted(4)
-    assert timing.window == 3
+    assert timing.places == 3
     for _ in range(3):
         timing.answered(host, 0.01, 1)
-    assert timing.window == 4
+    assert timing.places == 4
     for _ in range(1000):
         timing.answered(host, 0.01, 1)
-    assert timing.window == 10
+    assert timing.places == 10
 
 
-def test_a_smaller_limit_closes_the_window_a_larger_one_does_not_open_it() -> None:
+def test_a_smaller_limit_takes_places_away_and_a_larger_one_gives_none() -> None:
     timing = timing_of(limit=100)
     timing.limit_to(20)
-    assert timing.window == 20
+    assert timing.places == 20
     timing.limit_to(500)
-    assert (timing.limit, timing.window) == (20, 20)
+    assert (timing.limit, timing.places) == (20, 20)
+
+
+def test_answers_that_come_at_once_are_sampled_now_and_then() -> None:
+    """A near host's timeout is the shortest anyway; its samples would be the dearest part of a probe."""
+    timing, host = timing_of(), HostTiming()
+    for _ in range(100):
+        timing.answered(host, 0.00001, 1)
+    before = host.srtt
+    timing.answered(host, 0.09, 1)
+    assert host.answers == 101
+    assert host.srtt > before

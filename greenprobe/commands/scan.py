@@ -48,7 +48,7 @@ Write = Callable[[list[ScanRecord]], None]
     "--retries",
     metavar="N",
     type=click.IntRange(0, 20),
-    default=5,
+    default=9,
     show_default=True,
     help="How often a silent port is asked again, at most; the answers of a host say how often it needs that.",
 )

@@ -36,11 +36,10 @@ from greenprobe.engine.verdicts import Icmp, parse_extended_error
 from greenprobe.hub import Hub
 from greenprobe.poller import Slot
 
-__all__ = ["NO_ANSWER", "PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself"]
+__all__ = ["PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself"]
 
 PENDING: Final = frozenset({EINPROGRESS, EALREADY, EINTR})
-NO_ANSWER: Final = -1  # the deadline passed
-SELF_CONNECT: Final = -2  # the socket met itself: ask again
+SELF_CONNECT: Final = -1  # the socket met itself: ask again
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>
 RESET_ON_CLOSE: Final = pack("ii", 1, 0)
@@ -59,7 +58,10 @@ class Asker(Protocol):
         """Begin to connect; return an errno (0: open), or one of PENDING. Raises OSError if no socket can be had."""
 
     def wait(self, deadline: float) -> int:
-        """Wait for the end of what was begun: an errno, 0, NO_ANSWER or SELF_CONNECT."""
+        """Wait for the end of what was begun: an errno, 0 or SELF_CONNECT; at the deadline one of PENDING.
+
+        May be called again with a later deadline.
+        """
 
     def close(self) -> None:
         """Give the socket back."""
@@ -104,14 +106,12 @@ class Connector:
             code = sock.connect_ex(self._sockaddr)
             if code not in PENDING:
                 break
-            icmp = self._read_queue(sock)
-            if icmp is not None:
+            self.icmp = self._read_queue(sock)
+            if self.icmp is not None:
                 self.close()
-                self.icmp = icmp
-                return icmp.errno
+                return self.icmp.errno
             if not is_ready:
-                self.close()
-                return NO_ANSWER
+                return code
         if code == ECONNREFUSED and not self._look(0)[0][1] & POLLERR:
             return code
         return self._finish(sock, code)

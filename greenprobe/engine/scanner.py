@@ -8,18 +8,21 @@ What we run out of (descriptors, local ports, memory) is never a state: the work
 waits and tries again. Only if nothing at all goes forward for PATIENCE seconds does the scan give up.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from errno import EADDRNOTAVAIL, ECONNREFUSED, errorcode
+from random import Random
 from typing import Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from greenprobe.engine.connector import NO_ANSWER, PENDING, SELF_CONNECT, Asker, Connector, is_routed
+from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker, Connector, is_routed
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
 from greenprobe.engine.targets import Address
 from greenprobe.engine.timing import HostTiming, Timing
-from greenprobe.engine.verdicts import CLOSED, EXHAUSTED, NO_RESPONSE, Verdict, verdict
+from greenprobe.engine.verdicts import CLOSED, EXHAUSTED, NO_RESPONSE, Icmp, Verdict, verdict
+from greenprobe.engine.window import Round
 from greenprobe.errors import GreenprobeError
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
@@ -30,7 +33,10 @@ NEAR: Final = 0.0005  # seconds: with a shorter way there and back the answer is
 TURN: Final = 64  # probes in a row before others get their turn
 MAX_HOSTS: Final = 1 << 15  # whose timing is remembered; the one known longest is forgotten first
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
+MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds turn out lossy again and again
 PATIENCE: Final = 120.0  # seconds; TIME_WAIT, the slowest shortage to end, lasts 60
+SPREAD: Final = 0.25  # of a timeout
+NOT_YET: Final = -1.0  # a time
 new: Final = tuple.__new__  # half the price of calling a named tuple
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
 
@@ -53,6 +59,33 @@ class Host:
         self.timing = HostTiming()
 
 
+class Question:
+    """A port that did not answer at once: how often it was asked. A round is as many tries as silence deserves."""
+
+    __slots__ = ("attempt", "before", "host", "port", "round", "rounds", "sockaddr")
+
+    def __init__(self, host: Host, port: int, sockaddr: tuple[Any, ...]) -> None:
+        self.host = host
+        self.port = port
+        self.sockaddr = sockaddr
+        self.attempt = 1  # in this round
+        self.before = 0  # tries in earlier rounds
+        self.rounds = 1
+        self.round: Round | None = None  # of the window, once it had to wait
+
+    @property
+    def tries(self) -> int:
+        """How often it was asked in all."""
+        return self.before + self.attempt
+
+    def start_round(self) -> None:
+        """Begin anew, as if it had not been asked yet."""
+        self.before += self.attempt
+        self.attempt = 1
+        self.rounds += 1
+        self.round = None
+
+
 class Scanner:
     """Runs a plan once. `run` yields the records; `statistics` may be asked at any time."""
 
@@ -73,6 +106,9 @@ class Scanner:
         self._hosts: dict[int, Host] = {}
         self._workers: set[greenlet] = set()
         self._waiting = 0
+        self._on_wire = 0
+        self._line: deque[list[greenlet]] = deque()
+        self._is_drained = False
         self._batch: list[ScanRecord] = []
         self._reader: greenlet | None = None
         self._failure: BaseException | None = None
@@ -80,19 +116,20 @@ class Scanner:
         self._resends = 0
         self._shortages: dict[str, int] = {}
         self._pause = FIRST_PAUSE
-        self._stuck_since = -1.0
+        self._stuck_since = NOT_YET
+        self._dice = Random(plan.targets.order.seed)
         self._started = self._clock()
 
     def __repr__(self) -> str:
         done = sum(self._counts.values())
         return f"<Scanner: {done} of {self.plan.targets.count} done, {self._waiting} under way>"
 
-    def run(self) -> Iterator[ScanRecord]:
+    def run(self) -> Generator[ScanRecord, None, None]:
         """Yield a record for each target as it is known."""
         for batch in self.batches():
             yield from batch
 
-    def batches(self) -> Iterator[list[ScanRecord]]:
+    def batches(self) -> Generator[list[ScanRecord], None, None]:
         """Yield the records as they are known, all that have come together at once.
 
         After KeyboardInterrupt what has been found is yielded first, then the interrupt goes on. Raises ScanStalled.
@@ -118,7 +155,7 @@ class Scanner:
             **counts,
             tries=sum(counts.values()) + self._resends,
             under_way=self._waiting,
-            window=self._timing.window,
+            window=self._timing.window.size,
             elapsed=self._clock() - self._started,
             shortages=dict(self._shortages),
         )
@@ -171,16 +208,37 @@ class Scanner:
         finally:
             asker.close()
             self._workers.discard(getcurrent())
+            self._call_next()
             self._wake_reader()
 
     def _ask_all(self, asker: Asker) -> None:
+        clock, timing, window = self._clock, self._timing, self._timing.window
         for turn, (index, port) in enumerate(self._walk, 1):
             host = self._hosts.get(index) or self._host(index)
-            self._ask(asker, host, port)
-            if len(self._workers) > self._timing.window:
+            if self._on_wire >= window.size:
+                self._stand_in_line(is_again=False)
+            sockaddr = (host.ip, port, *host.tail)
+            started = clock()
+            code = self._start(asker, host, sockaddr)
+            if code == ECONNREFUSED and asker.icmp is None:
+                rtt = clock() - started
+                timing.answered(host.timing, rtt, 1)
+                self._known(host, port, CLOSED, rtt, 1)
+            else:
+                self._pursue(asker, Question(host, port, sockaddr), code, started)
+            if len(self._workers) > timing.places:
                 return
             if turn % TURN == 0:
                 self._hub.sleep(0)
+        self._is_drained = True
+
+    def _start(self, asker: Asker, host: Host, sockaddr: tuple[Any, ...]) -> int:
+        try:
+            return asker.start(host.family, sockaddr, is_near=host.timing.srtt < NEAR)
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                return error.errno
+            raise
 
     def _host(self, index: int) -> Host:
         hosts = self.plan.targets.hosts
@@ -190,64 +248,127 @@ class Scanner:
             del self._hosts[next(iter(self._hosts))]
         return host
 
-    def _ask(self, asker: Asker, host: Host, port: int) -> None:
-        """Ask one port until it is known what it is."""
-        timing = self._timing
-        clock = self._clock
-        sockaddr = (host.ip, port, *host.tail)
-        attempt = 1
+    def _pursue(self, asker: Asker, question: Question, code: int, started: float) -> None:
+        """Go on with a port whose first try ended with `code`, until it is known what it is."""
+        host, port = question.host, question.port
         while True:
-            started = clock()
-            try:
-                code = asker.start(host.family, sockaddr, is_near=host.timing.srtt < NEAR)
-            except OSError as error:
-                code = shortage(error)
             if code in PENDING:
-                code = self._wait(asker, started + timing.timeout(host.timing, attempt))
-            if code == ECONNREFUSED and asker.icmp is None:
-                self._known(host, port, CLOSED, clock() - started, attempt, None)
-                return
-            if code == NO_ANSWER:
-                if not timing.silent(host.timing, attempt):
-                    self._known(host, port, NO_RESPONSE, None, attempt, None)
+                code = self._wait(asker, question, started)
+            if code in PENDING:
+                asker.close()
+                if not self._asks_again(question):
+                    self._known(host, port, NO_RESPONSE, None, question.tries)
                     return
-                attempt += 1
             elif code in EXHAUSTED:
-                if code == EADDRNOTAVAIL and not self._is_routed(host.family, sockaddr):
-                    self._known(host, port, NOT_ROUTED, None, attempt, None)
+                if code == EADDRNOTAVAIL and not self._is_routed(host.family, question.sockaddr):
+                    self._known(host, port, NOT_ROUTED, None, question.tries)
                     return
                 self._ran_out(code)
             elif code != SELF_CONNECT:
-                icmp = asker.icmp
-                sender = icmp.sender if icmp is not None else None
-                self._known(host, port, verdict(code, icmp), clock() - started, attempt, sender)
+                rtt = self._answered(question, started)
+                self._known(host, port, verdict(code, asker.icmp), rtt, question.tries, asker.icmp)
                 return
+            if self._on_wire >= self._timing.window.size:
+                self._stand_in_line(is_again=True)
+            started = self._clock()
+            code = self._start(asker, host, question.sockaddr)
 
-    def _wait(self, asker: Asker, deadline: float) -> int:
+    def _wait(self, asker: Asker, question: Question, started: float) -> int:
+        """Wait for an answer: first as long as the probe is on the wire, which takes a place, then further without."""
+        timing, host = self._timing, question.host.timing
+        is_first = question.round is None
+        if question.round is None:
+            question.round = timing.window.sent()
         self._waiting += 1
-        if len(self._workers) <= self._waiting < self._timing.window:
-            self._hire()
         try:
-            return asker.wait(deadline)
+            self._on_wire += 1
+            self._hire_for_room()
+            try:
+                code = asker.wait(started + timing.ripe(host))
+            finally:
+                self._on_wire -= 1
+                self._call_next()
+            # Only now, as answers of other ports may have told meanwhile how far the host is.
+            timeout = timing.timeout(host, question.attempt)
+            if is_first:
+                timing.window.gone(question.round, now=self._clock(), timeout=timeout)
+            if code in PENDING:
+                self._hire_for_room()
+                # Spread, or those who were lost together would ask again together, and be lost together again.
+                code = asker.wait(started + timeout * (1 + SPREAD * self._dice.random()))
+            return code
         finally:
             self._waiting -= 1
 
-    def _known(self, host: Host, port: int, what: Verdict, rtt: float | None, attempt: int, sender: str | None) -> None:
+    def _answered(self, question: Question, started: float) -> float:
+        """Tell `Timing` of an answer, and the window if it had to be waited for; return its round-trip time."""
+        now = self._clock()
+        rtt = now - started
+        timing, host, attempt = self._timing, question.host.timing, question.attempt
+        timing.answered(host, rtt, attempt)
+        if question.round is not None:
+            queue = rtt - host.fastest
+            timeout = timing.timeout(host, 1)
+            timing.window.answered(question.round, is_late=attempt > 1, queue=queue, now=now, timeout=timeout)
+        return rtt
+
+    def _asks_again(self, question: Question) -> bool:
+        """Decide after a silence: another try, another round of tries if we asked too fast, or no more."""
+        timing = self._timing
+        if timing.silent(question.host.timing, question.attempt):
+            question.attempt += 1
+            return True
+        is_doubtful = question.round is not None and question.round.is_lossy
+        if is_doubtful and question.rounds < MAX_ROUNDS:
+            question.start_round()
+            return True
+        return False
+
+    def _hire_for_room(self) -> None:
+        """Hire one more worker if all wait for answers and the network and our sockets have room for a probe."""
+        workers = len(self._workers)
+        timing = self._timing
+        has_room = self._on_wire < timing.window.size and workers < timing.places
+        if has_room and self._waiting >= workers and not self._is_drained:
+            self._hire()
+
+    def _stand_in_line(self, *, is_again: bool) -> None:
+        """Wait until the network has room for a probe; who asks again goes first."""
+        while self._on_wire >= self._timing.window.size:
+            place = [getcurrent()]  # empty once it was called
+            (self._line.appendleft if is_again else self._line.append)(place)
+            try:
+                while place:
+                    self._hub.switch()
+            finally:
+                place.clear()
+        self._call_next()
+
+    def _call_next(self) -> None:
+        line = self._line
+        while line and self._on_wire < self._timing.window.size:
+            place = line.popleft()
+            if place:  # else its worker was killed
+                self._hub.schedule(place.pop())
+                return
+
+    def _known(
+        self, host: Host, port: int, what: Verdict, rtt: float | None, tries: int, icmp: Icmp | None = None
+    ) -> None:
+        """Hand a record to the reader."""
         state, reason = what
-        if rtt is not None:
-            self._timing.answered(host.timing, rtt, attempt)
         self._counts[state] += 1
-        self._resends += attempt - 1
-        self._stuck_since = -1.0
-        record = new(ScanRecord, (host.name, host.text, port, state, reason, rtt, attempt, sender))
-        self._batch.append(record)
+        self._resends += tries - 1
+        self._stuck_since = NOT_YET
+        sender = icmp.sender if icmp is not None else None
+        self._batch.append(new(ScanRecord, (host.name, host.text, port, state, reason, rtt, tries, sender)))
         if self._reader is not None:
             self._wake_reader()
 
     def _ran_out(self, code: int) -> None:
         """Wait a little after something of ours ran out; raises ScanStalled when that goes on for too long."""
         now = self._clock()
-        if self._stuck_since < 0:
+        if self._stuck_since == NOT_YET:
             self._stuck_since = now
             self._pause = FIRST_PAUSE
         name = errorcode.get(code, str(code))
@@ -257,10 +378,3 @@ class Scanner:
         self._timing.exhausted(self._waiting)
         self._hub.sleep(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-
-def shortage(error: OSError) -> int:
-    """Return the errno of an error that says we ran out of something; raise any other."""
-    if error.errno in EXHAUSTED:
-        return error.errno
-    raise error

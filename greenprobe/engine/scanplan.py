@@ -14,9 +14,9 @@ class ScanPlan:
     """A scan to run. `timeout` is the longest wait for one answer; `retries` come after the first try of a port."""
 
     targets: Targets
-    concurrency: int = 1000
+    concurrency: int = 4000
     timeout: float = 1.0
-    retries: int = 5
+    retries: int = 9
 
 
 class ScanRecord(NamedTuple):

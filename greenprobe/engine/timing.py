@@ -1,4 +1,4 @@
-"""How long to wait for an answer, how often to ask, how many to have under way: numbers in, decisions out.
+"""How long to wait for an answer and how often to ask: numbers in, decisions out.
 
 No clock, no socket, no greenthread: the scanner tells what happened, `Timing` says what to do.
 
@@ -7,16 +7,18 @@ answered yet gets the longest timeout for its first few ports, as nothing is kno
 others have shown. Every try is a new connect, so an answer always belongs to the try that it answers (no ambiguity
 as in Karn's algorithm).
 
-Asking again. Silence is what a filter does, and what a lost packet does. A silent port of a host that answers on
-others is asked at least MIN_TRIES times: with 2 % of the tries lost, three in a row are 8 of a million. If an answer
-came only at the n-th try, loss is worse than that, and every silent port of that host gets at least n + 1. A host that
-never answers soon gets one try a port.
+Asking again. Silence is what a filter does, and what a lost packet does. How many of the tries to a host are lost is
+known from the ports that answered at a later one; a silent port is asked until the chance that all its tries were lost
+is below ERROR: 3 times at 2 % loss, 5 times at 10 %. A host that never answers soon gets one try a port.
 
-Window. How many may be under way. Exhaustion of descriptors or local ports closes it to less than what was
-reached, and it opens again by one each time as many answers came as it is wide.
+Places. How many sockets we may have: less than were open when something ran out, and one more again each time as many
+answers came as there are places. How many probes the network carries is another matter: `Window`.
 """
 
+from math import ceil, log
 from typing import Final
+
+from greenprobe.engine.window import Window
 
 __all__ = ["HostTiming", "Timing"]
 
@@ -25,23 +27,27 @@ FIRST_VARIANCE: Final = 0.005  # seconds: a first sample of a few microseconds w
 STRANGER_TRIES: Final = 8  # silences of a host without any answer that each get the longest timeout
 DEAD_AFTER: Final = 16  # silences of a host without any answer after which a port gets one try
 MIN_TRIES: Final = 3  # for a silent port of a host that has answered
+ERROR: Final = 1e-5  # chance that a port which would answer is called silent
 STRANGER_MIN: Final = 2  # for a silent port of a host that has not
 SAMPLE_EVERY: Final = 16  # answers of a host so near that its timeout is the shortest anyway
 BACKOFF: Final = 1.5  # each further try waits that much longer: what was lost in a full queue should not meet it again
+RIPE_AT_LEAST: Final = 0.02  # seconds; our own turns take some
+RIPE_UNKNOWN: Final = 0.2  # seconds: a round trip to the other side of the earth
 
 
 class HostTiming:
     """What is known of the path to one host. Seconds."""
 
-    __slots__ = ("answers", "best_try", "rttvar", "silences", "srtt", "timeout")
+    __slots__ = ("answers", "fastest", "lost", "rttvar", "silences", "srtt", "timeout")
 
     def __init__(self) -> None:
         self.srtt = -1.0  # negative: no sample yet
         self.rttvar = 0.0
         self.timeout = 0.0
+        self.fastest = float("inf")
         self.answers = 0
         self.silences = 0
-        self.best_try = 1
+        self.lost = 0  # tries of ports that answered a later one
 
     def __repr__(self) -> str:
         return f"<HostTiming srtt={self.srtt:.6f} timeout={self.timeout:.3f} {self.answers} answers>"
@@ -56,40 +62,51 @@ class HostTiming:
             self.srtt += off / 8
             self.rttvar += (abs(off) - self.rttvar) / 4
         self.timeout = self.srtt + 4 * self.rttvar
+        if rtt < self.fastest:
+            self.fastest = rtt
 
 
 class Timing:
     """The timing of one scan.
 
-    `longest` bounds a wait for one answer, `max_tries` the tries a port, `limit` the connects under way; `window` is
-    how many may be under way now.
+    `longest` bounds a wait for one answer, `max_tries` the tries a port, `limit` the sockets.
     """
 
-    __slots__ = ("_credit", "everybody", "limit", "longest", "max_tries", "shortest", "window")
+    __slots__ = ("_credit", "everybody", "limit", "longest", "max_tries", "places", "shortest", "window")
 
     def __init__(self, *, longest: float, max_tries: int, limit: int) -> None:
         self.longest = longest
         self.shortest = min(SHORTEST, longest)
         self.max_tries = max_tries
         self.limit = limit
-        self.window = limit
+        self.places = limit
+        self.window = Window(limit)
         self.everybody = HostTiming()
         self._credit = 0
 
-    def limit_to(self, under_way: int) -> None:
-        """Never have more than `under_way` connects under way."""
-        self.limit = min(self.limit, under_way)
-        self.window = min(self.window, self.limit)
+    def limit_to(self, sockets: int) -> None:
+        """Never have more than that many sockets."""
+        self.limit = min(self.limit, sockets)
+        self.places = min(self.places, self.limit)
 
     def timeout(self, host: HostTiming, attempt: int) -> float:
         """Return the seconds to wait for the answer to the `attempt`-th try (from 1) of a port of `host`."""
-        if host.srtt >= 0:
-            base = host.timeout
-        elif self.everybody.srtt >= 0 and host.silences >= STRANGER_TRIES:
-            base = self.everybody.timeout
-        else:
+        known = self._known(host)
+        if known is None:
             return self.longest
-        return min(max(base, self.shortest) * BACKOFF ** (attempt - 1), self.longest)
+        return min(max(known.timeout, self.shortest) * BACKOFF ** (attempt - 1), self.longest)
+
+    def ripe(self, host: HostTiming) -> float:
+        """Return the seconds after which a probe to `host` is not on the wire any more, answered or not."""
+        known = host if host.srtt >= 0 else self.everybody
+        if known.srtt < 0:
+            return min(RIPE_UNKNOWN, self.longest)
+        return min(max(known.timeout, known.srtt * 1.5, RIPE_AT_LEAST), self.longest)
+
+    def _known(self, host: HostTiming) -> HostTiming | None:
+        if host.srtt >= 0:
+            return host
+        return self.everybody if self.everybody.srtt >= 0 and host.silences >= STRANGER_TRIES else None
 
     def answered(self, host: HostTiming, rtt: float, attempt: int) -> None:
         """Note that the `attempt`-th try was answered after `rtt` seconds."""
@@ -97,10 +114,9 @@ class Timing:
         if host.answers % SAMPLE_EVERY == 1 or rtt * 4 > self.shortest or host.timeout > self.shortest:
             host.sample(rtt)
             self.everybody.sample(rtt)
-        if attempt > host.best_try:
-            host.best_try = attempt
-        if self.window < self.limit:
-            self._open_window()
+        host.lost += attempt - 1
+        if self.places < self.limit:
+            self._add_place()
 
     def silent(self, host: HostTiming, attempt: int) -> bool:
         """Note that the `attempt`-th try got no answer; tell whether to try again."""
@@ -109,19 +125,21 @@ class Timing:
 
     def tries(self, host: HostTiming) -> int:
         """Return how often a silent port of `host` is asked in all."""
-        if host.answers:
-            wanted = max(MIN_TRIES, host.best_try + 1)
-        else:
+        if not host.answers:
             wanted = 1 if host.silences >= DEAD_AFTER else STRANGER_MIN
+        elif host.lost:
+            wanted = max(MIN_TRIES, ceil(log(ERROR) / log(host.lost / (host.lost + host.answers))))
+        else:
+            wanted = MIN_TRIES
         return min(wanted, self.max_tries)
 
     def exhausted(self, under_way: int) -> None:
-        """Note that something of this machine ran out with `under_way` connects open."""
-        self.window = max(1, min(self.window, under_way) * 3 // 4)
+        """Note that something of this machine ran out with `under_way` sockets open."""
+        self.places = max(1, min(self.places, under_way) * 3 // 4)
         self._credit = 0
 
-    def _open_window(self) -> None:
+    def _add_place(self) -> None:
         self._credit += 1
-        if self._credit >= self.window:
+        if self._credit >= self.places:
             self._credit = 0
-            self.window += 1
+            self.places += 1
