@@ -46,6 +46,8 @@ def test_what_is_written_reads_back(ports: set[int]) -> None:
         ("0", "port 0 does not exist"),
         ("70000", "port 70000 does not exist"),
         ("1-70000", "port 70000 does not exist"),
+        ("-0", "port 0 does not exist"),
+        ("70000-", "port 70000 does not exist"),
         ("1-2-3", "'1-2-3' is no port"),
         ("٣", "is no port"),
     ),

@@ -40,10 +40,11 @@ def _range(part: str) -> tuple[int, int]:
     first, dash, last = match.groups()
     low = int(first) if first else 1
     high = int(last) if last else LAST_PORT if dash else low
-    if low > high and first and last:
+    for port in (high, low):
+        if not 1 <= port <= LAST_PORT:
+            raise TargetError(f"port {port} does not exist; ports are 1 to {LAST_PORT}")
+    if low > high:
         raise TargetError(f"port range {part!r} runs backwards; write {high}-{low}")
-    if low < 1 or high > LAST_PORT:
-        raise TargetError(f"port {high if high > LAST_PORT else low} does not exist; ports are 1 to {LAST_PORT}")
     return low, high
 
 
