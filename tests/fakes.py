@@ -168,7 +168,10 @@ def converse(sock: socket, respond: Respond, context: SSLContext | None, socks: 
             while (request := lines.readline()) not in NO_LINE:
                 while lines.readline() not in NO_LINE:
                     pass
-                answer = respond(request.split()[1].decode("latin-1"))
+                words = request.split()
+                if len(words) != 3:
+                    return  # no request: the random bytes of a TLS hello, with a line's end among them
+                answer = respond(words[1].decode("latin-1"))
                 sock.sendall(answer)
                 if not answer or b"\r\nConnection: close" in answer:
                     return
