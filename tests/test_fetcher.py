@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from fakes import FakeWeb, Refused, ok, resolve_anything
 
-from greenprobe.engine.fetcher import MAX_WAITING_RECORDS, Fetcher
+from greenprobe.engine.fetcher import ASIDE_PER_WORKER, MAX_WAITING_RECORDS, Fetcher
 from greenprobe.engine.fetchplan import FetchPlan, FetchRecord
 from greenprobe.engine.urllist import UrlList
 from greenprobe.greenthread import spawn
-from greenprobe.http.client import Client
+from greenprobe.http.client import Client, ClientOptions
 from greenprobe.hub import Hub
 from greenprobe.testing import JumpClock, wait_all_blocked
 from greenprobe.whereabouts import parked
@@ -27,16 +27,16 @@ class Bench:
         self.clients: list[Client] = []
         self.fds: list[int] = []
 
-    def fetcher(self, lines: list[str], *scripts: object, concurrency: int = 10) -> Fetcher:
+    def fetcher(self, lines: list[str], *scripts: object, concurrency: int = 10, per_host: int = 1000) -> Fetcher:
         self.path.write_text("\n".join(lines))
         self.fds.append(os.open(self.path, os.O_RDONLY))
         self.web = FakeWeb(*scripts)  # type: ignore[arg-type]
-        plan = FetchPlan(concurrency=concurrency)
+        plan = FetchPlan(concurrency, ClientOptions(per_host=per_host))
         self.clients.append(Client(self.hub, plan.client, resolve=resolve_anything, connect=self.web.connect))
         return Fetcher(self.hub, plan, UrlList(self.hub, self.fds[-1]), self.clients[-1])
 
-    def records(self, lines: list[str], *scripts: object, concurrency: int = 10) -> dict[int, FetchRecord]:
-        fetcher = self.fetcher(lines, *scripts, concurrency=concurrency)
+    def records(self, lines: list[str], *scripts: object, **options: int) -> dict[int, FetchRecord]:
+        fetcher = self.fetcher(lines, *scripts, **options)
         return {record.line: record for batch in fetcher.run() for record in batch}
 
 
@@ -129,6 +129,42 @@ def test_the_next_line_of_a_slow_list_finds_a_worker(hub: Hub, clock: JumpClock)
     urls.close()
     os.close(source)
     client.close()
+
+
+@pytest.mark.fifo
+def test_a_crowded_host_holds_no_other_up(bench: Bench, clock: JumpClock) -> None:
+    lines = [f"http://slow/{n}" for n in range(6)] + ["http://quick/"]
+    slow = [item for _ in range(6) for item in (1.0, ok())]
+    done: dict[int, float] = {}
+    for batch in bench.fetcher(lines, slow, [ok()], concurrency=2, per_host=1).run():
+        done |= {record.line: clock.now() for record in batch}
+    assert done == pytest.approx({7: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 5.0, 6: 6.0})
+    assert bench.web.requests()[:6] == [f"0 GET /{n} HTTP/1.1" for n in range(6)]
+
+
+def test_only_so_many_are_put_aside(bench: Bench, clock: JumpClock) -> None:
+    count = 10 * ASIDE_PER_WORKER
+    fetcher = bench.fetcher(
+        ["http://slow/"] * count, [item for _ in range(count) for item in (1.0, ok())], concurrency=2, per_host=1
+    )
+    running = spawn(list, fetcher.run())
+    wait_all_blocked()
+    assert fetcher.statistics().taken == 2 * ASIDE_PER_WORKER + 2
+    assert sum(map(len, running.wait())) == count
+
+
+def test_a_redirect_that_takes_long_holds_nobody_up_who_was_put_aside(bench: Bench, clock: JumpClock) -> None:
+    away = ok(b"", "Location: http://slow/", status="302 Found")
+    done: dict[int, float] = {}
+    scripts = [1.0, away, ok()], [20.0, ok()]
+    for batch in bench.fetcher(["http://h/", "http://h/"], *scripts, concurrency=2, per_host=1).run():
+        done |= {record.line: clock.now() for record in batch}
+    assert done == pytest.approx({2: 1.0, 1: 21.0})
+
+
+def test_a_failing_host_lets_all_its_urls_through(bench: Bench, clock: JumpClock) -> None:
+    records = bench.records(["http://slow/"] * 30, *[Refused()] * 30, concurrency=3, per_host=1)
+    assert sorted(records) == list(range(1, 31))
 
 
 @pytest.mark.fifo

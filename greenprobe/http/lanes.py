@@ -6,7 +6,7 @@ old and are closed. All connections of all lanes count against `max_open`: befor
 one is closed. Deciding what to close and doing it are apart (`surplus`, `_trim`). Nothing here opens a connection.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ssl import SSLSession
 from typing import Final, NamedTuple
 
@@ -63,6 +63,7 @@ class Lanes:
         self._open: dict[Connection, Lane] = {}  # in the order they were opened
         self._trimmer: Timer | None = None
         self.by_key: dict[str, Lane] = {}
+        self.when_free: Callable[[Lane], None] | None = None  # called when a place was left that nobody waits for
 
     def add(self, lane: Lane) -> None:
         """Take up a new lane, and forget those that nobody uses once they are many."""
@@ -91,13 +92,19 @@ class Lanes:
         lane.idle.append(connection)
         if self._trimmer is None:
             self._trimmer = self._hub.timers.add(now + TRIM_SECONDS, self._trim)
-        if not lane.waiting or not lane.waiting.wake_one():
-            lane.busy -= 1
+        self.leave(lane)
 
     def leave(self, lane: Lane) -> None:
         """Leave the place without a connection."""
         if not lane.waiting or not lane.waiting.wake_one():
             lane.busy -= 1
+            if self.when_free is not None:
+                self.when_free(lane)
+
+    def is_full(self, key: str) -> bool:
+        """Tell whether whoever takes a place in this lane has to wait."""
+        lane = self.by_key.get(key)
+        return lane is not None and lane.busy >= self._per_host
 
     def opened(self, lane: Lane, connection: Connection) -> None:
         """Count a connection that was opened in a place of `lane`."""
