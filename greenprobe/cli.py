@@ -15,7 +15,7 @@ import click
 
 from greenprobe.errors import GreenprobeError, TargetError
 
-__all__ = ["ProgressFactory", "main"]
+__all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -35,9 +35,6 @@ Shell completion: put one of these lines into your shell's start file.
 \b
 Exit codes: 0 well, 1 something failed, 2 wrong usage, 130 interrupted.
 """
-
-# What a command gets as its click object: give it a reader of counters (see commands/progress.py), use it as a context.
-ProgressFactory = Callable[[Callable[[], tuple[float | None, str]]], AbstractContextManager[None]]
 
 
 class LazyGroup(click.Group):

@@ -1,7 +1,7 @@
 """`greenprobe demo`: fetch and scan an embedded site, to see what greenprobe does without any network."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 
@@ -42,7 +42,7 @@ def demo() -> None:
     \b
       greenprobe demo
     """
-    with Output("-", later=_later) as out, DemoSite() as site:
+    with Output("-") as out, DemoSite() as site:
         click.echo("A site and two more ports are up on 127.0.0.1. First what `greenprobe fetch` says of its pages:\n")
         _fetch(site, out)
         click.echo("\nThen what `greenprobe scan` says of its ports:\n")
@@ -91,8 +91,3 @@ def _listed(lines: Iterator[str]) -> Iterator[int]:
 
 def _no_names(host: str, port: int, deadline: float) -> list[Address]:
     return [Address(2, (host, port))]  # AF_INET: the site has a number
-
-
-def _later(seconds: float, call: Callable[[], None]) -> object:
-    hub = get_hub()
-    return hub.timers.add(hub.clock() + seconds, call)

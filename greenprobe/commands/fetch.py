@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from ssl import SSLContext
 
 import click
 
-from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.fetcher import Fetcher
@@ -43,7 +43,6 @@ TEXT_COLUMNS = [
     Column("error", "error.message"),
 ]
 
-Progress = Callable[[Callable[[], tuple[float | None, str]]], AbstractContextManager[None]]
 SECONDS = click.FloatRange(0, min_open=True)
 
 
@@ -134,7 +133,7 @@ def fetch(
         ),
     )
     client = Client(get_hub(), plan.client, trust=_trust(ca_file, verify=not insecure))
-    with _opened(urls) as source, Output(output, later=_later, inputs=[urls]) as out, closing(client):
+    with _opened(urls) as source, Output(output, inputs=[urls]) as out, closing(client):
         fetcher = Fetcher(get_hub(), plan, source, client)
         try:
             with progress(lambda: _reading(fetcher.statistics())):
@@ -184,11 +183,6 @@ def _affordable(concurrency: int) -> int:
     if concurrency > free:
         click.echo(f"only {free:,} descriptors may be open here, so {free:,} fetches run at once", err=True)
     return min(concurrency, free)
-
-
-def _later(seconds: float, call: Callable[[], None]) -> object:
-    hub = get_hub()
-    return hub.timers.add(hub.clock() + seconds, call)
 
 
 def _reading(now: FetchStatistics) -> tuple[float | None, str]:

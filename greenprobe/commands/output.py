@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol, Self
 import click
 import orjson
 
+from greenprobe.hub import get_hub
+
 __all__ = ["Column", "Encoder", "Output", "encoder", "terminal_safe"]
 
 MAX_AGE_S = 0.1
@@ -25,7 +27,7 @@ MAX_BUFFER_BYTES = 1 << 17
 FORMULA_STARTS = frozenset("=+-@\t\r\n")
 
 Row = Mapping[str, Any]
-# Runs a call some seconds from now; the hub's timers in production.
+# Runs a call some seconds from now.
 Later = Callable[[float, Callable[[], None]], object]
 
 
@@ -52,6 +54,12 @@ class Encoder(Protocol):
     def __call__(self, row: Row, /) -> bytes: ...
 
 
+def by_hub(seconds: float, call: Callable[[], None]) -> object:
+    """Have the loop of this thread's hub run a call."""
+    hub = get_hub()
+    return hub.timers.add(hub.clock() + seconds, call)
+
+
 def encoder(format_name: str, columns: Sequence[Column]) -> tuple[bytes, Encoder]:
     """Return the first bytes of a file in this format (a heading, or nothing) and what encodes a row."""
     heading, encode = FORMATS[format_name]
@@ -72,7 +80,7 @@ class Output:
     such a late flush is raised by the next call, as a click.ClickException whose one line names the file.
     """
 
-    def __init__(self, path: str, *, later: Later, inputs: Iterable[str] = ()) -> None:
+    def __init__(self, path: str, *, later: Later = by_hub, inputs: Iterable[str] = ()) -> None:
         """Open `path` ("-" is standard output), refusing to overwrite any of `inputs`."""
         self._name = "standard output" if path == "-" else path
         self._later = later

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from socket import SOCK_STREAM, getaddrinfo
 
 import click
 
-from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_table import ScanTable
 from greenprobe.engine.ports import parse_ports
@@ -15,7 +15,6 @@ from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
 from greenprobe.engine.targets import Targets, parse_hosts
 from greenprobe.errors import TargetError
-from greenprobe.hub import get_hub
 
 __all__ = ["scan"]
 
@@ -32,7 +31,6 @@ COLUMNS = [
 ]
 FEW_PORTS = 20  # up to here the table shows every port, also closed ones: somebody asked for just these
 
-Progress = Callable[[Callable[[], tuple[float | None, str]]], AbstractContextManager[None]]
 Write = Callable[[list[ScanRecord]], None]
 
 
@@ -90,7 +88,7 @@ def scan(
     order = seed if seed is not None else int.from_bytes(os.urandom(4))
     targets = Targets(named, parse_ports(ports), seed=order)
     scanner = Scanner(ScanPlan(targets=targets, concurrency=concurrency, timeout=timeout, retries=retries))
-    with Output(output, later=_later) as out:
+    with Output(output) as out:
         if format_name == "table":
             table = ScanTable(hosts=named.count, show_all=len(targets.ports) <= FEW_PORTS and not only_open)
             write: Write = table.add
@@ -125,11 +123,6 @@ def _addresses(name: str) -> list[str]:
     """Return the addresses of a name, best first, each once."""
     found = getaddrinfo(name, None, type=SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-
-
-def _later(seconds: float, call: Callable[[], None]) -> object:
-    hub = get_hub()
-    return hub.timers.add(hub.clock() + seconds, call)
 
 
 def _reading(now: ScanStatistics) -> tuple[float, str]:
