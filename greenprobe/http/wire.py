@@ -188,7 +188,8 @@ class ResponseReader:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as exc:
-            raise ProtocolError("the server switches protocols (101), which nobody asked for") from exc
+            if not gathered.is_done:  # else it is in what follows our answer, as below
+                raise ProtocolError("the server switches protocols (101), which nobody asked for") from exc
         except HttpParserError as exc:
             # llhttp goes on to read what follows a complete answer as the next one. What follows ours is rubbish.
             if not gathered.is_done:
