@@ -37,6 +37,8 @@ class Row:
     of_eventlet: float | None = None
     of_gevent: float | None = None
     at_most: float | None = None
+    beside: str = ""  # another case of greenprobe's that this one is compared with, in the same rounds
+    of_beside: float | None = None
 
 
 ROWS = {
@@ -44,7 +46,7 @@ ROWS = {
     "echo_timeout": Row("the same with `settimeout(5)`", "µs", 30_000),
     "syscalls": Row("system calls of a round trip", "calls", 2_000, at_most=6),
     "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75),
-    "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000),
+    "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000, beside="http", of_beside=1.05),
     "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55),
     "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8),
     "sleep0": Row("`sleep(0)`", "µs", 200_000, None, 1.0),
@@ -53,6 +55,14 @@ ROWS = {
     "timeouts_memory": Row("memory growth over a million timeouts set and cancelled", "KiB", 1_000_000, at_most=5_000),
     "parked": Row("memory of a parked greenthread, 100,000 of them", "KiB", 100_000, at_most=6.5),
     "import": Row("`import` of the package in a fresh process", "ms", of_gevent=0.3),
+    "import_core": Row("the same, with spawn, pool, queue, timeout and socket", "ms"),
+}
+
+# What a program imports that uses these; the bare package is the contender's name.
+CORE_IMPORTS = {
+    "greenprobe": "from greenprobe import GreenPool, Queue, Timeout, create_connection, spawn",
+    "eventlet": "from eventlet import GreenPool, Queue, Timeout, connect, spawn",
+    "gevent": "from gevent import Timeout, pool, queue, socket, spawn",
 }
 
 
@@ -114,11 +124,11 @@ def import_cpu(python: str, code: str) -> float | None:
     return None if output is None else float(output) * 1e3
 
 
-def measure_import(python: str, contender: str) -> float | None:
+def measure_import(python: str, code: str) -> float | None:
     """Return the CPU milliseconds that importing adds to a bare interpreter: medians of 15, taking turns."""
     bare, loaded = [], []
     for _ in range(15):
-        without, with_it = import_cpu(python, "pass"), import_cpu(python, f"import {contender}")
+        without, with_it = import_cpu(python, "pass"), import_cpu(python, code)
         if without is None or with_it is None:
             return None
         bare.append(without)
@@ -131,12 +141,14 @@ def measure(python: str, contender: str, case: str, count: int, where: str) -> f
     if case == "syscalls":
         return measure_syscalls(python, contender, count)
     if case == "import":
-        return measure_import(python, contender)
+        return measure_import(python, f"import {contender}")
+    if case == "import_core":
+        return measure_import(python, CORE_IMPORTS[contender])
     return measure_case(python, contender, case, count, where)
 
 
 def medians(args: argparse.Namespace, python: str, case: str, where: str) -> dict[str, float]:
-    """Return each contender's median; one that failed is left out."""
+    """Return each contender's median, and that of the case beside it; one that failed is left out."""
     count = max(1, int(ROWS[case].count * args.scale))
     figures: dict[str, list[float]] = {}
     rounds = 1 if case == "syscalls" else args.rounds
@@ -145,6 +157,9 @@ def medians(args: argparse.Namespace, python: str, case: str, where: str) -> dic
             figure = measure(python, contender, case, count, where)
             if figure is not None:
                 figures.setdefault(contender, []).append(figure)
+        beside = measure(python, "greenprobe", ROWS[case].beside, count, where) if ROWS[case].beside else None
+        if beside is not None:
+            figures.setdefault("beside", []).append(beside)
     return {contender: statistics.median(values) for contender, values in figures.items()}
 
 
@@ -163,6 +178,8 @@ def table_row(row: Row, found: dict[str, float]) -> str:
         figure = found.get(contender)
         target = row.at_most if contender == "greenprobe" else None
         cells.append("-" if figure is None else verdict(figure, target))
+    if ours and "beside" in found:
+        cells[2] += f"; of {row.beside}: {verdict(ours / found['beside'], row.of_beside)}"
     for contender, target in (("eventlet", row.of_eventlet), ("gevent", row.of_gevent)):
         theirs = found.get(contender)
         cells.append("-" if not ours or not theirs or theirs <= 0 else verdict(ours / theirs, target))
