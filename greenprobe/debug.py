@@ -264,12 +264,12 @@ def assert_no_switches() -> Iterator[None]:
     For code whose correctness rests on nobody coming between. What switches by hand (`greenlet.switch`) is not seen.
     """
     hub = get_hub()
-    before = hub._to_loop
-    hub._to_loop = refuse
+    before = hub._to_loop, hub._hops
+    hub._to_loop, hub._hops = refuse, 0  # neither to the loop nor past it
     try:
         yield
     finally:
-        hub._to_loop = before
+        hub._to_loop, hub._hops = before
 
 
 def refuse(*_: Any) -> NoReturn:

@@ -8,6 +8,7 @@ from time import monotonic, sleep as real_sleep
 from typing import Any
 
 import pytest
+from core_tools import turns
 
 from greenprobe.debug import (
     Blocked,
@@ -231,6 +232,19 @@ def test_a_switch_in_a_block_without_switches_raises(pair: Pair) -> None:
     sleep(0)
     pair[1].send(b"y")
     assert pair[0].recv(10) == b"y"
+
+
+def test_nor_is_there_a_switch_past_the_loop() -> None:
+    def body() -> str:
+        sleep(0)
+        with assert_no_switches(), pytest.raises(SwitchError):
+            sleep(0)  # the hub would go straight to the other, who has started and is ready
+        return "refused"
+
+    others = [spawn(turns, 10) for _ in range(2)]
+    assert spawn(body).wait() == "refused"
+    for other in others:
+        other.wait()
 
 
 def test_blocks_without_switches_nest() -> None:
