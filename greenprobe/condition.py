@@ -116,6 +116,11 @@ class Condition:
         """Wake all waiters."""
         self.notify(len(self._waiters))
 
+    def _at_fork_reinit(self) -> None:
+        # What the standard library calls, in a forked child, on what its own modules wait for.
+        self._lock._at_fork_reinit()
+        self._waiters = WaitQueue()
+
 
 class Barrier:
     """Hold greenthreads until `parties` of them have come. The interface of `threading.Barrier`."""

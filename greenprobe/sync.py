@@ -8,6 +8,7 @@ from _thread import TIMEOUT_MAX
 from greenlet import getcurrent, greenlet
 
 from greenprobe.waitqueue import WaitQueue
+from greenprobe.whereabouts import name_of
 
 __all__ = ["BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore"]
 
@@ -46,6 +47,10 @@ class Event:
             return self.is_set() or waiter.wait(timeout)
         finally:
             self._waiters.withdraw(waiter)
+
+    def _at_fork_reinit(self) -> None:
+        # What the standard library calls, in a forked child, on what its own modules wait for.
+        self._waiters = WaitQueue()
 
 
 class Semaphore:
@@ -144,6 +149,10 @@ class Lock(Semaphore):
     def __init__(self) -> None:
         super().__init__(1)
 
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        return f"<{state} greenprobe.Lock object at {id(self):#x}, {len(self._waiters)} waiting>"
+
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock: True; False if it is not free in `timeout` seconds (-1 or None: wait for ever)."""
         if self._value > 0 and (timeout is None or timeout == -1):
@@ -159,7 +168,7 @@ class Lock(Semaphore):
         self._give()
 
     def _at_fork_reinit(self) -> None:
-        # What the standard library calls, in a forked child, on the locks that guard its own modules.
+        # The same for the locks that guard its modules.
         self._value = 1
         self._waiters = WaitQueue()
 
@@ -175,7 +184,9 @@ class RLock:
         self._count = 0
 
     def __repr__(self) -> str:
-        return f"<RLock owner={self._owner!r} count={self._count}>"
+        state = "locked" if self.locked() else "unlocked"
+        owner = name_of(self._owner) if self._owner is not None else None
+        return f"<{state} greenprobe.RLock object owner={owner} count={self._count} at {id(self):#x}>"
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock once more: True; False if it is not free in `timeout` seconds (-1 or None: for ever)."""
@@ -199,6 +210,10 @@ class RLock:
             self._owner = None
             self._lock.release()
 
+    def locked(self) -> bool:
+        """Tell whether somebody holds the lock."""
+        return self._lock.locked()
+
     def __enter__(self) -> bool:
         return self.acquire()
 
@@ -210,10 +225,13 @@ class RLock:
         self._owner = None
         self._count = 0
 
-    # What Condition needs of a lock; the names are those of the standard library's.
+    # What Condition, and the standard library, need of a lock; the names are the standard library's.
 
     def _is_owned(self) -> bool:
         return self._owner is getcurrent()
+
+    def _recursion_count(self) -> int:
+        return self._count if self._owner is getcurrent() else 0
 
     def _release_save(self) -> int:
         count, self._count, self._owner = self._count, 0, None

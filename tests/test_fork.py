@@ -6,10 +6,11 @@ import threading
 import pytest
 from core_tools import in_child, run_python, status_of, turns
 
+from greenprobe.condition import Condition
 from greenprobe.green_socket import socketpair
 from greenprobe.greenthread import sleep, spawn, spawn_n
 from greenprobe.hub import Hub, get_hub
-from greenprobe.sync import Event, Semaphore
+from greenprobe.sync import Event, RLock, Semaphore
 from greenprobe.timeout import Timeout
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -60,6 +61,36 @@ def test_a_permit_released_in_the_child_is_not_handed_to_a_waiter_of_the_parent(
     assert in_child(child) == (0, "True")
     semaphore.release()
     assert waiter.wait()
+
+
+def test_what_waits_for_something_is_made_new_in_the_child_when_the_standard_library_asks() -> None:
+    """`threading` calls `_at_fork_reinit` on what its threads wait with: waiters are the parent's, a state stays."""
+    condition, event, flag, mutex = Condition(), Event(), Event(), RLock()
+    flag.set()
+    greens = [spawn(event.wait), spawn(wait_with, condition), spawn(hold, mutex, event)]
+    turns()
+
+    def child() -> object:
+        for one in (condition, event, flag, mutex):
+            one._at_fork_reinit()
+        return flag.is_set(), event.is_set(), condition.acquire(False), mutex.acquire(False), repr(event)
+
+    assert in_child(child) == (0, "(True, False, True, True, '<Event clear, 0 waiting>')")
+    event.set()
+    with condition:
+        condition.notify_all()
+    for green in greens:
+        green.wait()
+
+
+def wait_with(condition: Condition) -> None:
+    with condition:
+        condition.wait()
+
+
+def hold(lock: RLock, until: Event) -> None:
+    with lock:
+        until.wait()
 
 
 def test_a_child_that_ends_leaves_the_parents_waits_alone() -> None:
