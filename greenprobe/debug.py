@@ -128,19 +128,26 @@ def is_side_of(thing: object, green: greenlet) -> bool:
 def dump_on_signal(number: int = signal.SIGUSR1, file: TextIO | None = None) -> Callable[[], None]:
     """Write `format_greenthreads()` to `file` (stderr) whenever the signal comes; return a function that undoes it.
 
-    Call it in the main thread. A dump shows where a program hangs; with a handler installed, the hub itself no longer
-    looks for deadlocks, since code that a signal runs could end one.
+    Call it in the main thread. A dump shows where a program hangs.
     """
-
-    def dump(signum: int, frame: FrameType | None) -> None:
-        print(format_greenthreads(), file=file if file is not None else sys.stderr, flush=True)
-
-    before = signal.signal(number, dump)
+    before = signal.signal(number, DumpOnSignal(file))
 
     def undo() -> None:
         signal.signal(number, before)
 
     return undo
+
+
+class DumpOnSignal:
+    """The signal handler of `dump_on_signal`; it does not keep the hub from looking for deadlocks."""
+
+    wakes_nobody = True
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        print(format_greenthreads(), file=self._file if self._file is not None else sys.stderr, flush=True)
 
 
 # -- the watchdog

@@ -24,6 +24,7 @@ class Interrupts:
     """A SIGINT handler that notes the signal and has `deliver` called soon; a second one before that raises at once."""
 
     __slots__ = ("_deliver", "_soon", "pending")
+    wakes_nobody = True
 
     def __init__(self, soon: Callable[[Callable[[], object]], object], deliver: Callable[[], object]) -> None:
         self.pending = False
@@ -65,10 +66,15 @@ def has_interrupts() -> bool:
 
 
 def has_signal_handlers() -> bool:
-    """Tell whether Python code of the user's runs on some signal: it may wake a greenthread."""
+    """Tell whether Python code of the user's runs on some signal: it may wake a greenthread.
+
+    Handlers of greenprobe's own say `wakes_nobody`.
+    """
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     return any(
-        callable(handler) and handler is not signal.default_int_handler and not isinstance(handler, Interrupts)
+        callable(handler)
+        and handler is not signal.default_int_handler
+        and not getattr(handler, "wakes_nobody", False)
         for handler in handlers
     )
 

@@ -131,6 +131,15 @@ def test_a_signal_writes_the_dump_and_the_handler_can_be_taken_back(spawned: lis
     assert signal.getsignal(signal.SIGUSR2) is before
 
 
+def test_a_deadlock_is_seen_with_a_dump_installed_too() -> None:
+    undo = dump_on_signal(signal.SIGUSR2, io.StringIO())
+    try:
+        with pytest.raises(DeadlockError):
+            Event().wait()
+    finally:
+        undo()
+
+
 # -- the watchdog
 
 
