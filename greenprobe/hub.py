@@ -7,7 +7,13 @@ A wake-up is a hint, the condition is the truth
     Facts: a greenthread may be queued to run and be killed, or time out, before its turn comes; then it moves on to
     another wait while its old entry is still in the queue. Failure: the stale entry ends the new wait. Choice: every
     wait in greenprobe loops until its own condition holds, so a wake-up too many costs a turn and nothing else.
-    Price: one comparison a wait. In return nobody ever has to take entries out of the queue.
+    Price: one comparison a wait. What a user waits for in a plain `greenlet.switch()` has no condition, so a wait that
+    was queued twice, or queued and left by an exception, takes its entries out of the queue (`forget`); it is rare.
+
+Failures
+    What a greenlet dies of, or a callback raises, is reported (`on_error`), and the loop goes on. What the loop itself
+    fails with (a closed epoll set, a broken clock) would come again every turn, without end: it goes to the main
+    greenthread, as what a signal handler raises does.
 
 Other threads
     Appending to the run queue is atomic, so any thread may wake any greenthread: append it, then look whether the hub
@@ -38,8 +44,9 @@ Deadlock
     without a word, are counted again.
 
 Fork
-    The child goes on with the greenthread that forked, on a hub of its own. The old hub is a grave: what is queued,
-    registered or scheduled there, by parked greenthreads and by locks that remember them, never runs in the child.
+    The child goes on with the greenthread that forked, and with its timeouts, on a hub of its own. The old hub is a
+    grave: what else is queued, registered or scheduled there, by parked greenthreads and by locks that remember them,
+    never runs in the child.
 """
 
 import os
@@ -195,7 +202,11 @@ class Hub(DescriptorWaits):
             if me is self.loop:
                 raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
             self.ready.append(me)
-            self.switch()
+            try:
+                self.switch()
+            except BaseException:
+                self.forget(me)
+                raise
         elif seconds > 0:
             self.sleep_until(self.clock() + seconds)
         else:
@@ -211,8 +222,18 @@ class Hub(DescriptorWaits):
             while timer.callback is not None:
                 self.switch()
         except BaseException:
+            if timer.callback is None:
+                self.forget(me)
             timer.cancel()
             raise
+
+    def forget(self, green: greenlet) -> None:
+        """Take a greenlet whose wait is over, though it may have been queued once more, out of the run queue."""
+        try:
+            while True:
+                self.ready.remove(green)
+        except ValueError:
+            pass  # no more of them
 
     # -- the loop
 
@@ -222,10 +243,12 @@ class Hub(DescriptorWaits):
             try:
                 self._turns()
             except BaseException as error:
-                self._caught(error)
+                self.asleep = False
+                if not self.closed:
+                    self._throw_to_main(error)
 
     def _turns(self) -> None:
-        """Turn until the hub is closed. What a callback raises, or a bare greenlet dies of, comes out here."""
+        """Turn until the hub is closed. What comes out of here is no greenthread's failure but the loop's own."""
         while not self.closed:
             self._drain()
             patience = self._patience()
@@ -246,7 +269,11 @@ class Hub(DescriptorWaits):
         self._hops = HOPS
         while budget and ready:
             budget -= 1
-            ready.popleft().switch()
+            item = ready.popleft()
+            try:
+                item.switch()
+            except BaseException as error:
+                self._caught(error)
             if self._calls:
                 self._run_calls()
 
@@ -267,11 +294,14 @@ class Hub(DescriptorWaits):
     def _run_calls(self) -> None:
         # Who hopped came back because of a call: it is due before the rest of the queue.
         while self._calls:
-            self._calls.popleft().switch()
+            call = self._calls.popleft()
+            try:
+                call.switch()
+            except BaseException as error:
+                self._caught(error)
 
     def _raise_failure(self) -> None:
         error, self._failure = self._failure, None
-        self.asleep = True  # as it was when a signal handler raised this
         if error is not None:
             raise error
 
@@ -286,8 +316,11 @@ class Hub(DescriptorWaits):
         """Fire what is due now; what becomes due meanwhile waits for the next turn."""
         now = self.clock()
         for _ in range(len(self.timers.heap)):
-            if not self.timers.fire_next(now):
-                break
+            try:
+                if not self.timers.fire_next(now):
+                    break
+            except BaseException as error:
+                self._caught(error)
 
     def _silence(self) -> None:
         """Nobody can run and no descriptor stirred: see whether anybody ever will."""
@@ -316,11 +349,10 @@ class Hub(DescriptorWaits):
         self.main.throw(error)
 
     def _caught(self, error: BaseException) -> None:
-        from_signal_handler = self.asleep
-        self.asleep = False
+        """Deal with what a greenlet died of, or a callback raised."""
         if self.closed:
-            return
-        if from_signal_handler or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             self._throw_to_main(error)
         else:
             self.on_error(error)
@@ -359,6 +391,15 @@ class Hub(DescriptorWaits):
         bell, self._bell = self._bell, -1  # another thread may be about to ring, and the number be somebody else's then
         os.close(bell)
         _hubs.discard(self)
+
+    def _inherit(self, old: "Hub", branch: greenlet) -> None:
+        """Take over, in a forked child, what is due for the greenlet that forked and for its parents up to `branch`."""
+        lineage = [green := getcurrent()]
+        while green is not branch and green.parent is not None:
+            lineage.append(green := green.parent)
+        if old.clock is self.clock:
+            old.timers.move_to(self.timers, lambda timer: any(green in timer.args for green in lineage))
+        self.overdue, self.check_overdue = old.overdue, old.check_overdue
 
     def bury(self) -> None:
         """In a forked child: whatever still refers to this hub may do so, but nothing runs here any more."""
@@ -423,6 +464,7 @@ def _start_over() -> None:
         branch = branch.parent
     hub = _settle(Hub(main=branch))
     hub.poller.explicit = True
+    hub._inherit(old, branch)
     if has_interrupts():
         hub.catch_interrupts()
     if branch.parent is old.loop:

@@ -9,11 +9,13 @@ __all__ = ["Call", "IdlePolicy", "RunQueue"]
 class RunQueue(Protocol):
     """The order in which ready greenthreads run: a `collections.deque`, or one of `greenprobe.testing`.
 
-    What is queued has a `switch()`. `append` must be atomic, as other threads call it.
+    What is queued has a `switch()`. `append` must be atomic, as other threads call it; `remove` raises ValueError if
+    the item is not queued.
     """
 
     def append(self, item: Any, /) -> object: ...
     def popleft(self) -> Any: ...
+    def remove(self, item: Any, /) -> None: ...
     def __len__(self) -> int: ...
 
 

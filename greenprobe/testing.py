@@ -22,7 +22,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
 from time import monotonic, sleep as real_sleep
@@ -238,6 +238,10 @@ class Order:
         """Take the next one out."""
         raise NotImplementedError
 
+    def remove(self, item: Any, /) -> None:
+        """Take an item out. Raises ValueError if it is not queued."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         raise NotImplementedError
 
@@ -256,6 +260,7 @@ class RandomOrder(Order):
         self._random = Random(seed).random
         self._items: list[Any] = []
         self.append = self._items.append  # type: ignore[method-assign]  # atomic, and no call of ours between
+        self.remove = self._items.remove  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return f"RandomOrder({self.seed})"
@@ -277,6 +282,7 @@ class LifoOrder(Order):
     def __init__(self) -> None:
         self._items: list[Any] = []
         self.append = self._items.append  # type: ignore[method-assign]
+        self.remove = self._items.remove  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return "LifoOrder()"
@@ -321,6 +327,11 @@ class PriorityOrder(Order):
     def popleft(self) -> Any:
         """Take out what has the least key."""
         return heappop(self._items)[2]
+
+    def remove(self, item: Any, /) -> None:
+        """Take an item out; what other threads queue meanwhile finds its place with the rest."""
+        self._items.remove(next((entry for entry in self._items[:] if entry[2] is item), (0.0, -1, None)))
+        heapify(self._items)
 
 
 # -- leaks

@@ -153,7 +153,7 @@ class CancelScope:
         if self.cancel_called:
             self._count()
         elif self.deadline != inf:
-            self._timer = self._hub.timers.add(self.deadline, self.cancel)
+            self._timer = self._hub.timers.add(self.deadline, self._expire, green)
         return self
 
     def __exit__(
@@ -167,7 +167,7 @@ class CancelScope:
             self._timer = None
         if self._counted:
             self._counted = False
-            self._hub.overdue -= 1
+            self._hub_now().overdue -= 1
         if isinstance(error, Cancelled) and error.args == (self,):
             self.cancelled_caught = True
             return self._caught(error)
@@ -185,7 +185,7 @@ class CancelScope:
         green = self._green
         if green is None:
             return
-        hub = self._hub
+        hub = self._hub_now()
         current = getcurrent()
         if current is hub.loop:
             self._count()
@@ -194,6 +194,14 @@ class CancelScope:
             self._count()
         else:
             hub.call_threadsafe(self._count_and_deliver)
+
+    def _hub_now(self) -> Hub:
+        if self._hub.closed:  # the block was entered before a fork
+            self._hub = get_hub()
+        return self._hub
+
+    def _expire(self, green: greenlet) -> None:
+        self.cancel()
 
     def _count(self) -> None:
         if self._green is not None and not self._counted:

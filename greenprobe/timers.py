@@ -107,6 +107,19 @@ class Timers:
             heapify(self.heap)
             self._dead = 0
 
+    def move_to(self, others: "Timers", wanted: Callable[[Timer], bool]) -> None:
+        """Hand over the live timers that are `wanted`, in order; who holds one can still cancel it."""
+        rest = []
+        for entry in sorted(self.heap, key=lambda entry: entry[:2]):
+            when, _, timer = entry
+            if timer.callback is None or not wanted(timer):
+                rest.append(entry)
+                continue
+            others._started += 1
+            heappush(others.heap, (when, others._started, timer))
+            timer._timers = others
+        self.heap[:] = rest  # in order, and so a heap
+
     def clear(self) -> None:
         """Forget every timer: none of them fires."""
         for _, _, timer in self.heap:

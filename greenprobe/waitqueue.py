@@ -41,19 +41,33 @@ class Waiter:
     def wait(self, timeout: float | None = None) -> bool:
         """Park until woken (True) or until `timeout` seconds are over (False). 0 or less does not switch."""
         hub = self.hub
-        if timeout is None:
+        if timeout is not None:
+            return self._wait_for(timeout) if timeout > 0 else self.woken
+        try:
             while not self.woken:
                 hub.switch()
-            return True
-        if not timeout > 0:
-            return self.woken
+        except BaseException:
+            if self.woken:
+                hub.forget(self.green)
+            raise
+        return True
+
+    def _wait_for(self, timeout: float) -> bool:
+        hub = self.hub
         timer = hub.timers.add(hub.clock() + timeout, hub.schedule, self.green)
         try:
             while not self.woken and timer.callback is not None:
                 hub.switch()
+        except BaseException:
+            if self.woken or timer.callback is None:
+                hub.forget(self.green)
+            raise
+        else:
+            if self.woken and timer.callback is None:  # by both: one of the two is left
+                hub.forget(self.green)
+            return self.woken
         finally:
             timer.cancel()
-        return self.woken
 
 
 class WaitQueue(OrderedDict[Waiter, None]):

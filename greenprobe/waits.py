@@ -32,6 +32,7 @@ class DescriptorWaits:
 
         def switch(self) -> object: ...
         def schedule(self, green: Any) -> None: ...
+        def forget(self, green: greenlet) -> None: ...
 
     def wait(self, side: Side, deadline: float | None = None) -> bool:
         """Park until a side of a descriptor is ready: True, or False when `deadline` passed first.
@@ -59,6 +60,8 @@ class DescriptorWaits:
                 self.switch()
         except BaseException:
             # An edge may have been spent on this wait. READY is always safe to say, silence is not.
+            if side.waiter is not me:
+                self.forget(me)
             if side.waiter is me or side.waiter is None:
                 side.waiter = READY
             raise
@@ -120,6 +123,7 @@ class DescriptorWaits:
             if timer is not None:
                 timer.cancel()
             line.remove(me)
+            self.forget(me)
             if line:
                 self.ready.append(line[0])  # there may be more than one of us can take
 

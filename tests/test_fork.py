@@ -5,13 +5,15 @@ import threading
 
 import pytest
 from core_tools import in_child, run_python, status_of, turns
+from greenlet import greenlet
 
 from greenprobe.condition import Condition
+from greenprobe.errors import Cancelled
 from greenprobe.green_socket import socketpair
 from greenprobe.greenthread import sleep, spawn, spawn_n
 from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Event, RLock, Semaphore
-from greenprobe.timeout import Timeout
+from greenprobe.timeout import Timeout, move_on_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -293,6 +295,81 @@ def test_a_wait_on_the_old_hub_is_refused_in_the_child(hub: Hub) -> None:
 def test_timeouts_of_the_parent_do_not_reach_the_child() -> None:
     with Timeout(60):
         assert in_child(lambda: sleep(0.001))[0] == 0
+
+
+def test_the_timeouts_of_the_greenthread_that_forked_run_on_in_the_child() -> None:
+    def child() -> str:
+        try:
+            sleep(5)
+        except Timeout as error:
+            return f"{error is short}"
+        return "not ended"
+
+    with Timeout(60), Timeout(0.01) as short, Timeout(0.005) as cancelled:
+        cancelled.cancel()
+        assert in_child(child) == (0, "True")
+
+
+def test_a_timeout_of_the_parent_can_be_cancelled_in_the_child() -> None:
+    def child() -> str:
+        timeout.cancel()
+        sleep(0.02)
+        return "slept"
+
+    with Timeout(0.01) as timeout:
+        assert in_child(child) == (0, "slept")
+
+
+def test_timeouts_of_the_whole_branch_that_forked_run_on_in_the_child() -> None:
+    """A greenlet that waits, by a plain switch, for the one that forked has its timeout, too."""
+
+    def outer() -> str:
+        try:
+            with Timeout(0.01):
+                return str(greenlet(sleep_in_child).switch())
+        except Timeout:
+            os._exit(7)
+        return "swallowed"
+
+    def sleep_in_child() -> int:
+        pid = os.fork()
+        if not pid:
+            sleep(5)
+            os._exit(1)
+        return status_of(pid)[0]
+
+    assert spawn(outer).wait() == "7"
+
+
+@pytest.mark.parametrize("over", ["by its deadline", "by hand", "before the fork"])
+def test_a_scope_around_the_fork_calls_its_block_off_in_the_child(over: str) -> None:
+    def child() -> str:
+        if over == "by hand":
+            spawn(scope.cancel)
+        try:
+            sleep(5)
+        except Cancelled:
+            again = spawn(sleep, 0)
+            try:
+                again.wait()
+            except Cancelled:
+                return "called off, and again"
+        return "not called off"
+
+    with move_on_after(0.01 if over == "by its deadline" else None) as scope:
+        if over == "before the fork":
+            scope.cancel()
+        assert in_child(child) == (0, "called off, and again")
+
+
+def test_a_scope_left_in_the_child_leaves_the_hub_as_it_was() -> None:
+    def child() -> int:
+        scope.__exit__(None, None, None)
+        return get_hub().overdue
+
+    with move_on_after(None) as scope:
+        scope.cancel()
+        assert in_child(child) == (0, "0")
 
 
 def test_ctrl_c_reaches_the_child() -> None:

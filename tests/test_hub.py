@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +34,33 @@ def errors(hub: Hub) -> Errors:
     found: Errors = []
     hub.on_error = found.append
     return found
+
+
+# -- failures
+
+
+@pytest.mark.parametrize("part", ["its clock", "its idle policy"])
+def test_what_the_loop_itself_fails_with_is_the_main_greenthreads(hub: Hub, errors: Errors, part: str) -> None:
+    """It would come again every turn: printing it would have no end."""
+    rest = iter(range(100))
+    over = Event()
+
+    def broken(*_: object) -> float:
+        if next(rest, None) is None:
+            over.set()
+            return 0
+        raise ZeroDivisionError
+
+    hub.timers.add(hub.clock() + 5, int)
+    if part == "its clock":
+        hub.clock = broken
+    else:
+        hub.idle_policy = SimpleNamespace(patience=broken, idle=broken)
+    with pytest.raises(ZeroDivisionError):
+        over.wait()
+    assert not errors
+    hub.clock, hub.idle_policy = monotonic, None
+    sleep(0)
 
 
 # -- turns and sleeping
