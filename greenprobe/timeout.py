@@ -37,6 +37,8 @@ class Timeout(BaseException):
     itself, and leaving a `with` block by it is then silent. A context manager; the clock runs from the construction.
     """
 
+    __slots__ = ("_timer", "exception", "seconds")
+
     def __init__(self, seconds: float | None = None, exception: Instead = None) -> None:
         self.seconds = seconds
         self.exception = exception
