@@ -419,8 +419,12 @@ class Guard:
         self.hub = hub
 
     def __del__(self) -> None:
-        if not self.hub.closed:
-            self.hub.release()  # the loop goes with its last reference
+        if self.hub.closed:
+            return
+        if in_main_thread():
+            self.hub.release()  # the interpreter ends: too late to run anybody
+        else:
+            self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
 
 
 _here = _local()

@@ -1,7 +1,9 @@
 """Hubs of several OS threads: each its own, closed with its thread, and no wake-up between them is lost."""
 
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -43,6 +45,18 @@ def test_each_thread_has_a_hub_of_its_own(hub: Hub) -> None:
     run_threads(lambda: found.append(get_hub()), lambda: found.append(get_hub()))
     assert len({id(each) for each in [hub, *found]}) == 3
     assert get_hub() is hub
+
+
+def test_a_thread_that_ends_leaves_no_hub_behind() -> None:
+    kept: list[weakref.ref[Hub]] = []
+
+    def work() -> None:
+        kept.append(weakref.ref(get_hub()))
+        spawn(sleep, 0).wait()
+
+    run_threads(work, work)
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
 
 
 @pytest.mark.slow
