@@ -16,6 +16,7 @@ from weakref import ref
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from greenprobe.bare_greenthread import BareGreenThread, as_exception, bare_greenthread, throw_soon
 from greenprobe.hub import Hub, get_hub
 from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome
 from greenprobe.waitqueue import WaitQueue
@@ -23,41 +24,6 @@ from greenprobe.waitqueue import WaitQueue
 __all__ = ["GreenThread", "kill", "sleep", "spawn", "spawn_after", "spawn_n"]
 
 P = ParamSpec("P")
-
-
-class BareGreenThread(greenlet):
-    """A greenthread that keeps nothing: what `spawn_n` starts."""
-
-    __slots__ = ("_args", "_function", "_kwargs")
-
-    def __init__(self, hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(None, hub.loop)
-        context = copy_context()
-        if len(context):  # else greenlet makes an empty one at the first use
-            self.gr_context = context
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-
-    def run(self) -> None:
-        """Call the function, in the greenlet."""
-        function, args, kwargs = self._function, self._args, self._kwargs
-        del self._function, self._args, self._kwargs
-        if kwargs or len(args) > 1:
-            function(*args, **kwargs)
-        elif args:
-            function(args[0])
-        else:
-            function()
-
-    @property
-    def started(self) -> bool:
-        """Whether its function has begun to run."""
-        return bool(self) or self.dead
-
-    def disarm(self) -> None:
-        """Take the function away: it will end as soon as it begins."""
-        self._function, self._args, self._kwargs = nothing, (), {}
 
 
 class GreenThread(Outcome[Any], greenlet):
@@ -80,7 +46,7 @@ class GreenThread(Outcome[Any], greenlet):
     )
 
     def __init__(self, hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        greenlet.__init__(self, None, hub.loop)
+        greenlet.__init__(self, live, hub.loop)  # not a method: a bound one costs 0.2 KiB as long as it runs
         context = copy_context()
         if len(context):  # else greenlet makes an empty one at the first use
             self.gr_context = context
@@ -120,29 +86,6 @@ class GreenThread(Outcome[Any], greenlet):
         """Whether its function has begun to run."""
         return bool(self) or self.dead
 
-    def run(self) -> None:
-        """Call the function and keep its outcome, in the greenlet."""
-        if self._state != PENDING or self._function is None:
-            return  # killed before it began
-        function, args, kwargs = self._function, self._args, self._kwargs
-        del self._args, self._kwargs
-        try:
-            if kwargs or len(args) > 1:
-                result = function(*args, **kwargs)
-            elif args:
-                result = function(args[0])
-            else:
-                result = function()
-        except BaseException as error:
-            self._fail(error)
-            del self, function, args, kwargs  # the frames of the traceback hold this one
-        else:
-            self._function = None
-            self._result = result
-            self._state = VALUE
-            if self._waiters is not None or self._links is not None:
-                self._announce()
-
     def _fail(self, error: BaseException) -> None:
         traceback = error.__traceback__
         if isinstance(error, GreenletExit):
@@ -181,6 +124,31 @@ class GreenThread(Outcome[Any], greenlet):
         return True
 
 
+def live() -> None:
+    """Call the function of the current greenthread, and keep its outcome."""
+    me: Any = getcurrent()
+    if me._state != PENDING or me._function is None:
+        return  # killed before it began
+    function, args, kwargs = me._function, me._args, me._kwargs
+    del me._args, me._kwargs
+    try:
+        if kwargs or len(args) > 1:
+            result = function(*args, **kwargs)
+        elif args:
+            result = function(args[0])
+        else:
+            result = function()
+    except BaseException as error:
+        me._fail(error)
+        del me, function, args, kwargs  # the frames of the traceback hold this one
+    else:
+        me._function = None
+        me._result = result
+        me._state = VALUE
+        if me._waiters is not None or me._links is not None:
+            me._announce()
+
+
 def spawn(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
     """Run `function(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it."""
     hub = get_hub()
@@ -192,7 +160,7 @@ def spawn(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Gree
 def spawn_n(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> greenlet:
     """Run a function in a new greenthread that keeps no outcome; an exception is printed. Cheaper than `spawn`."""
     hub = get_hub()
-    green = BareGreenThread(hub, function, args, kwargs)
+    green = bare_greenthread(hub, function, args, kwargs)
     hub.ready.append(green)
     return green
 
@@ -213,33 +181,7 @@ def sleep(seconds: float = 0) -> None:
 
 def kill(green: greenlet, error: BaseException | type[BaseException] | None = None) -> None:
     """Have `error` (GreenletExit unless given) raised in any greenlet of this thread, where it waits."""
-    if isinstance(green, GreenThread):
+    if isinstance(green, (GreenThread, BareGreenThread)):
         green.kill(error)
-    elif isinstance(green, BareGreenThread) and not green.started:
-        green.disarm()
     elif not green.dead:
         throw_soon(get_hub(), green, as_exception(error))
-
-
-def nothing() -> None:
-    """Do nothing."""
-
-
-def as_exception(error: BaseException | type[BaseException] | None) -> BaseException:
-    """Return an exception instance, GreenletExit by default."""
-    if error is None:
-        return GreenletExit()
-    return error() if isinstance(error, type) else error
-
-
-def throw_soon(hub: Hub, green: greenlet, error: BaseException) -> None:
-    """Raise `error` in `green` when the loop comes to it, or now if it is the current greenlet."""
-    if green is getcurrent():
-        raise error
-    hub.call_threadsafe(throw, green, error)
-
-
-def throw(green: greenlet, error: BaseException) -> None:
-    """Raise `error` in a greenlet unless it has ended by now. Called by the loop."""
-    if not green.dead:
-        green.throw(error)

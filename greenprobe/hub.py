@@ -116,6 +116,7 @@ class Hub(DescriptorWaits):
         self.check_overdue: Callable[[], None] = nothing
         self.idle_policy: IdlePolicy | None = None
         self.on_error: Callable[[BaseException], object] = traceback.print_exception
+        self.resting: list[Any] = []  # greenthreads that wait for another function, see `bare_greenthread.py`
         self._hops = 0
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
@@ -387,6 +388,7 @@ class Hub(DescriptorWaits):
         """Give back the descriptors; the hub is of no use afterwards."""
         self.closed = True
         self._hops = 0
+        self.resting.clear()  # each ends by that
         self.poller.shut()
         bell, self._bell = self._bell, -1  # another thread may be about to ring, and the number be somebody else's then
         os.close(bell)

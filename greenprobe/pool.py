@@ -17,8 +17,8 @@ from typing import Any, ParamSpec, Self
 
 from greenlet import getcurrent, greenlet
 
-from greenprobe.errors import GreenletExit
-from greenprobe.greenthread import GreenThread, spawn
+from greenprobe.bare_greenthread import bare_greenthread
+from greenprobe.greenthread import GreenThread, kill, spawn
 from greenprobe.hub import get_hub
 from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome
 from greenprobe.queue import Empty, Queue
@@ -52,18 +52,6 @@ class Worker(GreenThread):
         super()._announce()
 
 
-class BareWorker(Worker):
-    """A worker that nobody waits for, so that what it dies of is printed. Made by `GreenPool.spawn_n`."""
-
-    __slots__ = ()
-
-    def _announce(self) -> None:
-        super()._announce()
-        error = self.exception
-        if error is not None and not isinstance(error, (GreenletExit, KeyboardInterrupt, SystemExit)):
-            self._hub.on_error(error)
-
-
 class GreenPool:
     """At most `size` greenthreads at once. Size 0 lets nobody run until `resize`."""
 
@@ -85,28 +73,37 @@ class GreenPool:
 
         In a worker of this pool, while it is full, the function runs before `spawn` returns.
         """
-        return self._start(Worker, function, args, kwargs)
-
-    def spawn_n(self, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a function in a worker whose outcome nobody wants; an exception is printed."""
-        self._start(BareWorker, function, args, kwargs)
-
-    def _start(
-        self, kind: type[Worker], function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> GreenThread:
-        if self._free > 0:
-            self._free -= 1  # one step with the test
-        elif self._is_inside(getcurrent()):
-            return run_here(kind, function, args, kwargs)
-        else:
-            self._wait_for_place()
+        if not self._take_place():
+            return run_here(function, args, kwargs)
         hub = get_hub()
-        worker = kind(hub, function, args, kwargs)
+        worker = Worker(hub, function, args, kwargs)
         worker._pool = self
         worker._links = []  # so that its end is announced
         self._workers[worker] = None
         hub.ready.append(worker)
         return worker
+
+    def spawn_n(self, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run a function in a worker whose outcome nobody wants; an exception is printed."""
+        if not self._take_place():
+            error = run_here(function, args, kwargs).exception
+            if error is not None:
+                get_hub().on_error(error)
+            return
+        hub = get_hub()
+        worker = bare_greenthread(hub, function, args, kwargs, self)
+        self._workers[worker] = None
+        hub.ready.append(worker)
+
+    def _take_place(self) -> bool:
+        """Take a free place, waiting for it; False in a worker of this pool while there is none."""
+        if self._free > 0:
+            self._free -= 1  # one step with the test
+        elif self._is_inside(getcurrent()):
+            return False
+        else:
+            self._wait_for_place()
+        return True
 
     def _wait_for_place(self) -> None:
         line = self._line
@@ -196,8 +193,7 @@ class GreenPool:
         """
         me = getcurrent()
         for green in sorted([*self._feeders, *self._workers], key=lambda green: green is me):
-            if isinstance(green, GreenThread):
-                green.kill(error)
+            kill(green, error)
 
     # -- size
 
@@ -238,9 +234,7 @@ def checked(size: int) -> int:
     return size
 
 
-def run_here(
-    kind: type[Worker], function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> GreenThread:
+def run_here(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> GreenThread:
     """Call a function now, and return a greenthread that is over and has its outcome.
 
     What is thrown into the caller meanwhile (a kill, a timeout) goes on to the caller.
@@ -251,8 +245,6 @@ def run_here(
         result = copy_context().run(function, *args, **kwargs)
     except Exception as error:
         green._settle(ERROR, (error, error.__traceback__))
-        if kind is BareWorker:
-            get_hub().on_error(error)
     else:
         green._settle(VALUE, result)
     return green

@@ -13,7 +13,7 @@ from greenlet import greenlet
 
 __all__ = ["describe", "name_of", "parked", "root_of", "where"]
 
-STARTERS = frozenset({"GreenThread.run", "BareGreenThread.run"})  # below them there is nobody's code
+STARTERS = frozenset({"live"})  # below them there is nobody's code
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -42,7 +42,7 @@ def parked(loop: greenlet) -> Iterator[greenlet]:
     for thing in gc.get_objects():
         if not isinstance(thing, greenlet) or thing is loop or thing is root:
             continue
-        if thing.gr_frame is not None and root_of(thing) is root:
+        if thing.gr_frame is not None and not thing.dead and root_of(thing) is root:  # a bare one may rest
             yield thing
 
 

@@ -22,7 +22,8 @@ PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
     errors timers poller whereabouts process runqueue waits hub
-    waitqueue outcome sync timeout condition greenthread level running_loop green_select green_selectors
+    waitqueue outcome sync timeout condition bare_greenthread greenthread level
+    running_loop green_select green_selectors
     queue channel threadpool executor names
     green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
     green_os green_subprocess
