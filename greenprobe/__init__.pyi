@@ -24,6 +24,7 @@ from greenprobe.errors import (
     TargetError as TargetError,
 )
 from greenprobe.executor import ThreadPoolExecutor as ThreadPoolExecutor
+from greenprobe.green_signal import signal as signal
 from greenprobe.greenthread import (
     GreenThread as GreenThread,
     kill as kill,
@@ -34,6 +35,14 @@ from greenprobe.greenthread import (
 )
 from greenprobe.hub import Hub as Hub, get_hub as get_hub
 from greenprobe.outcome import AsyncResult as AsyncResult
+from greenprobe.patcher import (
+    PatchWarning as PatchWarning,
+    import_patched as import_patched,
+    is_monkey_patched as is_monkey_patched,
+    monkey_patch as monkey_patch,
+    original as original,
+    restore as restore,
+)
 from greenprobe.pool import (
     GreenPile as GreenPile,
     GreenPool as GreenPool,

@@ -55,6 +55,7 @@ import traceback
 from _thread import _count as count_other_threads, _local, get_ident
 from collections import deque
 from collections.abc import Callable
+from os import close, write
 from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
@@ -189,7 +190,7 @@ class Hub(DescriptorWaits):
         """End the poll of a hub that is `asleep`, from another OS thread or a signal handler."""
         self.asleep = False
         try:
-            os.write(self._bell, ONE)
+            write(self._bell, ONE)
         except OSError:
             pass  # closed: nobody is left to be woken
 
@@ -391,7 +392,7 @@ class Hub(DescriptorWaits):
         self.resting.clear()  # each ends by that
         self.poller.shut()
         bell, self._bell = self._bell, -1  # another thread may be about to ring, and the number be somebody else's then
-        os.close(bell)
+        close(bell)
         _hubs.discard(self)
 
     def _inherit(self, old: "Hub", branch: greenlet) -> None:

@@ -1,11 +1,11 @@
 """What a hub asks of its process: which thread this is, who handles signals, how a forked child ends."""
 
 import os
-import signal
 import sys
 import traceback
 from _thread import get_native_id
 from collections.abc import Callable
+from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
 
 from greenlet import GreenletExit
@@ -33,14 +33,14 @@ class Interrupts:
 
     def install(self) -> None:
         """Handle SIGINT from now on, if this is the main thread and nobody but Python or another hub does."""
-        handler = signal.getsignal(signal.SIGINT)
-        if in_main_thread() and (handler is signal.default_int_handler or isinstance(handler, Interrupts)):
-            signal.signal(signal.SIGINT, self)
+        handler = getsignal(SIGINT)
+        if in_main_thread() and (handler is default_int_handler or isinstance(handler, Interrupts)):
+            signal(SIGINT, self)
 
     def uninstall(self) -> None:
         """Give SIGINT back to Python, if it is still ours."""
-        if signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if getsignal(SIGINT) is self:
+            signal(SIGINT, default_int_handler)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if self.pending:
@@ -62,7 +62,7 @@ def in_main_thread() -> bool:
 
 def has_interrupts() -> bool:
     """Tell whether SIGINT is a hub's."""
-    return isinstance(signal.getsignal(signal.SIGINT), Interrupts)
+    return isinstance(getsignal(SIGINT), Interrupts)
 
 
 def has_signal_handlers() -> bool:
@@ -70,10 +70,10 @@ def has_signal_handlers() -> bool:
 
     Handlers of greenprobe's own say `wakes_nobody`.
     """
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    handlers = (getsignal(number) for number in valid_signals())
     return any(
         callable(handler)
-        and handler is not signal.default_int_handler
+        and handler is not default_int_handler
         and not getattr(handler, "wakes_nobody", False)
         for handler in handlers
     )

@@ -27,7 +27,9 @@ LAYERS = """
     queue channel threadpool executor names
     green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
     green_os green_subprocess
-    pool server taskgroup local debug testing patcher
+    pool server taskgroup local debug testing
+    green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
+    stale copies patcher
     http.urls http.trust http.wire http.decoding http.trace http.proxy
     http.connections http.lanes http.connector http.client
     wsgi websocket backdoor
@@ -40,7 +42,7 @@ LAYERS = """
     cli __main__
 """.split()
 
-MAY_IMPORT_BY_NAME = {"__init__.py", "cli.py", "patcher.py"}  # lazy public names, lazy commands, and patching itself
+MAY_IMPORT_BY_NAME = {"__init__.py", "cli.py", "copies.py", "patcher.py"}  # lazy names, lazy commands, patching
 LATE_IMPORTS = {"cli.py"}
 
 MAX_FUNCTION, MAX_FILE, MAX_NESTING, MAX_COMPLEXITY = 60, 500, 4, 15

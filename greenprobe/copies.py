@@ -1,0 +1,95 @@
+"""Private copies of modules, which see other values than the rest of the process does.
+
+A copy of a C module, or of one whose functions need nothing that is exchanged, is a module with the same contents. A
+module whose Python functions look names up in it has to be executed once more. That happens while all copies stand in
+`sys.modules`, so what it imports is private, too; afterwards `sys.modules` is put back as it was.
+"""
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.machinery import ExtensionFileLoader
+from types import ModuleType
+from typing import Any, Final
+
+__all__ = ["Copies", "Rows"]
+
+Rows = dict[Any, dict[str, Any]]  # a module's name, or a class -> attribute -> what stands for it
+
+EXECUTED_ANEW: Final = ("threading", "queue", "socket", "selectors", "ssl", "subprocess")  # in this order
+FOLLOWERS: Final = frozenset(  # of the standard library: what stands on the modules above, and is private with them
+    "asynchat asyncore concurrent ftplib http imaplib poplib smtpd smtplib socketserver telnetlib urllib wsgiref "
+    "xmlrpc".split()
+)
+
+
+class Copies:
+    """Private copies of the modules that `values` name, with these values in them, and of what is loaded on them."""
+
+    def __init__(self, values: list[Rows]) -> None:
+        self._modules: dict[str, ModuleType] = {}
+        self._values = values
+        named = {target for rows in values for target in rows if isinstance(target, str)}
+        for name in named - {*EXECUTED_ANEW}:
+            self._modules[name] = clone(import_module(name))
+            self._fill(name)
+        for name in EXECUTED_ANEW:
+            self._execute(name, {name})
+            self._fill(name)
+
+    def get(self, name: str) -> ModuleType:
+        """Return the copy of a module; a module that needs none itself."""
+        return self._modules.get(name) or import_module(name)
+
+    def load(self, name: str, private: Iterable[str]) -> ModuleType:
+        """Load a module anew, with all of the packages `private`, where they are not private already."""
+        return self._execute(name, {*private, *FOLLOWERS})
+
+    def _execute(self, name: str, private: set[str]) -> ModuleType:
+        """Import a module while the copies stand in `sys.modules`.
+
+        What is loaded for the first time stays private, but for extension modules: most cannot be loaded twice.
+        """
+        before = dict(sys.modules)
+        for each in before:
+            if each.partition(".")[0] in private:
+                del sys.modules[each]
+        sys.modules.update(self._modules)
+        try:
+            return import_module(name)
+        finally:
+            after = dict(sys.modules)
+            shared = {each: module for each, module in after.items() if is_extension(module)}
+            new = {each: module for each, module in after.items() if before.get(each) is not module}
+            self._modules.update({each: new[each] for each in new.keys() - shared.keys()})
+            sys.modules.clear()
+            sys.modules.update({**shared, **before})
+
+    def _fill(self, name: str) -> None:
+        """Write the values for one module, and for classes in it, into its copy."""
+        copy = self._modules[name]
+        for rows in self._values:
+            vars(copy).update({key: new for key, new in rows.get(name, {}).items() if hasattr(copy, key)})
+        for rows in self._values:
+            for target, attributes in rows.items():
+                own = vars(copy).get(target.__name__) if isinstance(target, type) else None
+                if isinstance(own, type) and own.__module__ == name and own is not target:
+                    set_all(own, attributes)
+
+
+def set_all(holder: Any, attributes: dict[str, Any]) -> None:
+    """Set attributes of a class."""
+    for key, new in attributes.items():
+        setattr(holder, key, new)
+
+
+def clone(module: ModuleType) -> ModuleType:
+    """Return a module with the same contents."""
+    copy = ModuleType(module.__name__, module.__doc__)
+    vars(copy).update(vars(module))
+    return copy
+
+
+def is_extension(module: ModuleType) -> bool:
+    """Tell whether a module is a shared library."""
+    return isinstance(getattr(module, "__loader__", None), ExtensionFileLoader)

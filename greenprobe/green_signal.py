@@ -1,0 +1,217 @@
+"""Signals in a patched process: handlers stay the standard library's, and run as if in the main thread.
+
+Facts. Python runs a handler in the main OS thread, in whichever greenlet is current there: the main one, another, or
+the hub's loop while it polls. Failures. A handler that waits cannot do so in the loop. What it raises (a Ctrl-C, a
+SystemExit, an alarm's TimeoutError) would tear whichever greenthread happened to run. It finds itself not to be in the
+main thread, and cannot take again what that holds.
+Choice. In the main greenlet a handler runs where it is, as always. Anywhere else the loop starts it at its next turn,
+which it makes at once if it sleeps, in a greenlet of its own that stands for the main thread (`green_ident.Deputy`);
+what it raises is raised in the main greenthread, where that waits.
+Price. While a greenthread computes, no other runs, and no handler either. So it is with threads that hold the GIL, but
+for handlers that would end the computing thread itself.
+"""
+
+import signal as stdlib
+import sys
+from _thread import get_ident as os_thread_ident, interrupt_main as os_interrupt_main
+from collections.abc import Callable, Iterable
+from functools import partial
+from signal import (
+    Handlers,
+    Signals,
+    default_int_handler,
+    getsignal as os_getsignal,
+    pthread_kill as os_pthread_kill,
+    signal as os_signal,
+    sigtimedwait as os_sigtimedwait,
+)
+from types import FrameType
+from typing import Any, Final
+
+from greenlet import getcurrent
+
+from greenprobe.green_ident import Deputy
+from greenprobe.greenthread import spawn_n
+from greenprobe.hub import Hub, get_hub
+from greenprobe.process import Interrupts
+from greenprobe.waitqueue import WaitQueue
+
+__all__ = ["PATCHES", "adopt_handlers", "signal"]
+
+PERIOD: Final = 0.005  # seconds between looks at which signals are pending
+Handler = Any
+
+_pausing = WaitQueue()
+
+
+class MainThreadHandler:
+    """A signal handler that runs as if in the main thread; see the top."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
+        self.handler = handler
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        hub = get_hub()
+        if getcurrent() is hub.main and not hub.asleep:
+            self.handler(signum, frame)
+            _pausing.wake_all()
+        else:
+            hub.call_threadsafe(self.run_beside_main, hub, signum)
+
+    def run_beside_main(self, hub: Hub, signum: int) -> None:
+        """Run the handler in a greenlet of its own. Called by the loop."""
+        deputy = Deputy(self.run, hub.loop)
+        deputy.principal = hub.main
+        deputy.switch(hub, signum)
+
+    def run(self, hub: Hub, signum: int) -> None:
+        """Call the handler; what it raises goes to the main greenthread."""
+        try:
+            self.handler(signum, hub.main.gr_frame)
+        except BaseException as error:
+            hub.call_threadsafe(hub._throw_to_main, error)
+        else:
+            _pausing.wake_all()
+
+
+def is_users(handler: Handler) -> bool:
+    """Tell whether a handler is code of the user's."""
+    return callable(handler) and not isinstance(handler, Handlers | Interrupts | MainThreadHandler)
+
+
+def unwrap(handler: Handler) -> Handler:
+    """Return what the user set as a handler."""
+    if isinstance(handler, MainThreadHandler):
+        return handler.handler
+    return default_int_handler if isinstance(handler, Interrupts) else handler
+
+
+def adopt_handlers() -> Callable[[], None]:
+    """Have the handlers that were set before run as those that are set from now on; return what undoes it."""
+    found = {number: os_getsignal(number) for number in stdlib.valid_signals()}
+    adopted = {number for number, handler in found.items() if is_users(handler) and handler is not default_int_handler}
+    for number in adopted:
+        set_handler(number, found[number])
+    return partial(disown_handlers, adopted)
+
+
+def disown_handlers(numbers: Iterable[int]) -> None:
+    """Set the users' own handlers again."""
+    for number in numbers:
+        os_signal(number, unwrap(os_getsignal(number)))
+
+
+# -- what stands for the functions of `signal`
+
+
+def set_handler(signalnum: int, handler: Handler, /) -> Handler:
+    """`signal.signal`, for handlers that may wait."""
+    if signalnum == stdlib.SIGINT and handler is default_int_handler:
+        before = os_signal(signalnum, handler)
+        get_hub().catch_interrupts()
+    else:
+        before = os_signal(signalnum, MainThreadHandler(handler) if is_users(handler) else handler)
+    return unwrap(before)
+
+
+def getsignal(signalnum: int, /) -> Handler:
+    """`signal.getsignal`."""
+    return unwrap(os_getsignal(signalnum))
+
+
+def interrupt_main(signum: Any = stdlib.SIGINT, /) -> None:
+    """`_thread.interrupt_main`: as if `signum` had arrived; in the main thread a Ctrl-C is raised at once."""
+    os_interrupt_main(signum)
+    handler = os_getsignal(signum)
+    if isinstance(handler, Interrupts) and handler.pending and getcurrent() is get_hub().main:
+        handler.pending = False
+        raise KeyboardInterrupt
+
+
+def pthread_kill(thread_id: int, signalnum: int, /) -> None:
+    """`signal.pthread_kill`; a green thread is signalled through the OS thread that all of them run in."""
+    is_os_thread = thread_id in sys._current_frames()
+    os_pthread_kill(thread_id if is_os_thread else os_thread_ident(), signalnum)
+
+
+def pause() -> None:
+    """`signal.pause`: wait until a handler has run."""
+    waiter = _pausing.enrol()
+    waiter.hub.expected += 1  # a signal may end the process, too
+    try:
+        waiter.wait()
+    finally:
+        waiter.hub.expected -= 1
+        _pausing.withdraw(waiter)
+
+
+def sigtimedwait(sigset: Iterable[int], timeout: float, /) -> Any:
+    """`signal.sigtimedwait`: wait for one of `sigset`, at most `timeout` seconds; None if none came."""
+    wanted = set(sigset)
+    found = os_sigtimedwait(wanted, min(timeout, 0))
+    hub = get_hub()
+    deadline = hub.clock() + timeout
+    while found is None and (left := deadline - hub.clock()) > 0:
+        hub.sleep(min(PERIOD, left))
+        found = os_sigtimedwait(wanted, 0)
+    return found
+
+
+def sigwaitinfo(sigset: Iterable[int], /) -> Any:
+    """`signal.sigwaitinfo`: wait for one of `sigset`."""
+    wanted = set(sigset)
+    while (found := os_sigtimedwait(wanted, 0)) is None:
+        get_hub().sleep(PERIOD)
+    return found
+
+
+def sigwait(sigset: Iterable[int], /) -> int:
+    """`signal.sigwait`: wait for one of `sigset` and return its number."""
+    number: int = sigwaitinfo(sigset).si_signo
+    try:
+        return Signals(number)
+    except ValueError:
+        return number
+
+
+# -- handlers in a greenthread, patched or not
+
+
+def signal(signum: int, function: Callable[..., object] | Handlers | None, *args: Any, **kwargs: Any) -> Handler:
+    """Run `function(*args, **kwargs)` in a new greenthread of the main thread whenever `signum` arrives.
+
+    SIG_DFL, SIG_IGN and None are set as they are. Returns what was set before. Main thread only (ValueError).
+    """
+    if function is None or isinstance(function, Handlers):
+        return unwrap(os_signal(signum, function if function is not None else Handlers.SIG_DFL))
+    if not callable(function):
+        raise TypeError(f"a handler of type {type(function).__name__}; give a function, SIG_DFL, SIG_IGN or None")
+    return unwrap(os_signal(signum, Spawner(function, args, kwargs)))
+
+
+class Spawner:
+    """A signal handler that spawns a greenthread in the hub of the main thread."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.call = partial(spawn_n, function, *args, **kwargs)
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        get_hub().call_threadsafe(self.call)
+
+
+PATCHES: Final[dict[Any, dict[str, Any]]] = {
+    "_thread": {"interrupt_main": interrupt_main},
+    "signal": {
+        "getsignal": getsignal,
+        "pause": pause,
+        "pthread_kill": pthread_kill,
+        "signal": set_handler,
+        "sigtimedwait": sigtimedwait,
+        "sigwait": sigwait,
+        "sigwaitinfo": sigwaitinfo,
+    },
+}

@@ -1,0 +1,120 @@
+"""What `threading` itself needs in a patched process, beyond the green `_thread` that it stands on.
+
+`Condition.wait` of the standard library knows no kill and no timeout from outside: a notification whose receiver is
+killed is lost, and a kill while the lock is taken again leaves without it. Ours passes the notification on, and
+comes back with the lock.
+
+The main thread's own lock (up to 3.12) or handle (from 3.13) was made at import, by real threads: it is made anew.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from greenprobe.errors import HubError
+from greenprobe.green_lock import allocate_lock, lock
+from greenprobe.green_thread import make_thread_handle
+from greenprobe.local import local
+from greenprobe.timeout import CancelScope
+
+__all__ = ["PATCHES", "adopt_main_thread"]
+
+
+def wait(self: Any, timeout: float | None = None) -> bool:
+    """Wait until notified: True; False when `timeout` seconds passed first. Raises RuntimeError without the lock."""
+    if not self._is_owned():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    waiter = allocate_lock()
+    waiter.acquire()
+    self._waiters.append(waiter)
+    saved = self._release_save()
+    got = False
+    failure: BaseException | None = None
+    try:
+        got = wait_for(waiter, timeout)
+    except BaseException as error:
+        failure = error
+    failure = take_back(self._acquire_restore, saved) or failure
+    if not got:
+        got = not leave(self._waiters, waiter)
+        if got and failure is not None:
+            self.notify()
+    if failure is None:
+        return got
+    try:
+        raise failure
+    finally:
+        del failure, self
+
+
+def wait_for(waiter: lock, timeout: float | None) -> bool:
+    """Wait for the release of a waiter's lock."""
+    if timeout is None:
+        return waiter.acquire()
+    return waiter.acquire(True, timeout) if timeout > 0 else waiter.acquire(False)
+
+
+def leave(waiters: Any, waiter: lock) -> bool:
+    """Take a waiter out; False if somebody notified it."""
+    try:
+        waiters.remove(waiter)
+    except ValueError:
+        return False
+    return True
+
+
+def take_back(acquire: Callable[..., Any], saved: Any) -> BaseException | None:
+    """Take the lock, whatever is thrown in meanwhile, and return what was thrown in last."""
+    failure: BaseException | None = None
+    while True:
+        try:
+            with CancelScope(shield=True):
+                acquire(saved)
+            return failure
+        except HubError:
+            raise  # there is no hub any more to wait with
+        except BaseException as error:
+            failure = error
+
+
+# -- the end of a thread, up to Python 3.12
+
+
+def wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> None:
+    """Wait until a thread has ended. What is thrown in meanwhile does not make the thread a dead one."""
+    ended = self._tstate_lock
+    if ended is not None and ended.acquire(block, timeout):
+        ended.release()
+        self._stop()
+
+
+# -- the main thread
+
+
+def adopt_main_thread() -> Callable[[], None]:
+    """Give the main thread a green lock or handle; return what undoes it."""
+    main: Any = threading.main_thread()
+    if not hasattr(main, "_tstate_lock"):
+        handle, main._handle = main._handle, make_thread_handle(main.ident)
+        return partial(setattr, main, "_handle", handle)
+    before, green = main._tstate_lock, allocate_lock()
+    green.acquire()
+    exchange_tstate_lock(main, before, green)
+    return partial(exchange_tstate_lock, main, green, before)
+
+
+def exchange_tstate_lock(main: Any, old: Any, new: Any) -> None:
+    """Have the main thread, and what the end of the program waits for, name `new` instead of `old`."""
+    main._tstate_lock = new
+    to_wait_for: set[Any] = vars(threading)["_shutdown_locks"]
+    if old in to_wait_for:
+        to_wait_for.discard(old)
+        to_wait_for.add(new)
+
+
+PATCHES: Final[dict[Any, dict[str, Any]]] = {threading.Condition: {"wait": wait}}
+if hasattr(threading, "_thread_local_info"):
+    PATCHES["threading"] = {"_thread_local_info": local()}
+if hasattr(threading.Thread, "_wait_for_tstate_lock"):
+    PATCHES[threading.Thread] = {"_wait_for_tstate_lock": wait_for_tstate_lock}

@@ -1,0 +1,209 @@
+"""Patching: what is replaced, what is chosen, what is taken back, who is out of reach."""
+
+from pathlib import Path
+
+import pytest
+from patched import python, run
+
+from greenprobe.patcher import TABLE, chosen
+
+
+def test_no_key_or_only_false_ones_mean_all_but_those() -> None:
+    assert chosen({}) == set(TABLE)
+    assert chosen({"ssl": False, "os": False}) == set(TABLE) - {"ssl", "os"}
+
+
+def test_a_true_key_means_only_what_is_named() -> None:
+    assert chosen({"socket": True, "ssl": False}) == {"socket"}
+
+
+def test_an_unknown_key_is_a_type_error_that_names_the_known_ones() -> None:
+    with pytest.raises(TypeError, match="no 'sockets'; it knows os, select"):
+        chosen({"sockets": True})
+
+
+def test_fifty_threads_that_sleep_take_the_time_of_one() -> None:
+    lines = run("""
+        import threading, time
+        started = time.monotonic()
+        threads = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(50)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(time.monotonic() - started < 1, threading.active_count())
+        import _thread, os
+        print(len(os.listdir("/proc/self/task")))
+    """)
+    assert lines == ["True 1", "1"]
+
+
+def test_patching_twice_changes_nothing_and_restore_takes_all_back() -> None:
+    lines = run(
+        """
+        import _thread, queue, signal, socket, ssl, sys, threading, time
+        def state():
+            named = {(name, key): id(value) for name in ("_thread", "queue", "signal", "socket", "ssl", "threading",
+                     "time", "_queue") for key, value in vars(sys.modules[name]).items()}
+            return named, id(ssl.SSLContext.sslsocket_class), id(threading.Condition.wait), signal.getsignal(2)
+        import greenprobe.patcher
+        before = state()
+        made = socket.socket.__new__
+        greenprobe.monkey_patch()
+        once = state()
+        greenprobe.monkey_patch()
+        print(state() == once, once != before)
+        from time import sleep
+        greenprobe.restore()
+        print(state() == before, sleep is time.sleep, greenprobe.is_monkey_patched("time"))
+        with socket.socket() as sock:
+            print(type(sock) is socket.socket)
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["True True", "True True False", "True"]
+
+
+def test_what_is_patched_can_be_asked_by_group_and_by_module() -> None:
+    lines = run(
+        """
+        greenprobe.monkey_patch(socket=True)
+        import socket, time
+        print(*(greenprobe.is_monkey_patched(each) for each in ("socket", socket, "time", time, "thread", "nothing")))
+        greenprobe.monkey_patch(thread=True)
+        print(greenprobe.is_monkey_patched("thread"), greenprobe.is_monkey_patched("_thread"))
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["True True False False False False", "True True"]
+
+
+def test_old_references_become_green() -> None:
+    lines = run(
+        """
+        from socket import socket, getaddrinfo
+        from threading import Lock, RLock, get_ident
+        from time import sleep
+        import ssl
+        context = ssl.create_default_context()
+        class Keeper:
+            nap = sleep
+            def doze(self, how=sleep): return how
+        kept = [socket]
+        greenprobe.monkey_patch()
+        import threading, time, socket as module
+        print(socket is module.socket, sleep is time.sleep, Lock is threading.Lock, get_ident is threading.get_ident)
+        print(Keeper.nap is time.sleep, Keeper().doze() is time.sleep)
+        with kept[0]() as sock: print(type(sock).__module__, isinstance(sock, kept[0]))
+        print(context.sslsocket_class is ssl.SSLSocket, type(context) is ssl.SSLContext)
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["True True True True", "True True", "greenprobe.green_socket True", "True True"]
+
+
+def test_locks_made_before_are_exchanged_once_for_all_who_hold_them() -> None:
+    lines = run(
+        """
+        import logging, threading, queue
+        shared = threading.Lock()
+        condition = threading.Condition(shared)
+        old = type(shared), queue.Queue()
+        greenprobe.monkey_patch()
+        print(type(shared) is type(threading.Lock()), condition._lock is shared)
+        print(condition.acquire.__self__ is shared, old[1].not_empty._lock is old[1].mutex)
+        print(type(logging._lock) is threading._CRLock, type(old[1].mutex) is type(shared))
+        with condition: condition.notify()
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["True True", "True True", "True True"]
+
+
+def test_a_lock_held_by_a_named_module_is_warned_of_with_its_attribute() -> None:
+    done = python("-c", "import logging; logging._lock.acquire(); import greenprobe; greenprobe.monkey_patch()")
+    assert done.returncode == 1
+    assert "PatchWarning: patched too late for logging._lock is held" in done.stderr
+
+
+def test_a_running_thread_and_a_socket_class_made_before_are_warned_of_by_name() -> None:
+    program = """
+import socket, threading, greenprobe
+end = threading.Event()
+threading.Thread(target=end.wait, name="early bird", daemon=True).start()
+class Mine(socket.socket): pass
+greenprobe.monkey_patch()
+"""
+    done = python("-W", "always", "-c", program)
+    assert "patched too late for the thread 'early bird'" in done.stderr
+    assert "patched too late for __main__.Mine, a class of sockets" in done.stderr
+
+
+def test_the_original_is_untouched_and_apart() -> None:
+    lines = run("""
+        import threading
+        original = greenprobe.original("threading")
+        seen = []
+        thread = original.Thread(target=lambda: seen.append(original.get_native_id()))
+        thread.start(); thread.join()
+        import os
+        print(seen != [os.getpid()], type(original.Lock()) is type(threading.Lock()))
+        print(greenprobe.original("time").sleep.__module__, greenprobe.original("json").__name__)
+    """)
+    assert lines == ["True False", "time json"]
+
+
+def test_a_private_copy_is_patched_and_the_process_is_not() -> None:
+    lines = run(
+        """
+        import sys, time, http.client, socket
+        before = dict(sys.modules)
+        private = greenprobe.import_patched("http.client")
+        print(private is not http.client, private.socket.socket.__module__, http.client.socket.socket.__module__)
+        print(all(sys.modules[name] is module for name, module in before.items()), time.sleep.__module__)
+        again = greenprobe.import_patched("urllib.request")
+        print(again.http.client is private, again.socket is private.socket)
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["True greenprobe.green_socket socket", "True time", "True True"]
+
+
+# -- running a program patched
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A script that tells how it was started."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import sys, time, greenprobe\n"
+        "print(__name__, sys.argv[1:], time.sleep.__module__, greenprobe.is_monkey_patched('time'))\n"
+    )
+    return path
+
+
+def test_a_script_runs_patched_from_its_first_line(program: Path) -> None:
+    done = python("-m", "greenprobe.patcher", str(program), "-v", "word")
+    assert done.stdout == "__main__ ['-v', 'word'] greenprobe.green_time True\n"
+    assert not done.stderr
+
+
+def test_a_module_runs_patched() -> None:
+    done = python("-m", "greenprobe.patcher", "-m", "json.tool", stdin="{}")
+    assert done.stdout == "{}\n"
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["-m"], ["-x", "script.py"]])
+def test_a_wrong_command_line_is_one_line_and_the_usage(words: list[str]) -> None:
+    done = python("-m", "greenprobe.patcher", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 2
+    assert "usage: python -m greenprobe.patcher" in done.stderr
+
+
+def test_help_says_how_to_call_it() -> None:
+    assert python("-m", "greenprobe.patcher", "--help").stdout.startswith("usage: python -m greenprobe.patcher")
+
+
+def test_importing_the_patcher_patches_nothing() -> None:
+    assert run("import greenprobe.patcher, time; print(time.sleep.__module__)", patch="") == ["time"]
