@@ -121,7 +121,7 @@ def test_a_burst_of_calls_rings_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) 
             rings.append(fd)
         return write(fd, data)
 
-    monkeypatch.setattr(os, "write", counting)
+    monkeypatch.setattr("greenprobe.hub.write", counting)
     hub.asleep = True  # as it is inside a poll
     for number in range(1000):
         hub.call_threadsafe(ran.append, number)
