@@ -49,7 +49,10 @@ def modules() -> Iterator[tuple[str, ModuleType]]:
     """Yield the loaded modules, but for greenprobe's own."""
     loaded: dict[str, Any] = dict(sys.modules)  # some programs put other objects there
     for name, module in loaded.items():
-        if isinstance(module, ModuleType) and name.partition(".")[0] not in OURS:
+        if not isinstance(module, ModuleType):
+            continue
+        started_as = getattr(vars(module).get("__spec__"), "name", None) or name  # not "__main__" of `python -m`
+        if started_as.partition(".")[0] not in OURS:
             yield name, module
 
 
