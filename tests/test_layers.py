@@ -33,6 +33,12 @@ LAYERS = """
     http.urls http.trust http.wire http.decoding http.trace http.proxy
     http.connections http.lanes http.connector http.client
     wsgi websocket backdoor
+    compat.eventlet.version compat.eventlet.timeout
+    compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
+    compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
+    compat.eventlet.queue compat.eventlet.greenpool compat.eventlet.corolocal compat.eventlet.coros
+    compat.eventlet.support.greenlets compat.eventlet.support.tools
+    compat.eventlet.standin compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.targets engine.verdicts engine.scanplan
     engine.connector engine.probes engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
@@ -43,6 +49,7 @@ LAYERS = """
 """.split()
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "cli.py", "copies.py", "patcher.py"}  # lazy names, lazy commands, patching
+MAY_IMPORT_BY_NAME |= {"compat/eventlet/standin.py"}  # one name of a module for another
 LATE_IMPORTS = {"cli.py"}
 
 MAX_FUNCTION, MAX_FILE, MAX_NESTING, MAX_COMPLEXITY = 60, 500, 4, 15
@@ -64,6 +71,8 @@ def relative(path: Path) -> str:
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in SOURCES if path.name != "__init__.py"]
 INNER_INITS = [path for path in SOURCES if path.name == "__init__.py" and path.parent != PACKAGE]
+# The packages of eventlet's interface hand out its names, as users import them from there. Nothing inside does.
+FACADES = [path for path in INNER_INITS if path.is_relative_to(PACKAGE / "compat" / "eventlet")]
 PUBLIC: list[str] = vars(greenprobe)["__all__"]
 KNOWN = frozenset(f"greenprobe.{module_name(path)}" for path in MODULES)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -111,9 +120,24 @@ def test_only_the_lazy_places_import_by_a_name_in_a_string(path: Path) -> None:
     assert not calls or relative(path) in MAY_IMPORT_BY_NAME, "\n".join(calls)
 
 
-@pytest.mark.parametrize("path", INNER_INITS, ids=relative)
+@pytest.mark.parametrize("path", [path for path in INNER_INITS if path not in FACADES], ids=relative)
 def test_the_init_file_of_a_sub_package_is_empty(path: Path) -> None:
     assert path.read_text("utf-8").strip() == ""
+
+
+@pytest.mark.parametrize("path", FACADES, ids=relative)
+def test_a_facade_hands_out_names_and_does_nothing_else(path: Path) -> None:
+    docstring, *rest = parse(path).body
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(docstring.value, ast.Constant)
+    assert all(isinstance(statement, ast.ImportFrom | ast.Assign) for statement in rest)
+    known = {f"greenprobe.{name}" for name in LAYERS}
+    assert {module for module, _, _ in own_imports(path)} <= known, "a facade imports from modules"
+
+
+def test_only_compat_and_its_users_know_compat() -> None:
+    below = [path for path in MODULES if not path.is_relative_to(PACKAGE / "compat")]
+    assert not [relative(path) for path in below for name, _, _ in own_imports(path) if ".compat" in name]
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
