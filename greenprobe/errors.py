@@ -21,6 +21,7 @@ __all__ = [
     "DnsError",
     "EmptyReply",
     "FetchError",
+    "ForbiddenAddress",
     "GreenletExit",
     "GreenprobeError",
     "HeaderTooLarge",
@@ -29,6 +30,7 @@ __all__ = [
     "LocalProtocolError",
     "PoolTimeout",
     "ProtocolError",
+    "ProxyError",
     "ReadTimeout",
     "RedirectError",
     "RemoteProtocolError",
@@ -38,6 +40,7 @@ __all__ = [
     "TlsError",
     "TotalTimeout",
     "UrlError",
+    "WriteTimeout",
 ]
 
 
@@ -116,6 +119,14 @@ class ConnectTimeout(ConnectError, TimeoutError):
     """No connection was made in time."""
 
 
+class ForbiddenAddress(ConnectError):
+    """The host is at an address that this client may not connect to: private, loopback, reserved."""
+
+
+class ProxyError(ConnectError):
+    """The proxy refused, could not be understood, or could not reach the host."""
+
+
 class TlsError(FetchError):
     """The peer's certificate is not to be trusted, or it does not speak TLS as it should."""
 
@@ -130,6 +141,10 @@ class EmptyReply(ConnectionLost):
 
 class ReadTimeout(FetchError, TimeoutError):
     """Nothing came from the peer for too long."""
+
+
+class WriteTimeout(FetchError, TimeoutError):
+    """The peer took nothing of the request for too long."""
 
 
 class TotalTimeout(FetchError, TimeoutError):

@@ -47,6 +47,7 @@ class FakeConnection(Connection):
         self.closed = False
         self.idle_since = 0.0
         self.is_fresh = True
+        self.tls_facts = None
 
     def send(self, data: bytes, deadline: float) -> None:
         self.requests.append(data)

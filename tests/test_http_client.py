@@ -30,7 +30,6 @@ from greenprobe.errors import (
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.http.client import Client, ClientOptions
 from greenprobe.http.connections import Address
-from greenprobe.http.lanes import IDLE_SECONDS
 from greenprobe.http.trace import Hop, Trace
 from greenprobe.http.urls import read_url
 from greenprobe.hub import Hub, get_hub
@@ -108,7 +107,8 @@ def test_the_request_names_host_and_codings_and_nothing_secret() -> None:
     fetch(client_of(web, user_agent="x/1"), "http://h:81/a?b#c")
     request = web.connections[0].requests[0].decode()
     assert request == (
-        "GET /a?b HTTP/1.1\r\nHost: h:81\r\nUser-Agent: x/1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n"
+        "GET /a?b HTTP/1.1\r\nHost: h:81\r\nUser-Agent: x/1\r\nAccept: */*\r\n"
+        "Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n"
     )
 
 
@@ -189,7 +189,7 @@ def test_idle_connections_are_closed_after_a_while(clock: JumpClock, hub: Hub) -
     web = FakeWeb([ok()])
     client = client_of(web)
     fetch(client)
-    hub.sleep(IDLE_SECONDS - 1)
+    hub.sleep(ClientOptions().idle_timeout - 1)
     assert not web.connections[0].closed
     hub.sleep(10)
     assert web.connections[0].closed
@@ -416,7 +416,7 @@ def test_waiting_for_a_place_behind_a_redirect_counts(clock: JumpClock) -> None:
     client = client_of(web, per_host=1, total_timeout=60.0, read_timeout=60.0)
     first = spawn(fetch, client, "http://busy/")
     wait_all_blocked()
-    client._total_timeout = 5.0
+    client._transport._total_timeout = 5.0
     with pytest.raises(PoolTimeout):
         fetch(client, "http://h/")
     assert clock.now() == pytest.approx(5.0)
@@ -424,9 +424,15 @@ def test_waiting_for_a_place_behind_a_redirect_counts(clock: JumpClock) -> None:
 
 
 def test_credentials_do_not_travel_with_a_redirect() -> None:
+    web = FakeWeb([redirect("http://u:p@other/b")], [ok()])
+    fetch(client_of(web), "http://user:pw@h/a")
+    assert [b"Authorization" in connection.requests[0] for connection in web.connections] == [True, False]
+
+
+def test_credentials_stay_with_their_origin_and_those_of_a_location_are_dropped() -> None:
     web = FakeWeb([redirect("http://u:p@h/b"), ok()])
     fetch(client_of(web), "http://user:pw@h/a")
-    assert [b"Authorization" in request for request in web.connections[0].requests] == [True, False]
+    assert [b"Basic dXNlcjpwdw==" in request for request in web.connections[0].requests] == [True, True]
 
 
 def test_a_short_body_of_a_redirect_is_read_and_a_long_one_is_not() -> None:

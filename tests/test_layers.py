@@ -16,6 +16,7 @@ import pytest
 from anatomy import Function, functions, imports, parse, percentile
 
 import greenprobe
+import greenprobe.http
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
@@ -30,8 +31,11 @@ LAYERS = """
     pool server taskgroup local debug testing
     green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
     stale copies patcher
-    http.urls http.trust http.wire http.decoding http.trace http.proxy
-    http.connections http.lanes http.connector http.client
+    lazy
+    http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
+    http.cookies http.retries http.auth http.bodies http.request http.options
+    http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
+    http.response http.client
     wsgi websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
@@ -48,7 +52,7 @@ LAYERS = """
     cli __main__
 """.split()
 
-MAY_IMPORT_BY_NAME = {"__init__.py", "cli.py", "copies.py", "patcher.py"}  # lazy names, lazy commands, patching
+MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
 MAY_IMPORT_BY_NAME |= {"compat/eventlet/standin.py"}  # one name of a module for another
 LATE_IMPORTS = {"cli.py"}
 
@@ -70,7 +74,12 @@ def relative(path: Path) -> str:
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in SOURCES if path.name != "__init__.py"]
-INNER_INITS = [path for path in SOURCES if path.name == "__init__.py" and path.parent != PACKAGE]
+PUBLIC_PACKAGES = {"http"}  # their __init__ hands names out lazily, as that of greenprobe does
+INNER_INITS = [
+    path
+    for path in SOURCES
+    if path.name == "__init__.py" and path.parent != PACKAGE and path.parent.name not in PUBLIC_PACKAGES
+]
 # The packages of eventlet's interface hand out its names, as users import them from there. Nothing inside does.
 FACADES = [path for path in INNER_INITS if path.is_relative_to(PACKAGE / "compat" / "eventlet")]
 PUBLIC: list[str] = vars(greenprobe)["__all__"]
@@ -166,6 +175,11 @@ def test_type_checkers_see_the_public_names_and_no_others() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(greenprobe, name) is not None
+
+
+@pytest.mark.parametrize("name", greenprobe.http.__all__)
+def test_every_public_name_of_http_is_there(name: str) -> None:
+    assert getattr(greenprobe.http, name) is not None
 
 
 def test_no_public_name_hides_a_module() -> None:

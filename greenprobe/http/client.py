@@ -1,251 +1,354 @@
-"""GET a URL: a place in the pool, a request, its answer, redirects; what happened is in a Trace.
+"""Fetching: redirects, authorization, cookies and retries around single requests; and the methods for scripts.
 
-Every fetch has a total deadline. A connection that was idle may have been closed by the server just as the request went
-out; if it ends before the first byte of an answer, the request is sent once more on a new connection (GET may be
-repeated: RFC 9112, section 9.3.1). Errors are FetchErrors, whatever the socket or TLS raised. The body goes to a sink,
-decoded and piece by piece, or is only counted.
+    with Client() as client:
+        page = client.get("http://127.0.0.1/")
+        print(page.status, page.text)
 
-`Client._converse` is the hot path: with a connection at hand it makes two system calls and parses once.
+Every fetch has a total deadline for each attempt. What happened is in a Trace, also of a fetch that failed. Errors are
+FetchErrors, or PoolTimeout. A client belongs to one hub; any number of its greenthreads may use it at once.
+
+A plain GET of a client without policies takes the short way: `fetch` goes straight to `Transport.visit`. Everything
+else runs as a `_Course`, which knows which answer is the last.
 """
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from random import random
 from ssl import SSLContext
-from typing import Final
+from time import time
+from types import TracebackType
+from typing import IO, Any, Final, Self, cast
 
-from greenprobe.errors import (
-    BodyTooLarge,
-    ConnectionLost,
-    EmptyReply,
-    FetchError,
-    IncompleteBody,
-    ReadTimeout,
-    RedirectError,
-    TotalTimeout,
+from greenprobe.errors import FetchError, PoolTimeout, ProxyError, RedirectError
+from greenprobe.http.auth import Auth, Basic
+from greenprobe.http.bodies import (
+    BytesBody,
+    FileBody,
+    FilePart,
+    MultipartBody,
+    RequestBody,
+    StreamBody,
+    form_body,
+    json_body,
 )
-from greenprobe.http.connections import Connection, connect_tcp
-from greenprobe.http.connector import Connect, Connector, Resolve, reason, resolve_name
-from greenprobe.http.decoding import ACCEPT_ENCODING, BodyDecoder, Sink
-from greenprobe.http.lanes import Lane, Lanes
+from greenprobe.http.connections import connect_tcp
+from greenprobe.http.connector import Connect, Resolve, resolve_name
+from greenprobe.http.decoding import Sink
+from greenprobe.http.exchange import REDIRECTS, OpenSink, is_redirect
+from greenprobe.http.options import ClientOptions, Hooks
+from greenprobe.http.ranges import check_range
+from greenprobe.http.request import SECRET_HEADERS, Fields, Request
+from greenprobe.http.response import Response, StreamedResponse
 from greenprobe.http.trace import Trace
+from greenprobe.http.transport import PLAIN, Transport
 from greenprobe.http.trust import trusting
-from greenprobe.http.urls import Origin, basic_authorization, join_redirect
-from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
-from greenprobe.hub import Hub
+from greenprobe.http.urls import join_redirect, read_url
+from greenprobe.hub import Hub, get_hub
 
 __all__ = ["Client", "ClientOptions"]
 
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-MAX_REDIRECT_BODY_BYTES: Final = 1 << 16  # reading that much is cheaper than a new connection; more is not
+MAX_CHALLENGES: Final = 2  # a nonce may have grown stale in between
+NO_HOOKS: Final = Hooks()
 
-# The pieces of a body as they come; what it returns tells whether the connection can be used again.
-Pieces = Generator[bytes, None, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """How to fetch. Times are seconds; `total_timeout` counts from the moment there is a place in the pool."""
-
-    per_host: int = 100
-    max_open: int = 1000
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-    total_timeout: float = 60.0
-    max_redirects: int = 10
-    max_body_bytes: int = 1 << 26
-    allows_downgrade: bool = False
-    user_agent: str = "greenprobe"
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+Content = bytes | str | IO[bytes] | Iterable[bytes] | RequestBody
 
 
 class Client:
-    """Fetches URLs over pooled connections, for any number of greenthreads of one hub."""
+    """Fetches URLs over pooled connections."""
 
     def __init__(
         self,
-        hub: Hub,
-        options: ClientOptions,
+        hub: Hub | None = None,
+        options: ClientOptions | None = None,
         *,
         trust: Callable[[], SSLContext] = trusting,
         resolve: Resolve = resolve_name,
         connect: Connect = connect_tcp,
     ) -> None:
-        """`trust` is called once, when the first https URL needs it."""
-        self._clock = hub.clock
-        self._options = options
-        self._read_timeout = options.read_timeout
-        self._total_timeout = options.total_timeout
-        self._max_body_bytes = options.max_body_bytes
-        self.lanes = Lanes(hub, per_host=options.per_host, max_open=options.max_open)
-        self._connector = Connector(
-            hub, self.lanes, timeout=options.connect_timeout, trust=trust, resolve=resolve, connect=connect
-        )
+        """`trust` is called once, when the first https URL needs it; `trust.tls_context` makes what it returns."""
+        self._hub = hub or get_hub()
+        self._options = options = options or ClientOptions()
+        secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)
+        self._secret: Fields = secret
+        self._hooks = options.hooks or NO_HOOKS
+        self._transport = Transport(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
+        self.lanes = self._transport.lanes
+        keeps_cookies = options.cookies is not None
+        policies = (secret, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)
+        self._is_plain = not any(policies) and not options.retries.retries
 
-    def fetch(self, trace: Trace, sink: Sink | None = None) -> None:
-        """GET the URL of `trace` and follow its redirects; hand the last answer's decoded body to `sink`.
+    # -- for engines: what comes of it is in the trace
 
-        Raises FetchError or PoolTimeout; `trace` then holds what was learned before.
+    def fetch(
+        self,
+        trace: Trace,
+        sink: Sink | None = None,
+        request: Request | None = None,
+        *,
+        open_sink: OpenSink | None = None,
+    ) -> None:
+        """Fetch the URL of `trace`, follow its redirects, and hand the last answer's decoded body to `sink`.
+
+        `open_sink` instead is called with the trace when the head of that answer is there, and returns the sink or
+        None; if it is called again, the attempt before has failed, and the body begins anew. Raises FetchError or
+        PoolTimeout; `trace` then holds what was learned before.
         """
-        self._visit(trace, sink)
+        if sink is not None:
+            open_sink = lambda _: sink  # noqa: E731 - a def would shadow the parameter
+        if request is not None or not self._is_plain or trace.url.credentials is not None:
+            _Course(self, trace, request or PLAIN, open_sink).run()
+            return
+        self._transport.visit(trace, open_sink)
         while trace.status in REDIRECTS and is_redirect(trace):
             self._follow(trace)
-            self._visit(trace, sink)
+            self._transport.visit(trace, open_sink)
 
     def close(self) -> None:
         """Close all connections."""
-        self.lanes.close_all()
+        self._transport.close()
 
-    def _follow(self, trace: Trace) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- for scripts
+
+    def get(self, url: str, *, headers: Headers = (), auth: Auth | tuple[str, str] | None = None) -> Response:
+        """GET a URL and return its answer, whatever its status. Raises FetchError or PoolTimeout."""
+        return self.request("GET", url, headers=headers, auth=auth)
+
+    def head(self, url: str, *, headers: Headers = (), auth: Auth | tuple[str, str] | None = None) -> Response:
+        """HEAD a URL."""
+        return self.request("HEAD", url, headers=headers, auth=auth)
+
+    def post(self, url: str, content: Content | None = None, **options: Any) -> Response:
+        """POST to a URL; the options are those of `request`."""
+        return self.request("POST", url, content, **options)
+
+    def put(self, url: str, content: Content | None = None, **options: Any) -> Response:
+        """PUT to a URL; the options are those of `request`."""
+        return self.request("PUT", url, content, **options)
+
+    def delete(self, url: str, **options: Any) -> Response:
+        """DELETE a URL; the options are those of `request`."""
+        return self.request("DELETE", url, **options)
+
+    def request(self, method: str, url: str, content: Content | None = None, **options: Any) -> Response:
+        """Send a request and return its answer, whatever its status.
+
+        `content` is the body: bytes, text, a binary file, an iterable of pieces. Options: `headers`, `auth` (an Auth,
+        or user and password), and in place of `content` one of `json`, `form` (a mapping) and `files` (a mapping of
+        field names to FileParts, beside `form`); `expects_continue`. Raises UrlError, FetchError, PoolTimeout, or
+        LocalProtocolError for what cannot be sent.
+        """
+        body = bytearray()
+
+        def opened(_: Trace) -> Sink:
+            body.clear()
+            return body.extend
+
+        trace = Trace(read_url(url))
+        self.fetch(trace, None, built(method, content, **options), open_sink=opened)
+        return Response(trace, bytes(body))
+
+    def stream(self, method: str, url: str, content: Content | None = None, **options: Any) -> StreamedResponse:
+        """Send a request and return its answer as soon as its head is there; use it in a `with`, iterate for the body.
+
+        Arguments and errors are those of `request`.
+        """
+        trace = Trace(read_url(url))
+        request = built(method, content, **options)
+        return StreamedResponse(trace, lambda opened: self.fetch(trace, None, request, open_sink=opened))
+
+    # -- redirects
+
+    def _follow(self, trace: Trace) -> bool:
+        """Go where the answer leads; tell whether that is the same origin."""
         options = self._options
+        base = trace.url
         if len(trace.hops) >= options.max_redirects:
-            raise RedirectError(f"more than {options.max_redirects} redirects; the last is from {trace.url.text}")
-        trace.redirect(
-            join_redirect(trace.url, trace.headers["location"][0], allows_downgrade=options.allows_downgrade)
-        )
+            raise RedirectError(f"more than {options.max_redirects} redirects; the last is from {base.text}")
+        url = join_redirect(base, trace.headers["location"][0], allows_downgrade=options.allows_downgrade)
+        is_same = url.origin.key == base.origin.key
+        if is_same and base.credentials is not None:
+            url = url._replace(credentials=base.credentials)
+        trace.redirect(url)
+        return is_same
 
-    def _visit(self, trace: Trace, sink: Sink | None) -> None:
-        """Get one answer, in a place of its origin's lane."""
-        lanes = self.lanes
-        origin, target, credentials = trace.url
-        lane = lanes.by_key.get(origin.key) or self._new_lane(origin)
-        connection = lanes.take(lane, trace.deadline or None)
-        try:
-            trace.ended = self._clock()
-            if not trace.deadline:
-                trace.started = trace.ended
-                trace.deadline = trace.ended + self._total_timeout
-            request = b"GET " + target + lane.request_tail
-            if credentials is not None:
-                request = authorized(request, credentials)
-            while True:
-                if connection is None:
-                    connection = self._connector.open(lane, trace)
-                try:
-                    is_reusable = self._converse(connection, request, trace, sink)
-                    break
-                except ConnectionLost:
-                    if connection.is_fresh or trace.first_byte is not None:
-                        raise
-                    lanes.close(connection)  # it was idle for too long: once more, on a new one
-                    connection = None
-        except BaseException:
-            if connection is not None:
-                lanes.close(connection)
-            lanes.leave(lane)
-            raise
-        if connection.is_fresh:
-            self._connector.remember(lane, connection)
-        if is_reusable:
-            lanes.keep(lane, connection, trace.ended)
-        else:
-            lanes.close(connection)
-            lanes.leave(lane)
 
-    def _new_lane(self, origin: Origin) -> Lane:
-        lane = Lane(
-            origin,
-            f" HTTP/1.1\r\nHost: {origin.authority}\r\nUser-Agent: {self._options.user_agent}\r\nAccept: */*\r\n"
-            f"Accept-Encoding: {ACCEPT_ENCODING}\r\n\r\n".encode(),
-        )
-        self.lanes.add(lane)
-        return lane
+class _Course:
+    """One fetch with everything: attempts, in each of them hops, in each of them challenges."""
 
-    def _converse(self, connection: Connection, request: bytes, trace: Trace, sink: Sink | None) -> bool:
-        """Send a request and receive its answer; tell whether the connection can be used again."""
-        sent = trace.ended
-        deadline = trace.deadline
-        patience = sent + self._read_timeout
-        try:
-            connection.send(request, deadline)
-            data = connection.receive(patience if patience < deadline else deadline)  # noqa: FURB136 - min() is a call
-        except TimeoutError as exc:
-            raise self._late(trace) from exc
-        except OSError as exc:
-            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
-        if not data:
-            raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
-        trace.ended = now = self._clock()
-        trace.first_byte = now - sent
-        reply = read_plain(data)
-        if reply is None:
-            return self._take_body(self._parsed(connection, data, trace), trace, sink)
-        trace.status, trace.headers, body, missing, is_reusable = reply
-        if missing or sink is not None or len(body) > self._max_body_bytes or "content-encoding" in trace.headers:
-            return self._take_body(self._plain(connection, body, missing, trace), trace, sink) and is_reusable
-        trace.size_bytes = len(body)
-        return is_reusable
+    __slots__ = ("_attempt", "_client", "_goes_on", "_open_sink", "_options", "_original", "_request", "_trace")
 
-    def _take_body(self, pieces: Pieces, trace: Trace, sink: Sink | None) -> bool:
-        """Decode the pieces of a body and pass them on; tell whether the connection can be used again."""
-        decoder: BodyDecoder | None = None
-        try:
-            while True:
-                piece = next(pieces)
-                if decoder is None:
-                    decoder = self._decoder(trace, sink)
-                decoder.take(piece)
-                trace.size_bytes = decoder.decoded_bytes
-        except StopIteration as end:
-            is_reusable = bool(end.value)
-        except BodyTooLarge:
-            if not is_redirect(trace):
-                raise
-            return False
-        if decoder is not None:
-            decoder.finish()
-        trace.ended = self._clock()
-        return is_reusable
+    def __init__(self, client: Client, trace: Trace, request: Request, open_sink: OpenSink | None) -> None:
+        self._client = client
+        self._options = client._options
+        self._trace = trace
+        self._attempt = 1
+        self._goes_on = False
+        self._open_sink = open_sink
+        auth = request.auth or self._options.auth
+        given = {name.lower() for name, _ in request.fields}
+        fields = (*request.fields, *(pair for pair in client._secret if pair[0].lower() not in given))
+        self._original = self._request = request._replace(auth=auth, fields=fields)
 
-    def _decoder(self, trace: Trace, sink: Sink | None) -> BodyDecoder:
-        """Return what takes the body of the answer in `trace`; of a redirect, nobody wants it."""
-        if is_redirect(trace):
-            return BodyDecoder((), max_bytes=MAX_REDIRECT_BODY_BYTES)
-        return BodyDecoder(trace.headers.get("content-encoding", ()), max_bytes=self._max_body_bytes, sink=sink)
-
-    def _plain(self, connection: Connection, body: bytes, missing: int, trace: Trace) -> Pieces:
-        """Yield the body of a plain answer; return whether nothing came behind it."""
-        yield body
-        while missing > 0:
-            data = self._more(connection, trace)
-            if not data:
-                raise IncompleteBody(f"the connection ended with {missing:,} bytes of the body missing")
-            yield data[:missing]
-            missing -= len(data)
-        return missing == 0
-
-    def _parsed(self, connection: Connection, data: bytes, trace: Trace) -> Pieces:
-        """Yield the body of any answer, its head noted in `trace`; return whether the connection is reusable."""
-        reader = ResponseReader()
+    def run(self) -> None:
+        """Fetch, again and again if the policy says so. Raises the last error."""
+        trace, retries, hooks = self._trace, self._options.retries, self._client._hooks
+        first_url = trace.url
         while True:
-            for event in reader.feed(data):
-                if isinstance(event, Body):
-                    yield event.data
-                elif isinstance(event, Head):
-                    trace.status, trace.headers, _ = event
-                else:
-                    return event.reusable
-            data = self._more(connection, trace)
+            error = self._try_once()
+            pause = None
+            if retries.wants(self._attempt, status=trace.status, error=error) and self._original.can_repeat:
+                pause = retries.pause(self._attempt, trace.headers, random=random, now=time())
+            if pause is None:
+                break
+            if hooks.retry is not None:
+                hooks.retry(trace, pause)
+            self._client._hub.sleep(pause)
+            trace.restart(first_url)
+            self._request = self._original
+            self._attempt += 1
+        if hooks.done is not None:
+            hooks.done(trace, error)
+        if error is not None:
+            raise error
 
-    def _more(self, connection: Connection, trace: Trace) -> bytes:
-        """Receive more of an answer that has begun."""
-        trace.ended = now = self._clock()
+    def _try_once(self) -> FetchError | PoolTimeout | None:
+        trace = self._trace
         try:
-            return connection.receive(min(trace.deadline, now + self._read_timeout))
-        except TimeoutError as exc:
-            raise self._late(trace) from exc
-        except OSError as exc:
-            raise IncompleteBody(f"the connection broke in the middle of the answer: {reason(exc)}") from exc
+            self._ask()
+            while trace.status in REDIRECTS and is_redirect(trace):
+                self._follow()
+                self._ask()
+        except (FetchError, PoolTimeout) as exc:
+            return exc
+        return None
 
-    def _late(self, trace: Trace) -> FetchError:
-        if self._clock() >= trace.deadline:
-            return TotalTimeout(f"not done after {self._total_timeout:g} s")
-        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self._read_timeout:g} s")
+    def _follow(self) -> None:
+        trace, status = self._trace, self._trace.status
+        if self._client._hooks.redirect is not None:
+            self._client._hooks.redirect(trace)
+        is_same = self._client._follow(trace)
+        assert status is not None
+        self._request = self._request.redirected(status, same_origin=is_same)
+        body = self._request.body
+        if body is not None and not body.can_repeat:
+            raise RedirectError(f"redirected with {status} to {trace.url.text}, but the body cannot be sent twice")
+
+    def _ask(self) -> None:
+        """Send one request, again if its answer is a challenge that we can meet."""
+        client, trace = self._client, self._trace
+        for challenge in range(MAX_CHALLENGES + 1):
+            self._goes_on = False
+            extra = self._extra()
+            if client._hooks.request is not None:
+                client._hooks.request(trace)
+            client._transport.visit(trace, partial(self._opened, challenge), self._request, extra)
+            self._learn()
+            if not self._goes_on or trace.status != 401:
+                return
+            trace.forget_answer()
+
+    def _opened(self, challenge: int, trace: Trace) -> Sink | None:
+        """The head of an answer is there that is no redirect: look what it means, and who wants its body."""
+        request = self._request
+        is_challenge = trace.status == 401 and challenge < MAX_CHALLENGES and request.auth is not None
+        if is_challenge and (request.body is None or request.body.can_repeat):
+            assert request.auth is not None
+            self._goes_on = request.auth.learn(trace.headers.get("www-authenticate", ()))
+        check_range(request, trace)
+        is_wanted = not self._goes_on and not self._will_retry()
+        return self._open_sink(trace) if self._open_sink is not None and is_wanted else None
+
+    def _will_retry(self) -> bool:
+        retries, trace = self._options.retries, self._trace
+        return (
+            retries.wants(self._attempt, status=trace.status, error=None)
+            and self._original.can_repeat
+            and retries.pause(self._attempt, trace.headers, random=random, now=time()) is not None
+        )
+
+    def _learn(self) -> None:
+        """Take what an answer says beside its body: cookies, and a proxy's refusal."""
+        trace, options = self._trace, self._options
+        if options.cookies is not None and "set-cookie" in trace.headers:
+            options.cookies.take(trace.url, trace.headers["set-cookie"], time())
+        if self._client._hooks.answer is not None:
+            self._client._hooks.answer(trace)
+        if trace.status == 407 and options.proxies is not None and options.proxies.choose(trace.url.origin) is not None:
+            raise ProxyError("the proxy answers 407: it wants a user and password")
+
+    def _extra(self) -> Fields:
+        """Return the fields that policies add to the next request."""
+        trace, request, options = self._trace, self._request, self._options
+        fields = []
+        if options.cookies is not None:
+            cookie = options.cookies.header(trace.url, time())
+            if cookie is not None:
+                fields.append(("Cookie", cookie))
+        auth = auth_of(trace, request, options)
+        if auth is not None:
+            value = auth.header(request.method, trace.url.target.decode())
+            if value is not None:
+                fields.append(("Authorization", value))
+        return tuple(fields)
 
 
-def is_redirect(trace: Trace) -> bool:
-    """Tell whether the answer leads elsewhere."""
-    return trace.status in REDIRECTS and "location" in trace.headers
+def auth_of(trace: Trace, request: Request, options: ClientOptions) -> Auth | None:
+    """Return who we are to the URL of `trace`: by its own words, the request's, or .netrc."""
+    credentials = trace.url.credentials
+    if request.auth is not None:
+        return request.auth
+    if credentials is not None:
+        user, _, password = credentials.decode("utf-8", "replace").partition(":")
+        return Basic(user, password)
+    return options.netrc.auth(trace.url.origin.host) if options.netrc is not None else None
 
 
-def authorized(request: bytes, credentials: bytes) -> bytes:
-    """Add an Authorization header to a whole request."""
-    return request[:-2] + b"Authorization: " + basic_authorization(credentials) + b"\r\n\r\n"
+def without_secrets(options: ClientOptions) -> ClientOptions:
+    """Return the options without the headers that must not follow a redirect to another origin."""
+    return replace(options, headers=tuple(pair for pair in options.headers if pair[0].lower() not in SECRET_HEADERS))
+
+
+def built(
+    method: str,
+    content: Content | None = None,
+    *,
+    headers: Headers = (),
+    auth: Auth | tuple[str, str] | None = None,
+    json: object = None,
+    form: Mapping[str, str] | None = None,
+    files: Mapping[str, FilePart] | None = None,
+    expects_continue: bool = False,
+) -> Request:
+    """Return the request that the words of a script mean."""
+    body = body_of(content)
+    if json is not None:
+        body = json_body(json)
+    elif files is not None:
+        body = MultipartBody((form or {}).items(), files.items())
+    elif form is not None:
+        body = form_body(form)
+    who = Basic(*auth) if isinstance(auth, tuple) and not isinstance(auth, Basic) else auth
+    return Request.of(method, headers, body, auth=who, expects_continue=expects_continue)
+
+
+def body_of(content: Content | None) -> RequestBody | None:
+    """Return a body of what a script gives for one."""
+    if content is None or isinstance(content, (BytesBody, FileBody, MultipartBody, StreamBody)):
+        return content
+    if isinstance(content, bytes):
+        return BytesBody(content)
+    if isinstance(content, str):
+        return BytesBody(content.encode(), "text/plain; charset=utf-8")
+    if hasattr(content, "read"):
+        return FileBody(cast("IO[bytes]", content))
+    return StreamBody(cast("Iterable[bytes]", content))

@@ -11,13 +11,14 @@ import os
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from errno import EALREADY, EINPROGRESS
 from socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
-from ssl import MemoryBIO, SSLContext, SSLSession, SSLWantReadError, SSLZeroReturnError
+from ssl import MemoryBIO, SSLContext, SSLError, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Any, Final, NamedTuple
 
+from greenprobe.http.certificates import TlsFacts, facts_of
 from greenprobe.hub import Hub
 from greenprobe.poller import Slot
 
-__all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "start_tls"]
+__all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "reason", "start_tls"]
 
 RECEIVE_BYTES: Final = 1 << 16
 MAX_STREAK: Final = 8  # half a megabyte
@@ -34,7 +35,7 @@ class Address(NamedTuple):
 class Connection:
     """A conversation in the clear. `deadline` is absolute, in the hub's clock."""
 
-    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "address", "idle_since", "is_fresh")
+    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "address", "idle_since", "is_fresh", "tls_facts")
 
     def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot, address: Address) -> None:
         self._hub = hub
@@ -45,6 +46,7 @@ class Connection:
         self._streak = 0  # receives in a row that did not wait
         self.idle_since = 0.0
         self.is_fresh = True  # has not been idle yet: the peer has had no time to tire of it
+        self.tls_facts: TlsFacts | None = None
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of `data`; raises TimeoutError or OSError."""
@@ -107,14 +109,15 @@ class Connection:
 
 
 class TlsConnection(Connection):
-    """A conversation in TLS. Made by `start_tls`."""
+    """A conversation in TLS, over one in the clear or, through a proxy, in TLS. Made by `start_tls`."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls")
+    __slots__ = ("_carrier", "_incoming", "_outgoing", "_tls")
 
     def __init__(
         self, plain: Connection, context: SSLContext, server_hostname: str, session: SSLSession | None
     ) -> None:
         super().__init__(plain._hub, plain._sock, plain._slot, plain.address)
+        self._carrier = plain
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
@@ -123,6 +126,20 @@ class TlsConnection(Connection):
     def session(self) -> SSLSession | None:
         """What a later connection to the same origin can resume from, once data has been received."""
         return self._tls.session
+
+    @property
+    def protocol(self) -> str | None:
+        """The protocol that ALPN agreed on."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's certificate, as DER."""
+        return self._tls.getpeercert(binary_form=True)
+
+    def note_facts(self) -> None:
+        """Fill `tls_facts`."""
+        self.tls_facts = facts_of(self._tls)
 
     def handshake(self, deadline: float) -> None:
         """Agree on keys and check the peer's certificate; raises TimeoutError or OSError."""
@@ -154,7 +171,7 @@ class TlsConnection(Connection):
 
     def _exchange(self, deadline: float) -> None:
         self._flush(deadline)
-        data = Connection.receive(self, deadline)
+        data = self._carrier.receive(deadline)
         if data:
             self._incoming.write(data)
         else:
@@ -163,7 +180,7 @@ class TlsConnection(Connection):
     def _flush(self, deadline: float) -> None:
         data = self._outgoing.read()
         if data:
-            Connection.send(self, data, deadline)
+            self._carrier.send(data, deadline)
 
 
 def connect_tcp(hub: Hub, address: Address, deadline: float) -> Connection:
@@ -201,3 +218,10 @@ def start_tls(
         plain.close()
         raise
     return secure
+
+
+def reason(exc: OSError) -> str:
+    """Return what the system, or TLS, says about an error, in its own words."""
+    if isinstance(exc, SSLError):
+        return exc.reason or str(exc)
+    return os.strerror(exc.errno) if exc.errno else str(exc)

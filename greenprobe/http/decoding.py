@@ -1,17 +1,22 @@
 """Content codings: encoded bytes in, decoded pieces out, bounded in size and in what may come out of few bytes.
 
-A coding is one row of DECODERS. A decoder gives its output in pieces of at most PIECE_BYTES, so that a bomb is noticed
+A coding is one row of DECODERS. A decoder gives its output in pieces of about PIECE_BYTES, so that a bomb is noticed
 after one piece and never held in memory. Codings that we did not ask for and do not know are passed through, as
-browsers do.
+browsers do. Sources: RFC 9110, section 8.4; RFC 7932 (br); RFC 8878 and 9659 (zstd, and its window of 8 MB at most).
 """
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from greenprobe.errors import BodyTooLarge, DecodeError
+from greenprobe.lazy import Lazy
 
 __all__ = ["ACCEPT_ENCODING", "BodyDecoder", "Decoder", "Sink"]
+
+brotli = Lazy("brotli")
+zstd = Lazy("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 PIECE_BYTES: Final = 1 << 16
 MAX_CODINGS: Final = 3  # on top of each other; honest servers use one
@@ -138,10 +143,72 @@ def _is_zlib(data: bytes) -> bool:
     return data[0] & 0x0F == 8 and (len(data) < 2 or (data[0] << 8 | data[1]) % 31 == 0)
 
 
+class _Brotli:
+    """br."""
+
+    __slots__ = ("_brotli", "_has_begun")
+
+    def __init__(self) -> None:
+        self._brotli = brotli.Decompressor()
+        self._has_begun = False
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        self._has_begun = self._has_begun or bool(data)
+        while not self._brotli.is_finished():
+            try:
+                piece = self._brotli.process(data, output_buffer_limit=PIECE_BYTES)
+            except brotli.error as exc:
+                raise DecodeError("the body is not brotli, or is damaged") from exc
+            data = b""
+            if not piece:
+                return
+            yield piece
+
+    def finish(self) -> None:
+        if self._has_begun and not self._brotli.is_finished():
+            raise DecodeError("the brotli stream is cut short")
+
+
+class _Zstd:
+    """zstd, any number of frames."""
+
+    __slots__ = ("_has_begun", "_zstd")
+
+    def __init__(self) -> None:
+        self._zstd = _new_zstd()
+        self._has_begun = False
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._zstd.eof or self._zstd.needs_input):
+            if self._zstd.eof:
+                self._zstd = _new_zstd()
+            self._has_begun = True
+            try:
+                piece = self._zstd.decompress(data, PIECE_BYTES)
+            except zstd.ZstdError as exc:
+                raise DecodeError(f"the body is not zstd: {exc}") from exc
+            data = self._zstd.unused_data if self._zstd.eof else b""
+            if piece:
+                yield piece
+
+    def finish(self) -> None:
+        if self._has_begun and not self._zstd.eof:
+            raise DecodeError("the zstd stream is cut short")
+
+
+MAX_ZSTD_WINDOW_LOG: Final = 23
+
+
+def _new_zstd() -> Any:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW_LOG})
+
+
 DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
     "gzip": lambda: _Inflate("gzip", GZIP),
     "x-gzip": lambda: _Inflate("gzip", GZIP),
     "deflate": lambda: _Inflate("deflate", zlib.MAX_WBITS),
+    "br": _Brotli,
+    "zstd": _Zstd,
 }
 
-ACCEPT_ENCODING: Final = "gzip, deflate"
+ACCEPT_ENCODING: Final = "gzip, deflate, br, zstd"

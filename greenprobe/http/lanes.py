@@ -2,8 +2,9 @@
 
 A lane has at most `per_host` places. Who takes a place gets a connection that waits idle there, or none and opens one;
 who finds no place free waits in line. Idle connections are lent last in, first out, so that those over the need grow
-old and are closed. All connections of all lanes count against `max_open`: before one more is opened, the oldest idle
-one is closed. Deciding what to close and doing it are apart (`surplus`, `_trim`). Nothing here opens a connection.
+old and are closed. All connections of all lanes count against `max_open`: who would open one more closes the oldest
+idle one, or waits in line until some connection ends; while anybody waits in that line, connections are closed after
+use and not kept. Deciding what to close and doing it are apart (`surplus`, `_trim`). Nothing here opens a connection.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 
 from greenprobe.errors import PoolTimeout
 from greenprobe.http.connections import Address, Connection
+from greenprobe.http.proxy import Proxy
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
 from greenprobe.timers import Timer
@@ -19,18 +21,37 @@ from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["Lane", "Lanes", "LanesStatistics"]
 
-IDLE_SECONDS: Final = 15.0  # servers keep idle connections for 5 to 75 s; the shorter, the fewer meet a closed one
 TRIM_SECONDS: Final = 5.0
 MIN_FORGOTTEN: Final = 1024  # so many lanes without a connection are not worth looking for
 
 
 class Lane:
-    """What is known of one origin: its places, its idle connections, its addresses, what every request to it says."""
+    """What is known of one origin: its places, its idle connections, its addresses, what every request to it says.
 
-    __slots__ = ("addresses", "addresses_until", "busy", "idle", "origin", "request_tail", "session", "waiting")
+    A plain GET is `request_start`, the target, and `request_tail`. `prefix` stands before the target in every request
+    line: nothing, or the origin where a proxy wants to know it.
+    """
 
-    def __init__(self, origin: Origin, request_tail: bytes) -> None:
+    __slots__ = (
+        "addresses",
+        "addresses_until",
+        "busy",
+        "idle",
+        "origin",
+        "prefix",
+        "proxy",
+        "request_start",
+        "request_tail",
+        "session",
+        "waiting",
+    )
+
+    def __init__(self, origin: Origin, request_tail: bytes, *, proxy: Proxy | None = None) -> None:
         self.origin = origin
+        self.proxy = proxy
+        is_forwarded = proxy is not None and not proxy.is_socks and origin.scheme == "http"
+        self.prefix = origin.key.encode() if is_forwarded else b""
+        self.request_start = b"GET " + self.prefix
         self.request_tail = request_tail
         self.busy = 0
         self.idle: list[Connection] = []
@@ -55,10 +76,14 @@ class LanesStatistics(NamedTuple):
 class Lanes:
     """All lanes of a client, by origin key."""
 
-    def __init__(self, hub: Hub, *, per_host: int, max_open: int) -> None:
+    def __init__(self, hub: Hub, *, per_host: int, max_open: int, idle_timeout: float = 15.0) -> None:
         self._hub = hub
         self._per_host = per_host
         self._max_open = max_open
+        self._idle_timeout = idle_timeout
+        self._opening = 0
+        self._in_line = 0
+        self._line = WaitQueue()  # for one of the `max_open`
         self._forget_at = MIN_FORGOTTEN
         self._open: dict[Connection, Lane] = {}  # in the order they were opened
         self._trimmer: Timer | None = None
@@ -87,6 +112,10 @@ class Lanes:
 
     def keep(self, lane: Lane, connection: Connection, now: float) -> None:
         """Leave the place, and the connection for the next who takes one."""
+        if self._in_line:
+            self.close(connection)
+            self.leave(lane)
+            return
         connection.idle_since = now
         connection.is_fresh = False
         lane.idle.append(connection)
@@ -106,13 +135,25 @@ class Lanes:
         lane = self.by_key.get(key)
         return lane is not None and lane.busy >= self._per_host
 
+    def reserve(self, lane: Lane, deadline: float) -> None:
+        """Before a connection is opened: make sure that there may be one more. Raises PoolTimeout at `deadline`.
+
+        Afterwards call `opened` or `not_opened`.
+        """
+        if len(self._open) + self._opening >= self._max_open and not self.close_oldest_idle():
+            self._wait_in_line(lane, deadline)
+        else:
+            self._opening += 1
+
     def opened(self, lane: Lane, connection: Connection) -> None:
         """Count a connection that was opened in a place of `lane`."""
+        self._opening -= 1
         self._open[connection] = lane
 
-    def make_room(self) -> bool:
-        """Before a connection is opened: close an idle one if there are too many. Tell whether one was closed."""
-        return len(self._open) >= self._max_open and self.close_oldest_idle()
+    def not_opened(self) -> None:
+        """Give back what was reserved."""
+        self._opening -= 1
+        self._call_line()
 
     def close_oldest_idle(self) -> bool:
         """Close the idle connection that was opened first; tell whether there was one."""
@@ -125,15 +166,17 @@ class Lanes:
 
     def close(self, connection: Connection) -> None:
         """Close a connection and count it no more."""
-        self._open.pop(connection, None)
+        was_open = self._open.pop(connection, None) is not None
         connection.close()
+        if was_open and self._in_line:
+            self._call_line()
 
     def _trim(self) -> None:
         """Close what has been idle for too long; again in a while, if there is anything left."""
         now = self._hub.clock()
         has_idle = False
         for lane in self.by_key.values():
-            for connection in surplus(lane.idle, now - IDLE_SECONDS):
+            for connection in surplus(lane.idle, now - self._idle_timeout):
                 lane.idle.remove(connection)
                 self.close(connection)
             has_idle |= bool(lane.idle)
@@ -171,6 +214,27 @@ class Lanes:
             raise
         if lane.waiting.withdraw(waiter):
             raise PoolTimeout(f"no connection to {lane.origin.key} became free in time")
+
+    def _wait_in_line(self, lane: Lane, deadline: float) -> None:
+        """Wait until whoever closes a connection hands over its count."""
+        waiter = self._line.enrol()
+        self._in_line += 1
+        try:
+            if waiter.wait(deadline - self._hub.clock()):
+                return
+        except BaseException:
+            if not self._line.withdraw(waiter):
+                self.not_opened()
+            raise
+        finally:
+            self._in_line -= 1
+        if self._line.withdraw(waiter):
+            raise PoolTimeout(f"{self._max_open:,} connections are open, none to {lane.origin.key} could be in time")
+
+    def _call_line(self) -> None:
+        """Let the first in line open a connection, if there may be one more."""
+        if len(self._open) + self._opening < self._max_open and self._line.wake_one():
+            self._opening += 1
 
 
 def surplus(idle: Iterable[Connection], limit: float) -> list[Connection]:

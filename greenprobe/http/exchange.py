@@ -1,0 +1,256 @@
+"""One request and its answer on an open connection, HTTP/1.1: what is sent, what is read, and by when.
+
+Errors are FetchErrors, whatever the socket or TLS raised. The body goes to a sink, decoded and piece by piece, or is
+only counted. `Exchange.converse` is the hot path: it makes two system calls and parses once.
+
+A body that is sent may be answered before it is through (413, a server that closes): when the peer stops taking it,
+whatever it has said by then is the answer.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Final
+
+from greenprobe.errors import (
+    BodyTooLarge,
+    ConnectionLost,
+    EmptyReply,
+    FetchError,
+    IncompleteBody,
+    ProtocolError,
+    ReadTimeout,
+    TotalTimeout,
+    WriteTimeout,
+)
+from greenprobe.http.connections import Connection, reason
+from greenprobe.http.decoding import BodyDecoder, Sink
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.request import Request
+from greenprobe.http.trace import Trace
+from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
+
+__all__ = ["REDIRECTS", "Exchange", "OpenSink", "is_redirect"]
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECT_BODY_BYTES: Final = 1 << 16  # reading that much is cheaper than a new connection; more is not
+CONTINUE_SECONDS: Final = 1.0  # how long to wait for a 100; RFC 9110, section 10.1.1, forbids to wait for ever
+
+# The pieces of a body as they come; what it returns tells whether the connection can be used again.
+Pieces = Generator[bytes, None, bool]
+# Called when the head of an answer is there that is no redirect; returns what takes its decoded body, or None.
+OpenSink = Callable[[Trace], Sink | None]
+
+
+class Exchange:
+    """Converses as the options say; it keeps nothing from one answer to the next."""
+
+    __slots__ = ("_clock", "_first_byte_timeout", "_max_body_bytes", "_read_timeout", "_total_timeout")
+
+    def __init__(self, clock: Callable[[], float], options: ClientOptions) -> None:
+        self._clock = clock
+        self._read_timeout = options.read_timeout
+        self._first_byte_timeout = options.first_byte_timeout or options.read_timeout
+        self._total_timeout = options.total_timeout
+        self._max_body_bytes = options.max_body_bytes
+
+    def converse(self, connection: Connection, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
+        """Send a request without a body and receive its answer; tell whether the connection can be used again."""
+        sent = trace.ended
+        deadline = trace.deadline
+        patience = sent + self._first_byte_timeout
+        trace.sent_bytes += len(message)
+        try:
+            connection.send(message, deadline)
+            data = connection.receive(patience if patience < deadline else deadline)  # noqa: FURB136 - min() is a call
+        except TimeoutError as exc:
+            raise self._late(trace) from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+        if not data:
+            raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
+        trace.ended = now = self._clock()
+        trace.first_byte = now - sent
+        trace.received_bytes += len(data)
+        reply = read_plain(data)
+        if reply is None:
+            return self._take_body(self._parsed(connection, data, trace, ResponseReader()), trace, open_sink)
+        trace.status, trace.headers, body, missing, is_reusable = reply
+        if missing or open_sink is not None or len(body) > self._max_body_bytes or "content-encoding" in trace.headers:
+            return self._take_body(self._plain(connection, body, missing, trace), trace, open_sink) and is_reusable
+        trace.size_bytes = len(body)
+        return is_reusable
+
+    def converse_fully(
+        self, connection: Connection, head: bytes, trace: Trace, open_sink: OpenSink | None, *, request: Request
+    ) -> bool:
+        """Send any request and receive its answer; tell whether the connection can be used again."""
+        reader = ResponseReader(expects_body=request.method != "HEAD")
+        sent = trace.ended
+        data, is_sent = self._send(connection, head, request, trace)
+        if not data:
+            data = self._first(connection, trace)
+        trace.ended = now = self._clock()
+        trace.first_byte = now - sent
+        trace.received_bytes += len(data)
+        return self._take_body(self._parsed(connection, data, trace, reader), trace, open_sink) and is_sent
+
+    # -- sending
+
+    def _send(self, connection: Connection, head: bytes, request: Request, trace: Trace) -> tuple[bytes, bool]:
+        """Send all of a request; return what was received meanwhile, and whether all was sent."""
+        pieces = framed(request)
+        said = b""
+        try:
+            if request.expects_continue:
+                self._put(connection, head, trace)
+                said = self._consent(connection, trace)
+                if said and not is_consent(said):
+                    return said, False
+                said = behind_head(said)
+            else:
+                self._put(connection, head + next(pieces, b""), trace)
+            for piece in pieces:
+                self._put(connection, piece, trace)
+        except TimeoutError as exc:
+            if self._clock() >= trace.deadline:
+                raise self._late(trace) from exc
+            raise WriteTimeout(f"{trace.url.origin.key} took nothing for {self._read_timeout:g} s") from exc
+        except OSError as exc:
+            return said or self._last_words(connection, trace, exc), False
+        return said, True
+
+    def _put(self, connection: Connection, data: bytes, trace: Trace) -> None:
+        connection.send(data, min(trace.deadline, self._clock() + self._read_timeout))
+        trace.sent_bytes += len(data)
+
+    def _consent(self, connection: Connection, trace: Trace) -> bytes:
+        """Wait a little for the server to say whether it wants the body."""
+        try:
+            return connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
+        except TimeoutError:
+            return b""
+
+    def _last_words(self, connection: Connection, trace: Trace, exc: OSError) -> bytes:
+        """Return what a peer said that would not take the whole request; raises ConnectionLost if it said nothing."""
+        try:
+            said = connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
+        except OSError:
+            said = b""
+        if not said:
+            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+        return said
+
+    # -- receiving
+
+    def _first(self, connection: Connection, trace: Trace) -> bytes:
+        """Receive the first bytes of an answer."""
+        try:
+            data = connection.receive(min(trace.deadline, self._clock() + self._first_byte_timeout))
+        except TimeoutError as exc:
+            raise self._late(trace) from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+        if not data:
+            raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
+        return data
+
+    def _take_body(self, pieces: Pieces, trace: Trace, open_sink: OpenSink | None) -> bool:
+        """Decode the pieces of a body and pass them on; tell whether the connection can be used again."""
+        decoder: BodyDecoder | None = None
+        try:
+            while True:
+                piece = next(pieces)
+                if decoder is None:
+                    decoder = self._decoder(trace, open_sink)
+                decoder.take(piece)
+                trace.size_bytes = decoder.decoded_bytes
+        except StopIteration as end:
+            is_reusable = bool(end.value)
+        except BodyTooLarge:
+            if not is_redirect(trace):
+                raise
+            return False
+        if decoder is not None:
+            decoder.finish()
+        elif open_sink is not None:
+            self._decoder(trace, open_sink)
+        trace.ended = self._clock()
+        return is_reusable
+
+    def _decoder(self, trace: Trace, open_sink: OpenSink | None) -> BodyDecoder:
+        """Return what takes the body of the answer in `trace`; of a redirect, nobody wants it."""
+        if is_redirect(trace):
+            return BodyDecoder((), max_bytes=MAX_REDIRECT_BODY_BYTES)
+        sink = None if open_sink is None else open_sink(trace)
+        return BodyDecoder(trace.headers.get("content-encoding", ()), max_bytes=self._max_body_bytes, sink=sink)
+
+    def _plain(self, connection: Connection, body: bytes, missing: int, trace: Trace) -> Pieces:
+        """Yield the body of a plain answer; return whether nothing came behind it."""
+        yield body
+        while missing > 0:
+            data = self._more(connection, trace)
+            if not data:
+                raise IncompleteBody(f"the connection ended with {missing:,} bytes of the body missing")
+            yield data[:missing]
+            missing -= len(data)
+        return missing == 0
+
+    def _parsed(self, connection: Connection, data: bytes, trace: Trace, reader: ResponseReader) -> Pieces:
+        """Yield the body of any answer, its head noted in `trace`; return whether the connection is reusable."""
+        while True:
+            for event in reader.feed(data):
+                if isinstance(event, Body):
+                    yield event.data
+                elif isinstance(event, Head):
+                    trace.status, trace.headers, _ = event
+                else:
+                    return event.reusable
+            data = self._more(connection, trace)
+
+    def _more(self, connection: Connection, trace: Trace) -> bytes:
+        """Receive more of an answer that has begun."""
+        trace.ended = now = self._clock()
+        try:
+            data = connection.receive(min(trace.deadline, now + self._read_timeout))
+        except TimeoutError as exc:
+            raise self._late(trace) from exc
+        except OSError as exc:
+            raise IncompleteBody(f"the connection broke in the middle of the answer: {reason(exc)}") from exc
+        trace.received_bytes += len(data)
+        return data
+
+    def _late(self, trace: Trace) -> FetchError:
+        if self._clock() >= trace.deadline:
+            return TotalTimeout(f"not done after {self._total_timeout:g} s")
+        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self._read_timeout:g} s")
+
+
+def is_redirect(trace: Trace) -> bool:
+    """Tell whether the answer leads elsewhere."""
+    return trace.status in REDIRECTS and bool(trace.headers.get("location", ("",))[0])
+
+
+def is_consent(said: bytes) -> bool:
+    """Tell whether the first bytes of an answer ask for the body; raises ProtocolError if they are no HTTP."""
+    words = said.split(b"\r\n", 1)[0].split(b" ")
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+        raise ProtocolError("the answer is not HTTP")
+    return words[1] == b"100"
+
+
+def behind_head(said: bytes) -> bytes:
+    """Return what follows the head of a 100; all of it, if the head is not complete."""
+    _, blank, rest = said.partition(b"\r\n\r\n")
+    return rest if blank else said
+
+
+def framed(request: Request) -> Iterator[bytes]:
+    """Yield the body of a request as it goes on the wire."""
+    body = request.body
+    if body is None:
+        return
+    if body.length is not None:
+        yield from body.pieces()
+        return
+    for piece in body.pieces():
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"

@@ -1,0 +1,138 @@
+"""One request to one URL: a place in its origin's lane, a connection, the exchange, and the connection put back.
+
+A connection that was idle may have been closed by the server just as the request went out; if it ends before the first
+byte of an answer, the request is sent once more on a new connection, if its method is idempotent (RFC 9112, 9.3.1) and
+its body can be had again. `Transport.visit` is the hot path.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from ssl import SSLContext
+from typing import Final
+
+from greenprobe.errors import ConnectionLost
+from greenprobe.http.connections import Connection
+from greenprobe.http.connector import Connect, Connector, Resolve
+from greenprobe.http.decoding import ACCEPT_ENCODING
+from greenprobe.http.exchange import Exchange, OpenSink
+from greenprobe.http.lanes import Lane, Lanes
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.proxy import proxy_authorization
+from greenprobe.http.request import Fields, Request, default_fields, request_head
+from greenprobe.http.trace import Trace
+from greenprobe.http.urls import Origin
+from greenprobe.hub import Hub
+
+__all__ = ["Transport"]
+
+PLAIN: Final = Request()
+
+# Sends the head of a request and what belongs to it, and receives the answer; see Exchange.
+Converse = Callable[[Connection, bytes, Trace, OpenSink | None], bool]
+
+
+class Transport:
+    """Sends requests over pooled connections, for any number of greenthreads of one hub."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        options: ClientOptions,
+        *,
+        trust: Callable[[], SSLContext],
+        resolve: Resolve,
+        connect: Connect,
+    ) -> None:
+        self._clock = hub.clock
+        self._total_timeout = options.total_timeout
+        self._proxies = options.proxies
+        self._on_connect = options.hooks.connect if options.hooks is not None else None
+        self._defaults = default_fields(options.user_agent, ACCEPT_ENCODING, options.headers)
+        self._tail = "".join([f"{name}: {value}\r\n" for name, value in self._defaults])
+        self.lanes = Lanes(hub, per_host=options.per_host, max_open=options.max_open, idle_timeout=options.idle_timeout)
+        self._connector = Connector(hub, self.lanes, options, trust=trust, resolve=resolve, connect=connect)
+        self._exchange = Exchange(hub.clock, options)
+        self._converse: Converse = self._exchange.converse
+
+    def visit(
+        self, trace: Trace, open_sink: OpenSink | None, request: Request | None = None, extra: Fields = ()
+    ) -> None:
+        """Send one request for the URL of `trace` and receive its answer; no request is a plain GET.
+
+        `extra` are header fields that the request does not name itself. Raises FetchError or PoolTimeout.
+        """
+        lanes = self.lanes
+        origin, target, _ = trace.url
+        lane = lanes.by_key.get(origin.key) or self._new_lane(origin)
+        connection = lanes.take(lane, trace.deadline or None)
+        try:
+            trace.ended = self._clock()
+            if not trace.deadline:
+                trace.started = trace.started or trace.ended
+                trace.deadline = trace.ended + self._total_timeout
+            message, converse = lane.request_start + target + lane.request_tail, self._converse
+            if request is not None:
+                message, converse = self._prepared(lane, target, request, extra)
+            if connection is None:
+                connection = self._open(lane, trace)
+            trace.address = connection.address
+            trace.tls_facts = connection.tls_facts
+            try:
+                is_reusable = converse(connection, message, trace, open_sink)
+            except ConnectionLost:
+                if not is_stale(connection, trace, request or PLAIN):
+                    raise
+                lanes.close(connection)  # it was idle for too long: once more, on a new one
+                connection = None
+                connection = self._open(lane, trace)
+                is_reusable = converse(connection, message, trace, open_sink)
+        except BaseException:
+            if connection is not None:
+                lanes.close(connection)
+            lanes.leave(lane)
+            raise
+        if connection.is_fresh:
+            self._connector.remember(lane, connection)
+        if is_reusable:
+            lanes.keep(lane, connection, trace.ended)
+        else:
+            lanes.close(connection)
+            lanes.leave(lane)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.lanes.close_all()
+
+    def _open(self, lane: Lane, trace: Trace) -> Connection:
+        connection = self._connector.open(lane, trace)
+        trace.address = connection.address
+        if self._on_connect is not None:
+            try:
+                self._on_connect(trace)
+            except BaseException:
+                self.lanes.close(connection)
+                raise
+        return connection
+
+    def _new_lane(self, origin: Origin) -> Lane:
+        proxy = self._proxies.choose(origin) if self._proxies is not None else None
+        lane = Lane(origin, b"", proxy=proxy)
+        to_proxy = proxy_authorization(proxy) if proxy is not None and lane.prefix else ""
+        lane.request_tail = f" HTTP/1.1\r\nHost: {origin.authority}\r\n{self._tail}{to_proxy}\r\n".encode("latin-1")
+        self.lanes.add(lane)
+        return lane
+
+    def _prepared(self, lane: Lane, target: bytes, request: Request, extra: Fields) -> tuple[bytes, Converse]:
+        """Return the head of a request, and what sends it."""
+        if lane.prefix and lane.proxy is not None and lane.proxy.credentials is not None:
+            name, _, value = proxy_authorization(lane.proxy).rstrip().partition(": ")
+            extra = (*extra, (name, value))
+        head = request_head(lane.origin, lane.prefix + target, request, self._defaults, extra)
+        if request.body is None and request.method != "HEAD":
+            return head, self._converse
+        return head, partial(self._exchange.converse_fully, request=request)
+
+
+def is_stale(connection: Connection, trace: Trace, request: Request) -> bool:
+    """Tell whether a connection broke because it had been idle for too long, and the request may be sent again."""
+    return not connection.is_fresh and trace.first_byte is None and request.can_repeat
