@@ -148,13 +148,14 @@ def test_descriptors_pass_over_a_unix_socket(unix: Pair) -> None:
         os.close(fd)
 
 
-def test_a_unix_read_that_stops_at_a_descriptor_does_not_hide_what_follows(unix: Pair) -> None:
+def test_a_unix_read_that_stops_at_a_descriptor_does_not_hide_what_follows(unix: Pair, hub: Hub) -> None:
     first = parked(unix[1].recv, 1)  # from here on an edge tells of data, once
     unix[0].send(b"0")
     assert first.wait(PATIENCE) == b"0"
     unix[0].send(b"a")
     unix[0].sendmsg([b"b"], [(stdlib.SOL_SOCKET, stdlib.SCM_RIGHTS, array.array("i", [0]))])
     unix[0].send(b"c")
+    hub.poller.mark(hub.poller.poll(0, 10))  # all edges have come
     got = b""
     while len(got) < 3:
         got += spawn(unix[1].recv, 10).wait(PATIENCE)
