@@ -69,7 +69,8 @@ class Copies:
         """Write the values for one module, and for classes in it, into its copy."""
         copy = self._modules[name]
         for rows in self._values:
-            vars(copy).update({key: new for key, new in rows.get(name, {}).items() if hasattr(copy, key)})
+            for target in (name, sys.modules.get(name)):
+                vars(copy).update({key: new for key, new in rows.get(target, {}).items() if hasattr(copy, key)})
         for rows in self._values:
             for target, attributes in rows.items():
                 own = vars(copy).get(target.__name__) if isinstance(target, type) else None

@@ -8,7 +8,6 @@ library raises exactly what the standard library raises, so most waits end in OS
 from greenlet import GreenletExit
 
 __all__ = [
-    "BadRequest",
     "BodyTooLarge",
     "BrokenResourceError",
     "BusyError",
@@ -83,17 +82,6 @@ class LocalProtocolError(GreenprobeError):
 
 class RemoteProtocolError(GreenprobeError):
     """The peer sent something that the protocol does not allow here."""
-
-
-class BadRequest(RemoteProtocolError, OSError):
-    """A client's request breaks the rules of HTTP or a limit of the server; `status` is what it is answered with.
-
-    An OSError as well: an application that reads a body which turns out broken gets what WSGI servers raise there.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class PoolTimeout(GreenprobeError, TimeoutError):

@@ -21,7 +21,7 @@ from greenprobe.hub import get_hub
 from greenprobe.level import LevelPoller, watch_changes
 from greenprobe.running_loop import keep_running_loops_apart
 
-__all__ = ["as_descriptor", "epoll", "error", "poll", "select"]
+__all__ = ["PATCHES", "as_descriptor", "epoll", "error", "poll", "select"]
 
 error = OSError
 kernel_epoll, kernel_poll, kernel_select = stdlib.epoll, stdlib.poll, stdlib.select
@@ -307,3 +307,6 @@ def refuse_odd_epoll_timeout(timeout: object, maxevents: int) -> None:
             levels.poll(timeout, maxevents)  # type: ignore[arg-type]
     finally:
         os.close(ready)
+
+
+PATCHES: Final[dict[Any, dict[str, Any]]] = {"select": {"epoll": epoll, "poll": poll, "select": select}}

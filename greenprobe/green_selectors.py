@@ -5,11 +5,11 @@ greenthread where it would block the thread; see `aio.py`.
 """
 
 import selectors as stdlib
-from typing import Any
+from typing import Any, Final
 
 from greenprobe import green_select
 
-__all__ = ["DefaultSelector", "EpollSelector", "PollSelector", "SelectSelector"]
+__all__ = ["PATCHES", "DefaultSelector", "EpollSelector", "PollSelector", "SelectSelector"]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,3 +35,10 @@ class EpollSelector(stdlib.EpollSelector):
 
 
 DefaultSelector = EpollSelector
+
+# The standard library's classes stay; so those who hold one, or derived from one before, have it green.
+PATCHES: Final[dict[Any, dict[str, Any]]] = {
+    stdlib.SelectSelector: {"_select": green_select.select},
+    stdlib.PollSelector: {"_selector_cls": green_select.poll},
+    stdlib.EpollSelector: {"_selector_cls": green_select.epoll},
+}

@@ -20,7 +20,7 @@ Descriptors
 
 import os
 import socket as stdlib
-from _socket import socket as kernel
+from _socket import socket as kernel, socketpair as kernel_socketpair
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from os import strerror
@@ -426,7 +426,10 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         kernel.close(self)
 
     def detach(self) -> int:
+        """Give the descriptor away, blocking if the socket was so to its user, who may go on with `os.read`."""
         self._forget(shared=True)
+        if self._timeout is None and not self._shared and kernel.fileno(self) >= 0:
+            kernel.setblocking(self, True)
         return super().detach()
 
     def dup(self) -> "socket":
@@ -456,9 +459,8 @@ def socketpair(
     family: int = stdlib.AF_UNIX, type: int = stdlib.SOCK_STREAM, proto: int = 0
 ) -> tuple[socket, socket]:
     """Return two green sockets that are connected to each other."""
-    one, other = stdlib.socketpair(family, type, proto)
-    with one, other:
-        return (
-            socket(family, type, proto, fileno=one.detach()),
-            socket(family, type, proto, fileno=other.detach()),
-        )
+    one, other = kernel_socketpair(family, type, proto)
+    return (
+        socket(family, type, proto, fileno=one.detach()),
+        socket(family, type, proto, fileno=other.detach()),
+    )

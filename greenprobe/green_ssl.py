@@ -18,6 +18,7 @@ Handshakes
 """
 
 import ssl
+from _socket import socket as kernel
 from collections.abc import Callable
 from socket import socket as stdlib_socket
 from ssl import SSL_ERROR_EOF, SSLContext, SSLError, SSLSession, SSLWantReadError, SSLWantWriteError
@@ -68,6 +69,12 @@ class SSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
         self._shaken = False
         self._handshake_timeout = None
         return self
+
+    def settimeout(self, value: float | None, /) -> None:
+        # The standard library calls this once it has taken the descriptor from another socket, whose `detach` has just
+        # made it blocking.
+        kernel.setblocking(self, False)
+        super().settimeout(value)
 
     # -- waiting
 

@@ -27,8 +27,12 @@ from greenprobe import (
     debug,
     green_lock,
     green_network,
+    green_os,
     green_queue,
+    green_select,
+    green_selectors,
     green_signal,
+    green_subprocess,
     green_thread,
     green_threading,
     green_time,
@@ -49,15 +53,15 @@ __all__ = [
 ]
 
 TABLE: Final[dict[str, list[Rows]]] = {
-    "os": [],  # green_os.PATCHES, ... as these come
-    "select": [],
-    "selectors": [],
+    "os": [green_os.PATCHES],
+    "select": [green_select.PATCHES],
+    "selectors": [green_selectors.PATCHES],
     "socket": [green_network.SOCKET_PATCHES],
     "ssl": [green_network.SSL_PATCHES],
     "thread": [green_thread.PATCHES, green_threading.PATCHES],
     "queue": [green_queue.PATCHES],
     "time": [green_time.PATCHES],
-    "subprocess": [],
+    "subprocess": [green_subprocess.PATCHES],
     "signal": [green_signal.PATCHES],
 }
 ACTIONS: Final[dict[str, Callable[[], Callable[[], object]]]] = {  # what a table cannot say; each returns its undoing

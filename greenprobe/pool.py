@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
-from sys import is_finalizing
 from typing import Any, ParamSpec, Self
 
 from greenlet import getcurrent, greenlet
@@ -21,7 +20,7 @@ from greenlet import getcurrent, greenlet
 from greenprobe.bare_greenthread import bare_greenthread
 from greenprobe.greenthread import GreenThread, kill, spawn
 from greenprobe.hub import get_hub
-from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome, Unasked
+from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome
 from greenprobe.queue import Empty, Queue
 from greenprobe.sync import Semaphore
 from greenprobe.waitqueue import WaitQueue
@@ -240,22 +239,14 @@ def run_here(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
 
     What is thrown into the caller meanwhile (a kill, a timeout) goes on to the caller.
     """
-    return over(*outcome_of(function, args, kwargs))  # no name for either: a failure's traceback holds this frame
-
-
-def outcome_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Any]:
-    """Call a function and return the state and the result of its outcome."""
-    try:
-        return VALUE, copy_context().run(function, *args, **kwargs)
-    except Exception as error:
-        return ERROR, Unasked(error, get_hub().on_error)
-
-
-def over(state: int, result: Any) -> GreenThread:
-    """Return a greenthread that never ran and has an outcome."""
-    green = GreenThread(get_hub(), outcome_of, (), {})
+    green = GreenThread(get_hub(), function, (), {})
     green._function = None
-    green._settle(state, result)
+    try:
+        result = copy_context().run(function, *args, **kwargs)
+    except Exception as error:
+        green._settle(ERROR, (error, error.__traceback__))
+    else:
+        green._settle(VALUE, result)
     return green
 
 
@@ -310,7 +301,6 @@ class Stream:
         outcome.link(self._finished)
 
     def _finished(self, outcome: Outcome[Any]) -> None:
-        _ = outcome.exception  # asked for: of those after the first, whoever iterates may not want to know
         self.running.pop(outcome, None)
         if not self.ordered:
             self.outcomes.put(outcome)
@@ -392,7 +382,7 @@ class Results:
         self.close()
 
     def __del__(self) -> None:
-        if self._stream.feeder is not None and not is_finalizing():  # no greenlet runs any more at the very end
+        if self._stream.feeder is not None:
             self._stream.close()
 
 

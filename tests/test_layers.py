@@ -27,7 +27,7 @@ LAYERS = """
     running_loop green_select green_selectors
     queue channel threadpool executor names
     green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
-    green_os green_subprocess
+    descriptors children green_files green_os green_subprocess
     pool server taskgroup local debug testing
     green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
     stale copies patcher
@@ -36,8 +36,7 @@ LAYERS = """
     http.cookies http.retries http.auth http.bodies http.request http.options
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
     http.response http.client
-    http.request_head http.chunked http.response_head
-    wsgi_input wsgi_response wsgi_connection wsgi websocket backdoor
+    wsgi websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
