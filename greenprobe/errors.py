@@ -84,6 +84,10 @@ class RemoteProtocolError(GreenprobeError):
     """The peer sent something that the protocol does not allow here."""
 
 
+class DnsFormError(RemoteProtocolError):
+    """A DNS server's reply is malformed, or answers something else."""
+
+
 class PoolTimeout(GreenprobeError, TimeoutError):
     """No place in a pool became free in time."""
 

@@ -1,12 +1,14 @@
-"""Names to addresses for sockets: a slot that a resolver fills, with libc in a real thread as the first choice.
+"""Names to addresses for sockets: a slot that a resolver fills.
 
 Sockets need names and resolvers need sockets. The ring is broken here: `resolve` asks whatever `install` was given
-last; `green_dns` stands above the sockets and installs its resolvers.
+last; `green_dns` stands above the sockets and installs its resolvers. It is loaded by its name, when the first name is
+looked up: who connects to numbers only never pays for it.
 """
 
 import socket as stdlib
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from greenprobe.threadpool import run_in_thread
@@ -44,13 +46,19 @@ def in_thread(host: str | bytes, port: int | str | None, family: int, kind: int)
     return found
 
 
-_resolver: Resolver = in_thread
+def by_default(host: str | bytes, port: int | str | None, family: int, kind: int) -> list[AddrInfo]:
+    """Ask the resolver that `green_dns` chooses."""
+    lookup: Resolver = import_module("greenprobe.green_dns").lookup
+    return lookup(host, port, family, kind)
+
+
+_resolver: Resolver = by_default
 
 
 def install(resolver: Resolver | None) -> Resolver:
-    """Have names looked up by `resolver` from now on (None: by libc in a thread); return the one before."""
+    """Have names looked up by `resolver` from now on (None: by the default one); return the one before."""
     global _resolver
-    before, _resolver = _resolver, resolver if resolver is not None else in_thread
+    before, _resolver = _resolver, resolver if resolver is not None else by_default
     return before
 
 

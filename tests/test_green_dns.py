@@ -1,64 +1,77 @@
-"""Names to addresses: numbers at once, libc in a thread, caches, the shapes and errors of the standard library."""
+"""Names to addresses: which resolver is chosen, numbers at once, shapes and errors of the standard library."""
 
+import os
 import socket as stdlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6, AF_UNSPEC, EAI_AGAIN, EAI_NONAME, SOCK_STREAM, gaierror
+from pathlib import Path
+from socket import AF_INET, AF_INET6, EAI_AGAIN, EAI_NODATA, EAI_NONAME, SOCK_STREAM, gaierror, herror
 from typing import Any
 
 import pytest
+from dns_servers import DnsServer, dns_server
 
 from greenprobe import green_dns, names
-from greenprobe.green_dns import Answer, CachedResolver, ThreadResolver, getaddrinfo
-from greenprobe.greenthread import sleep, spawn
-from greenprobe.outcome import AsyncResult, Outcome
-from greenprobe.testing import JumpClock, wait_all_blocked
+from greenprobe.dns.conf import ResolvConf
+from greenprobe.dns.family import GreenFamily, ThreadFamily
+from greenprobe.dns.resolver import Resolver
+from greenprobe.errors import TargetError
+from greenprobe.green_dns import choose, getaddrinfo, is_known
+from greenprobe.hub import Hub
+from greenprobe.testing import JumpClock
+
+RECORDS = {
+    ("four.test.", "A"): ["four.test. 60 IN A 127.0.0.4"],
+    ("both.test.", "A"): ["both.test. 60 IN A 127.0.0.4"],
+    ("both.test.", "AAAA"): ["both.test. 30 IN AAAA ::1"],
+    ("text.test.", "TXT"): ["text.test. 60 IN TXT hello"],
+    ("xn--bcher-kva.test.", "A"): ["xn--bcher-kva.test. 60 IN A 127.0.0.8"],
+    ("4.0.0.127.in-addr.arpa.", "PTR"): ["4.0.0.127.in-addr.arpa. 60 IN PTR four.test."],
+}
 
 
-class FakeResolver(CachedResolver):
-    """Answers when it is told to."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.asked: list[tuple[str, int]] = []
-        self.open: list[AsyncResult[Answer]] = []
-
-    def _ask(self, host: str, family: int) -> Outcome[Answer]:
-        self.asked.append((host, family))
-        self.open.append(AsyncResult())
-        return self.open[-1]
+@pytest.fixture
+def server(hub: Hub) -> Iterator[DnsServer]:
+    with dns_server(RECORDS) as server:
+        yield server
 
 
-class NoResolver:
-    def resolve(self, host: str, family: int = AF_UNSPEC, timeout: float | None = None) -> list[str]:
-        raise AssertionError(f"asked for {host}")
+@pytest.fixture
+def resolver(server: DnsServer) -> Iterator[Resolver]:
+    resolver = Resolver([server.server], conf=ResolvConf(), hosts_path=os.devnull)
+    yield resolver
+    resolver.close()
 
 
-class TableResolver:
-    """Knows its names by heart."""
+@pytest.fixture
+def installed(resolver: Resolver) -> Iterator[Resolver]:
+    """A resolver that the module's functions, and sockets, ask."""
+    before = green_dns._installed
+    green_dns.install(resolver)
+    yield resolver
+    green_dns._installed = before
+    names.install(None)
 
-    def __init__(self, **table: list[str]) -> None:
-        self.table = table
 
-    def resolve(self, host: str, family: int = AF_UNSPEC, timeout: float | None = None) -> list[str]:
-        return self.table[host]
+class NobodyAsked(GreenFamily):
+    """Fails the test that asks for a name."""
+
+    def __init__(self) -> None:
+        super().__init__(Resolver(["127.0.0.1:1"], hosts_path=os.devnull, conf_path=os.devnull))
+
+    def _addresses(self, name: str, *_: Any) -> Any:
+        raise AssertionError(f"asked for {name}")
 
 
-# -- numbers
+# -- numbers, and what libc knows by itself
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%lo", b"10.0.0.1", "127.1", None, "0x7f000001"])
 @pytest.mark.parametrize("kind", [0, SOCK_STREAM])
 def test_a_numeric_host_is_answered_as_by_libc_without_asking_anybody(host: Any, kind: int) -> None:
     expected = stdlib.getaddrinfo(host, 80, 0, kind)
-    assert getaddrinfo(host, 80, 0, kind, resolver=NoResolver()) == expected
-
-
-def test_service_names_and_flags_go_to_libc() -> None:
-    assert getaddrinfo(None, "http", type=SOCK_STREAM, flags=stdlib.AI_PASSIVE) == stdlib.getaddrinfo(
-        None, "http", type=SOCK_STREAM, flags=stdlib.AI_PASSIVE
-    )
+    assert getaddrinfo(host, 80, 0, kind, resolver=NobodyAsked()) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,6 +80,7 @@ def test_service_names_and_flags_go_to_libc() -> None:
         ("127.0.0.1", 80, AF_INET6),
         ("name", 80, 0, 0, 0, stdlib.AI_NUMERICHOST),
         ("127.0.0.1", "no-such-service"),
+        ("name", "no-such-service"),
         ("127.0.0.1", 80, 9999),
     ],
 )
@@ -74,180 +88,175 @@ def test_what_cannot_be_parsed_raises_libcs_error(arguments: tuple[Any, ...]) ->
     with pytest.raises(gaierror) as expected:
         stdlib.getaddrinfo(*arguments)
     with pytest.raises(gaierror) as raised:
-        getaddrinfo(*arguments, resolver=NoResolver())
+        getaddrinfo(*arguments, resolver=NobodyAsked())
     assert raised.value.args == expected.value.args
 
 
-# -- shapes
+# -- shapes and errors
 
 
-def test_a_name_is_answered_in_the_shape_of_libc() -> None:
-    resolver = TableResolver(both=["::1", "127.0.0.1"])
-    found = getaddrinfo("both", 80, type=SOCK_STREAM, resolver=resolver)
-    assert found == [
-        *stdlib.getaddrinfo("::1", 80, 0, SOCK_STREAM),
-        *stdlib.getaddrinfo("127.0.0.1", 80, 0, SOCK_STREAM),
-    ]
+def test_a_name_is_answered_in_the_shape_of_libc(resolver: Resolver) -> None:
+    found = getaddrinfo("both.test", 80, type=SOCK_STREAM, resolver=resolver)
+    assert sorted(found) == sorted(
+        [*stdlib.getaddrinfo("::1", 80, 0, SOCK_STREAM), *stdlib.getaddrinfo("127.0.0.4", 80, 0, SOCK_STREAM)]
+    )
     assert {type(info[0]) for info in found} == {stdlib.AddressFamily}
-    assert len(getaddrinfo("both", 80, resolver=resolver)) == 6  # stream, datagram and raw for each, as libc has it
+    assert {type(info[1]) for info in found} == {stdlib.SocketKind}
+    assert len(getaddrinfo("both.test", 80, resolver=resolver)) == 6  # stream, datagram and raw for each
 
 
-def test_the_canonical_name_is_in_the_first_entry_only() -> None:
-    found = getaddrinfo("a", 1, type=SOCK_STREAM, flags=stdlib.AI_CANONNAME, resolver=TableResolver(a=["::1", "::2"]))
-    assert [info[3] for info in found] == ["a", ""]
+def test_ten_thousand_cached_lookups_ask_once_and_each_has_a_list_of_its_own(
+    resolver: Resolver, server: DnsServer
+) -> None:
+    family = GreenFamily(resolver)
+    first = getaddrinfo("four.test", 80, AF_INET, resolver=family)
+    for _ in range(10_000):
+        found = getaddrinfo("four.test", 80, AF_INET, resolver=family)
+    assert found == first
+    found.clear()
+    assert getaddrinfo("four.test", 80, AF_INET, resolver=family) == first
+    assert len(server.asked) == 1
 
 
-def test_an_international_name_is_asked_for_in_ascii() -> None:
-    resolver = TableResolver(**{"xn--bcher-kva.test": ["::1"]})
-    assert getaddrinfo("b\u00fccher.test", 1, type=SOCK_STREAM, resolver=resolver)[0][4][0] == "::1"
+def test_what_is_kept_ready_ends_with_its_time_to_live(server: DnsServer, clock: JumpClock) -> None:
+    server.records = {("four.test.", "A"): ["four.test. 0 IN A 127.0.0.4"]}
+    family = GreenFamily(Resolver([server.server], conf=ResolvConf(), hosts_path=os.devnull, clock=clock.now))
+    for _ in range(2):
+        getaddrinfo("four.test", 80, AF_INET, resolver=family)
+    assert len(server.asked) == 2
 
 
-# -- asking once
+def test_a_changed_hosts_file_is_seen_within_a_second(server: DnsServer, clock: JumpClock, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("127.0.0.7 here.test\n")
+    resolver = Resolver([server.server], conf=ResolvConf(), hosts_path=str(path), clock=clock.now)
+    family = GreenFamily(resolver)
+    assert getaddrinfo("here.test", 80, resolver=family)[0][4] == ("127.0.0.7", 80)
+    path.write_text("127.0.0.77 here.test\n")
+    clock.advance(1)
+    assert getaddrinfo("here.test", 80, resolver=family)[0][4] == ("127.0.0.77", 80)
 
 
-def test_many_who_ask_the_same_are_one_question() -> None:
-    resolver = FakeResolver()
-    greens = [spawn(resolver.resolve, name) for name in ("Host", "host", "HOST")]
-    wait_all_blocked()
-    assert resolver.asked == [("host", AF_UNSPEC)]
-    resolver.open[0].set(Answer(("1.2.3.4",), 60))
-    assert [green.wait() for green in greens] == [["1.2.3.4"]] * 3
+def test_an_international_name_is_asked_for_in_ascii(resolver: Resolver) -> None:
+    assert getaddrinfo("b\u00fccher.test", 1, type=SOCK_STREAM, resolver=resolver)[0][4][0] == "127.0.0.8"
 
 
-def test_one_asker_that_is_killed_does_not_spoil_it_for_the_others() -> None:
-    resolver = FakeResolver()
-    first, second = (spawn(resolver.resolve, "host") for _ in range(2))
-    wait_all_blocked()
-    first.kill()
-    sleep(0)
-    resolver.open[0].set(Answer(("1.2.3.4",), 60))
-    assert second.wait() == ["1.2.3.4"]
+@pytest.mark.parametrize(
+    ("name", "code", "detail"),
+    [
+        ("nowhere.test", EAI_NONAME, "nowhere.test (127.0.0.53:PORT: NXDOMAIN)"),
+        ("text.test", EAI_NODATA, "text.test (127.0.0.53:PORT: NOERROR)"),
+        ("servfail.test", EAI_AGAIN, "servfail.test (127.0.0.53:PORT: SERVFAIL)"),
+    ],
+)
+def test_a_failure_has_libcs_code_and_says_who_said_what(
+    resolver: Resolver, server: DnsServer, name: str, code: int, detail: str
+) -> None:
+    def servfail(server: DnsServer, query: bytes, response: Any, way: str) -> list[bytes]:
+        response.set_rcode(2)
+        return [response.to_wire()]
 
-
-def test_a_timeout_is_the_askers_own(clock: JumpClock) -> None:
-    resolver = FakeResolver()
-    patient = spawn(resolver.resolve, "host", timeout=60)
-    with pytest.raises(TimeoutError):
-        resolver.resolve("host", timeout=5)
-    assert clock.now() == 5
-    resolver.open[0].set(Answer(("::1",), 60))
-    assert patient.wait() == ["::1"]
-
-
-def test_an_answer_holds_for_its_time_to_live(clock: JumpClock) -> None:
-    resolver = FakeResolver(clock=clock.now)
-    for number in range(2):
-        green = spawn(resolver.resolve, "host")
-        wait_all_blocked()
-        resolver.open[number].set(Answer((f"1.2.3.{number}",), 60))
-        assert green.wait() == [f"1.2.3.{number}"]
-        clock.advance(59)
-        assert resolver.resolve("host") == [f"1.2.3.{number}"]
-        clock.advance(1)
-    assert len(resolver.asked) == 2
-
-
-@pytest.mark.parametrize(("code", "remembered"), [(EAI_NONAME, True), (EAI_AGAIN, False)])
-def test_a_failure_is_remembered_only_if_it_is_about_the_name(clock: JumpClock, code: int, remembered: bool) -> None:
-    resolver = FakeResolver(clock=clock.now)
-    green = spawn(resolver.resolve, "host")
-    wait_all_blocked()
-    resolver.open[0].set_exception(gaierror(code, "why"))
-    with pytest.raises(gaierror, match="why"):
-        green.wait()
-    again = spawn(resolver.resolve, "host")
-    wait_all_blocked()
-    assert len(resolver.asked) == (1 if remembered else 2)
-    again.kill()
-    again.join()
-
-
-def test_the_cache_forgets_the_oldest() -> None:
-    resolver = FakeResolver(size=2)
-    for name in "abc":
-        green = spawn(resolver.resolve, name)
-        wait_all_blocked()
-        resolver.open[-1].set(Answer(("::1",), 60))
-        green.wait()
-    resolver.resolve("c")
-    resolver.resolve("b")
-    spawn(resolver.resolve, "a", timeout=0).join()
-    assert [name for name, _ in resolver.asked] == ["a", "b", "c", "a"]
-
-
-# -- libc
-
-
-@pytest.fixture
-def libc(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Stand in for libc, so that no question leaves the machine; return the calls."""
-    calls: list[tuple[Any, ...]] = []
-
-    def fake(host: str, *rest: Any) -> list[Any]:
-        calls.append((host, *rest))
-        if host == "nowhere.test":
-            raise gaierror(EAI_NONAME, "Name or service not known")
-        six = (AF_INET6, SOCK_STREAM, 6, "", ("fe80::1", 0, 0, 1))
-        four = (AF_INET, SOCK_STREAM, 6, "", ("127.0.0.1", 0))
-        return [six, four, four]
-
-    monkeypatch.setattr(green_dns, "libc_raw", fake)
-    return calls
-
-
-def test_libc_is_asked_once_and_remembered(libc: list[tuple[Any, ...]]) -> None:
-    resolver = ThreadResolver()
-    assert resolver.resolve("host") == ["fe80::1%1", "127.0.0.1"]
-    assert resolver.resolve("host") == ["fe80::1%1", "127.0.0.1"]
-    assert libc == [("host", None, AF_UNSPEC, SOCK_STREAM)]
-
-
-def test_an_ipv6_scope_survives_the_way_back_into_libcs_shape(libc: list[tuple[Any, ...]]) -> None:
-    assert getaddrinfo("host", 80, type=SOCK_STREAM, resolver=ThreadResolver())[0][4] == ("fe80::1", 80, 0, 1)
-
-
-def test_libcs_failure_comes_back_with_its_code(libc: list[tuple[Any, ...]]) -> None:
+    server.tricks = {"servfail": servfail}
     with pytest.raises(gaierror) as raised:
-        getaddrinfo("nowhere.test", 80, resolver=ThreadResolver())
-    assert raised.value.errno == EAI_NONAME
+        getaddrinfo(name, 80, resolver=resolver)
+    assert raised.value.errno == code
+    assert detail.replace("PORT", str(server.address[1])) in str(raised.value)
 
 
-@pytest.mark.usefixtures("libc")
-def test_localhost_by_the_real_libc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_is_the_callers(resolver: Resolver, server: DnsServer, clock: JumpClock) -> None:
+    server.tricks = {"four": lambda *_: []}
+    with pytest.raises(TimeoutError):
+        getaddrinfo("four.test", 80, resolver=resolver, timeout=1)
+    assert clock.now() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_other_functions_ask_the_installed_resolver() -> None:
+    assert green_dns.gethostbyname("four.test") == "127.0.0.4"
+    assert green_dns.gethostbyname("") == "0.0.0.0"
+    assert green_dns.gethostbyname_ex("four.test") == ("four.test", [], ["127.0.0.4"])
+    assert green_dns.gethostbyaddr("127.0.0.4") == ("four.test", [], ["127.0.0.4"])
+    assert green_dns.getnameinfo(("127.0.0.4", 80), 0) == ("four.test", "http")
+    assert green_dns.getnameinfo(("127.0.0.9", 80), 0) == ("127.0.0.9", "http")
+    assert green_dns.getfqdn("127.0.0.4") == "four.test"
+    with pytest.raises(herror, match="Unknown host"):
+        green_dns.gethostbyaddr("127.0.0.9")
+    with pytest.raises(gaierror):
+        green_dns.getnameinfo(("127.0.0.9", 80), stdlib.NI_NAMEREQD)
+
+
+def test_multicast_names_are_left_to_libc(
+    resolver: Resolver, server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = GreenFamily(resolver)
+    monkeypatch.setattr(family._libc, "getaddrinfo", lambda *arguments: [arguments])
+    assert getaddrinfo("printer.local", 80, resolver=family)[0][0] == "printer.local"  # type: ignore[comparison-overlap]
+    assert not server.asked
+
+
+# -- choosing
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("", True),
+        ("hosts: files dns\n", True),
+        ("passwd: ldap\nhosts:\tfiles mdns4_minimal [NOTFOUND=return] dns myhostname # as Debian\n", True),
+        ("hosts: mymachines resolve [!UNAVAIL=return] files myhostname dns\n", True),
+        ("hosts: files ldap dns\n", False),
+        ("hosts: dns files\n", False),
+        ("hosts: db\n", False),
+    ],
+)
+def test_green_is_the_default_where_libc_would_ask_nobody_else(text: str, known: bool, tmp_path: Path) -> None:
+    path = tmp_path / "nsswitch.conf"
+    path.write_text(text)
+    assert is_known(text) is known
+    assert isinstance(choose(nsswitch_path=str(path)), GreenFamily if known else ThreadFamily)
+
+
+@pytest.mark.parametrize(("word", "expected"), [("green", GreenFamily), ("thread", ThreadFamily)])
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch, word: str, expected: type) -> None:
+    monkeypatch.setenv("GREENPROBE_RESOLVER", word)
+    assert isinstance(choose(), expected)
+
+
+def test_a_choice_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENPROBE_RESOLVER", "purple")
+    with pytest.raises(TargetError, match="'purple' is none of green, thread"):
+        choose()
+
+
+def test_an_installed_resolver_serves_sockets_too(installed: Resolver) -> None:
+    assert names.resolve("four.test", 80, AF_INET, SOCK_STREAM)[0][4] == ("127.0.0.4", 80)
+    assert isinstance(green_dns.install("thread"), GreenFamily)
+    assert isinstance(green_dns._installed, ThreadFamily)
+
+
+@pytest.mark.parametrize("choice", ["green", "thread"])
+def test_localhost_is_as_libc_has_it(choice: Any) -> None:
     """/etc/hosts knows localhost: no question leaves the machine."""
-    monkeypatch.undo()
-    mine = {info[4] for info in getaddrinfo("localhost", 80, AF_INET, SOCK_STREAM)}
-    assert mine == {info[4] for info in stdlib.getaddrinfo("localhost", 80, AF_INET, SOCK_STREAM)}
-    assert green_dns.gethostbyname("localhost") == "127.0.0.1"
-    assert green_dns.gethostbyname_ex("localhost")[2] == ["127.0.0.1"]
-    assert getaddrinfo("localhost", 80, AF_INET, flags=stdlib.AI_ADDRCONFIG | stdlib.AI_CANONNAME)[0][3] == "localhost"
+    mine = getaddrinfo("localhost", 80, AF_INET, SOCK_STREAM, resolver=choice)
+    assert mine == stdlib.getaddrinfo("localhost", 80, AF_INET, SOCK_STREAM)
 
 
-def test_numeric_name_info_needs_no_thread() -> None:
-    flags = stdlib.NI_NUMERICHOST | stdlib.NI_NUMERICSERV
-    assert green_dns.getnameinfo(("127.0.0.1", 80), flags) == ("127.0.0.1", "80")
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
 
 
-# -- installing
+def test_plain_names_load_no_dnspython_and_numbers_not_even_this_module() -> None:
+    look = "print(sorted({'dns', 'idna', 'greenprobe.green_dns'} & set(sys.modules)))"
+    connecting = "try: socket().connect(({!r}, 1))\nexcept OSError: pass"
+    socks = f"import sys; from greenprobe.green_socket import socket\n{connecting}"
+    assert run(f"{socks.format('127.0.0.1')}\n{look}") == "[]"
+    assert run(f"{socks.format('localhost')}\n{look}") == "['greenprobe.green_dns']"
 
 
-@pytest.fixture
-def _restored() -> Iterator[None]:
-    yield
-    green_dns._resolver = ThreadResolver()
-    names.install(None)
-
-
-@pytest.mark.usefixtures("_restored")
-def test_installing_a_resolver_serves_the_sockets_too() -> None:
-    resolver = TableResolver(somewhere=["127.0.0.9"])
-    before = green_dns.install(resolver)
-    assert isinstance(before, ThreadResolver)
-    assert names.resolve("somewhere", 80, AF_INET, SOCK_STREAM)[0][4] == ("127.0.0.9", 80)
-    assert green_dns.gethostbyname("somewhere") == "127.0.0.9"
-    assert green_dns.install(None) is resolver
-
-
-def test_dnspython_is_not_loaded_unless_it_is_asked_for() -> None:
-    program = "import greenprobe.green_dns, sys; sys.exit('dns' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+def test_names_that_sockets_look_up_start_no_thread(installed: Resolver, server: DnsServer) -> None:
+    server.records = {(f"n{number}.test.", "A"): [f"n{number}.test. 60 IN A 127.0.0.1"] for number in range(50)}
+    before = len(os.listdir("/proc/self/task"))
+    for number in range(50):
+        names.resolve(f"n{number}.test", 80, 0, SOCK_STREAM)
+    assert len(os.listdir("/proc/self/task")) == before

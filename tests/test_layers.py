@@ -26,7 +26,11 @@ LAYERS = """
     waitqueue outcome sync timeout condition bare_greenthread greenthread level
     running_loop green_select green_selectors
     queue channel threadpool executor names
-    green_socket green_ssl green_dns dnspython_resolver happy_eyeballs acceptor convenience
+    green_socket green_ssl
+    dns.wire dns.library dns.deferred dns.watched dns.servers dns.conf dns.hosts dns.cache dns.chain
+    dns.resolution dns.flow dns.inflight dns.udp dns.stream dns.asker dns.resolver
+    dns.interfaces dns.ordering dns.shapes dns.family green_dns
+    happy_eyeballs acceptor convenience
     descriptors children green_files green_os green_subprocess
     pool server taskgroup local debug testing
     green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
@@ -54,6 +58,7 @@ LAYERS = """
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
 MAY_IMPORT_BY_NAME |= {"compat/eventlet/standin.py"}  # one name of a module for another
+MAY_IMPORT_BY_NAME |= {"names.py", "dns/deferred.py"}  # at the first name that a socket looks up; what takes dnspython
 LATE_IMPORTS = {"cli.py"}
 
 MAX_FUNCTION, MAX_FILE, MAX_NESTING, MAX_COMPLEXITY = 60, 500, 4, 15

@@ -1,0 +1,158 @@
+"""Which of several addresses to try first (RFC 6724), as libc orders them, with the tables of /etc/gai.conf.
+
+The kernel says from which address it would talk to each: a UDP connect looks that up and sends nothing. The rest is
+comparing. Rule 7 (native transport) is left out, as no interface says so; rule 9 compares IPv4 addresses only within
+the source's own network, as libc does.
+"""
+
+from _socket import socket as KernelSocket  # noqa: N812 - a class
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from ipaddress import ip_address, ip_network
+from socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, inet_pton
+from typing import Final, NamedTuple
+
+from greenprobe.dns.interfaces import Interface, interfaces
+
+__all__ = ["Policy", "ordered", "parse_gai_conf", "source_of"]
+
+Table = tuple[tuple[bytes, int, int], ...]  # prefix, its bits, value; the longest first
+
+MAPPED: Final = b"\0" * 10 + b"\xff\xff"
+PREFIXES: Final = [  # RFC 6724, section 2.1, and libc's: prefix, precedence, label
+    ("::1/128", 50, 0),
+    ("::/0", 40, 1),
+    ("2002::/16", 30, 2),
+    ("::/96", 20, 3),
+    ("::ffff:0:0/96", 10, 4),
+    ("fec0::/10", 40, 5),
+    ("fc00::/7", 40, 6),
+    ("2001:0::/32", 40, 7),
+]
+LINK_LOCAL, SITE_LOCAL, GLOBAL = 2, 5, 14
+
+
+def table_of(rows: Sequence[tuple[str, int]]) -> Table:
+    """Return a table to look the longest match up in."""
+    networks = [(ip_network(prefix, strict=False), value) for prefix, value in rows]
+    found = [
+        (as_ipv6(each.network_address.packed), each.prefixlen + (96 if each.version == 4 else 0), value)
+        for each, value in networks
+    ]
+    return tuple(sorted(found, key=lambda row: -row[1]))
+
+
+def as_ipv6(packed: bytes) -> bytes:
+    """Return a packed address as IPv6 has it."""
+    return packed if len(packed) == 16 else MAPPED + packed
+
+
+PRECEDENCE: Final = table_of([(prefix, precedence) for prefix, precedence, _ in PREFIXES])
+LABEL: Final = table_of([(prefix, label) for prefix, _, label in PREFIXES])
+
+
+class Policy(NamedTuple):
+    """The tables of precedence and labels."""
+
+    precedence: Table = PRECEDENCE
+    label: Table = LABEL
+
+
+def parse_gai_conf(text: str) -> Policy:
+    """Return the tables that a gai.conf gives: one that it mentions is replaced as a whole (gai.conf(5))."""
+    rows: dict[str, list[tuple[str, int]]] = {"precedence": [], "label": []}
+    for line in text.splitlines():
+        words = line.partition("#")[0].split()
+        if len(words) != 3 or words[0] not in rows or not words[2].isdigit():
+            continue
+        try:
+            ip_network(words[1], strict=False)
+        except ValueError:
+            continue
+        rows[words[0]].append((words[1], int(words[2])))
+    default = Policy()
+    return Policy(
+        table_of(rows["precedence"]) if rows["precedence"] else default.precedence,
+        table_of(rows["label"]) if rows["label"] else default.label,
+    )
+
+
+def source_of(address: str) -> str | None:
+    """Return the address from which this machine would talk to another, or None if no route leads there."""
+    try:
+        with closing(KernelSocket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)) as sock:
+            sock.connect((address, 65535))
+            source: str = sock.getsockname()[0]
+    except OSError:
+        return None
+    return source
+
+
+def ordered(
+    addresses: Sequence[str],
+    policy: Policy,
+    *,
+    find_source: Callable[[str], str | None] = source_of,
+    find_interfaces: Callable[[], Sequence[Interface]] = interfaces,
+) -> list[str]:
+    """Return addresses, best first."""
+    if len(addresses) < 2:
+        return list(addresses)
+    here = {each.address: each for each in find_interfaces()}
+    return sorted(addresses, key=lambda address: rank(address, find_source(address), policy, here))
+
+
+def rank(address: str, source: str | None, policy: Policy, here: dict[str, Interface]) -> tuple[int, ...]:
+    """Return what to sort an address by: the smaller, the better. Source: RFC 6724, section 6; the numbers are rules.
+
+    A key can stand for the rules, which compare pairs, as each of them looks at one address and its source only; rule 9
+    is between addresses of one family, and the family is settled before by the precedence.
+    """
+    if source is None:
+        target = packed(address)
+        return (1, 0, 0, 0, -look_up(policy.precedence, target), scope(target), 0)
+    target, from_ = packed(address), packed(source)
+    interface = here.get(source)
+    return (
+        0,  # 1: avoid unusable destinations
+        scope(target) != scope(from_),  # 2: prefer matching scope
+        interface is not None and interface.is_deprecated,  # 3: avoid deprecated addresses
+        look_up(policy.label, target) != look_up(policy.label, from_),  # 5: prefer matching label
+        -look_up(policy.precedence, target),  # 6: prefer higher precedence
+        scope(target),  # 8: prefer smaller scope
+        -common_bits(target, from_, interface),  # 9: use longest matching prefix
+    )
+
+
+def packed(address: str) -> bytes:
+    """Return an address, its scope left out, as IPv6 has it."""
+    return as_ipv6(inet_pton(AF_INET6 if ":" in address else AF_INET, address.partition("%")[0]))
+
+
+def look_up(table: Table, address: bytes) -> int:
+    """Return the value of the longest prefix that fits."""
+    number = int.from_bytes(address, "big")
+    for prefix, bits, value in table:
+        if not bits or (number ^ int.from_bytes(prefix, "big")) >> (128 - bits) == 0:
+            return value
+    return 1
+
+
+def scope(address: bytes) -> int:
+    """Return the scope of an address. Source: RFC 6724, sections 3.1 and 3.2."""
+    if address.startswith(MAPPED):
+        return LINK_LOCAL if address[12] == 127 or address[12:14] == b"\xa9\xfe" else GLOBAL
+    if address[0] == 0xFF:
+        return address[1] & 15
+    parsed = ip_address(address)
+    if parsed.is_loopback or parsed.is_link_local:
+        return LINK_LOCAL
+    return SITE_LOCAL if address[0] == 0xFE and address[1] & 0xC0 == 0xC0 else GLOBAL
+
+
+def common_bits(target: bytes, source: bytes, interface: Interface | None) -> int:
+    """Return how many bits from the front are the same; of IPv4, only within the network of the source."""
+    same = 128 - (int.from_bytes(target, "big") ^ int.from_bytes(source, "big")).bit_length()
+    if not target.startswith(MAPPED):
+        return same
+    return same if interface is not None and same - 96 >= interface.prefix else 0

@@ -1,0 +1,342 @@
+"""The resolver: facts about names, asked once for many, remembered while they hold.
+
+`look_up` gives the data of one name and type, by cache, or by joining a flight, or by asking. `find` turns a host into
+addresses as a system resolver does: hosts file, then the search list, A and AAAA asked together. `name_of` goes the
+other way. How servers are asked is `asker.py`'s; what the standard library's functions make of it is `family.py`'s.
+
+A question runs in a greenthread of its own, so that an asker who is killed, or has no more time, spoils nothing for
+the others who wait for the same answer. One resolver may be used from several OS threads; each thread's hub has its own
+sockets, the cache is everybody's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, AF_UNSPEC
+from ssl import SSLContext, create_default_context
+from time import monotonic
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from greenprobe.dns.asker import Asker, AskOptions, MakeExchange
+from greenprobe.dns.cache import Cache
+from greenprobe.dns.chain import MAX_ALIASES, follow
+from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
+from greenprobe.dns.deferred import make_question
+from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
+from greenprobe.dns.resolution import Result
+from greenprobe.dns.servers import Book, Server, parse_servers
+from greenprobe.dns.watched import Watched
+from greenprobe.dns.wire import AUTHENTIC, NOERROR, RECURSION_DESIRED
+from greenprobe.errors import DnsFormError
+from greenprobe.greenthread import GreenThread, spawn
+from greenprobe.hub import Hub, get_hub
+from greenprobe.outcome import Outcome
+from greenprobe.sync import Event
+
+__all__ = ["Fact", "Found", "Resolver"]
+
+KINDS: Final = {AF_INET: ("A",), AF_INET6: ("AAAA",), AF_UNSPEC: ("A", "AAAA")}
+SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
+
+
+class Fact(NamedTuple):
+    """What is known of a name and a type. `status` as in `Result`; NOERROR without `data` is "none of that type".
+
+    `canonical` is the name at the end of `aliases`; `reason` says who said what, where the status is no fact.
+    """
+
+    status: str
+    data: tuple[str, ...]
+    canonical: str
+    aliases: tuple[str, ...]
+    ttl: float
+    reason: str
+
+
+class Found(NamedTuple):
+    """What is known of a host, or of an address: its status is NOERROR only if there is something in it."""
+
+    status: str
+    canonical: str
+    aliases: tuple[str, ...]
+    addresses: tuple[str, ...]
+    reason: str
+    until: float
+
+
+class Resolver:
+    """Asks name servers. Everything it reads of the system may be given instead.
+
+    `servers` are written as in `servers.py`; None takes those of `conf_path`. `conf` None reads and watches that file.
+    `cache` may have its own bounds. `exchanges` adds protocols, see `asker.py`. `clock` returns seconds.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str | Server] | None = None,
+        *,
+        conf: ResolvConf | None = None,
+        conf_path: str = "/etc/resolv.conf",
+        hosts_path: str = "/etc/hosts",
+        cache: Cache[Fact] | None = None,
+        mixes_case: bool = False,
+        exchanges: Mapping[str, MakeExchange] = {},
+        trust: Callable[[], SSLContext] = create_default_context,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.clock = clock
+        self.cache: Cache[Fact] = cache if cache is not None else Cache()
+        self._servers = as_servers(servers)
+        self._given_conf = conf
+        self._conf_file = Watched(conf_path, parse_resolv_conf)
+        self._conf: ResolvConf | None = None
+        self._hosts_file = Watched(hosts_path, parse_hosts)
+        self._mixes_case = mixes_case
+        self._exchanges = exchanges
+        self._trust = trust
+        self._book = Book()
+        self._askers: WeakKeyDictionary[Hub, Asker] = WeakKeyDictionary()
+        self._flights: dict[tuple[Hub, str, str], GreenThread] = {}  # a hub's own: an outcome comes home to one hub
+
+    # -- what the system says
+
+    @property
+    def conf(self) -> ResolvConf:
+        """The configuration, read again if its file has changed: then what was learned before is forgotten."""
+        conf = self._given_conf or self._conf_file.current()
+        if conf is not self._conf:
+            if self._conf is not None:
+                self.cache.clear()
+            self._conf = conf
+        return conf
+
+    @property
+    def hosts(self) -> Hosts:
+        """The hosts file, read again if it has changed."""
+        return self._hosts_file.current()
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """Who is asked."""
+        return self._servers if self._servers is not None else self.conf.servers
+
+    def close(self) -> None:
+        """End what the current hub has under way, and the connections that it keeps to servers."""
+        hub = get_hub()
+        for flight in [flight for (owner, _, _), flight in self._flights.items() if owner is hub]:
+            flight.kill()
+        asker = self._askers.pop(hub, None)
+        if asker is not None:
+            asker.close()
+
+    # -- one name, one type
+
+    def look_up(self, name: str, kind: str, timeout: float | None = None) -> Fact:
+        """Return what is known of a full name (its final dot optional) and a type such as "MX"; ask if need be.
+
+        Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
+        """
+        key = (name.lower().removesuffix("."), kind)
+        known = self.cache.get(key, self.clock())
+        return known[1] if known is not None else self._flight(*key).wait(timeout)
+
+    def _flight(self, name: str, kind: str) -> GreenThread:
+        """Return the question under way, one that begins now if there is none."""
+        flight = (get_hub(), name, kind)
+        outcome = self._flights.get(flight)
+        if outcome is None:
+            question = make_question(name, kind)
+            outcome = self._flights[flight] = spawn(self._fly, flight, question.name)
+        return outcome
+
+    def _fly(self, flight: tuple[Hub, str, str], name: str) -> Fact:
+        _, key, kind = flight
+        try:
+            fact = self._ask(name, kind)
+            now = self.clock()
+            if fact.status in SPOKEN:
+                self.cache.put((key, kind), fact, fact.ttl, now, is_negative=not fact.data)
+                return fact
+            return self.cache.revive((key, kind), now) or fact
+        finally:
+            self._flights.pop(flight, None)
+
+    def _ask(self, name: str, kind: str) -> Fact:
+        """Ask servers, through as many aliases as it takes."""
+        aliases: list[str] = []
+        ttl = float("inf")
+        while len(aliases) <= MAX_ALIASES:
+            question = make_question(name, kind)
+            result = self._asker().ask(question, self.servers, self._options())
+            if result.reply is None:
+                return Fact(result.status, (), name, tuple(aliases), 0, complaints(result))
+            try:
+                chain = follow(question, result.reply)
+            except DnsFormError as error:
+                return Fact("MALFORMED", (), name, (), 0, f"{result.server}: {error}")
+            aliases += chain.aliases
+            ttl = min(ttl, chain.ttl)
+            if not chain.ends_short or result.reply.rcode != NOERROR:
+                data = chain.data if result.reply.rcode == NOERROR else ()
+                reason = f"{result.server}: {result.status}"
+                return Fact(result.status, data, chain.canonical, tuple(aliases), ttl, reason)
+            name = chain.canonical
+        return Fact("MALFORMED", (), name, (), 0, f"more than {MAX_ALIASES} aliases")
+
+    def _asker(self) -> Asker:
+        hub = get_hub()
+        asker = self._askers.get(hub)
+        if asker is None:
+            asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
+            self._askers[hub] = asker
+        return asker
+
+    def _options(self) -> AskOptions:
+        conf = self.conf
+        return AskOptions(
+            timeout=conf.timeout,
+            attempts=conf.attempts,
+            use_tcp=conf.use_tcp,
+            rotate=conf.rotate,
+            mixes_case=self._mixes_case,
+            flags=RECURSION_DESIRED | AUTHENTIC if conf.trust_ad else RECURSION_DESIRED,
+        )
+
+    # -- hosts and addresses
+
+    def find(
+        self, host: str, family: int = AF_UNSPEC, *, timeout: float | None = None, delay: float | None = None
+    ) -> Found:
+        """Return the addresses of an ASCII host: of the hosts file, else of DNS, through the search list.
+
+        `delay` is how long to wait for the other family once one has addresses (RFC 8305, section 3); None waits for
+        both, as libc does. Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
+        """
+        lines = self.hosts.find(host, family)
+        if lines:
+            return of_hosts(lines, self.clock())
+        conf = self.conf
+        kinds = KINDS[AF_INET] if conf.no_aaaa and family == AF_UNSPEC else KINDS[family]  # type: ignore[index]
+        deadline = None if timeout is None else self.clock() + timeout
+        found: list[Found] = []
+        for name in candidates(host, conf):
+            found.append(self._find_both(name, kinds, deadline, delay, one_by_one=conf.one_by_one))
+            if found[-1].status == "NOERROR":
+                return found[-1]
+        return worst(found) if found else Found("NXDOMAIN", host, (), (), "not asked", self.clock())
+
+    def _find_both(
+        self, name: str, kinds: Sequence[str], deadline: float | None, delay: float | None, *, one_by_one: bool
+    ) -> Found:
+        """Ask for all kinds of addresses at once."""
+        now = self.clock()
+        key = name.lower().removesuffix(".")
+        known = {kind: entry for kind in kinds if (entry := self.cache.get((key, kind), now)) is not None}
+        facts = {kind: fact for kind, (_, fact) in known.items()}
+        flights: dict[str, Outcome[Fact]] = {}
+        for kind in kinds:
+            if kind not in facts:
+                flights[kind] = self._flight(key, kind)
+                if one_by_one:
+                    flights[kind].join(left(deadline, self.clock()))
+        gather(flights, facts, deadline, delay, self.clock)
+        ends = [end for end, _ in known.values()] + [now + facts[kind].ttl for kind in flights if kind in facts]
+        return merged(name, [facts[kind] for kind in kinds if kind in facts], min(ends, default=now))
+
+    def name_of(self, address: str, timeout: float | None = None) -> Found:
+        """Return the name of a numeric address without a scope: of the hosts file, else its PTR records.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        line = self.hosts.name_of(address)
+        if line is not None:
+            return of_hosts([line], self.clock())
+        fact = self.look_up(ip_address(address).reverse_pointer, "PTR", timeout)
+        names = tuple(name.removesuffix(".") for name in fact.data)
+        status = fact.status if names else emptiness(fact)
+        return Found(status, names[0] if names else "", (), (address,), fact.reason, self.clock())
+
+
+def gather(
+    flights: Mapping[str, Outcome[Fact]],
+    facts: dict[str, Fact],
+    deadline: float | None,
+    delay: float | None,
+    clock: Callable[[], float],
+) -> None:
+    """Wait for all flights and add what they find to `facts`; for `delay` only, once there is an address."""
+    waiting = dict(flights)
+    bell = Event()
+    for flight in waiting.values():
+        flight.link(lambda _: bell.set())
+    while waiting:
+        for kind in [kind for kind, flight in waiting.items() if flight.ready()]:
+            facts[kind] = waiting.pop(kind).wait()
+        if not waiting:
+            return
+        bell.clear()
+        has_some = delay is not None and any(fact.data for fact in facts.values())
+        patience = left(deadline, clock())
+        if has_some:
+            patience = delay if patience is None else min(patience, delay or 0.0)
+        if not bell.wait(patience):
+            if has_some:
+                return
+            raise TimeoutError("no answer for the name in time")
+
+
+# -- decisions
+
+
+def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:
+    """Return servers that were given as text, or as they are."""
+    if given is None:
+        return None
+    return [server for each in given for server in ([each] if isinstance(each, Server) else parse_servers([each]))]
+
+
+def complaints(result: Result) -> str:
+    """Say in one line what each server said."""
+    return ", ".join(dict.fromkeys(str(each) for each in result.complaints)) or "no server was asked"
+
+
+def left(deadline: float | None, now: float) -> float | None:
+    """Return the seconds until `deadline`."""
+    return None if deadline is None else max(deadline - now, 0.0)
+
+
+def of_hosts(lines: Sequence[Entry], now: float) -> Found:
+    """Return what lines of the hosts file say; it holds for no time, as the file is looked at each time."""
+    canonical = lines[0].canonical
+    aliases = list(lines[0].aliases)
+    for line in lines[1:]:
+        aliases += line.aliases
+        if line.canonical != canonical:
+            aliases.append(line.canonical)
+    return Found("NOERROR", canonical, tuple(aliases), tuple(line.address for line in lines), "", now)
+
+
+def merged(name: str, facts: Sequence[Fact], until: float) -> Found:
+    """Put what is known of a name by several types together. Addresses of one excuse the failure of the other."""
+    good = [fact for fact in facts if fact.data]
+    if good:
+        addresses = tuple(address for fact in good for address in fact.data)
+        aliases = tuple(alias.removesuffix(".") for alias in good[0].aliases)
+        canonical = good[0].canonical if aliases else name  # in the case of letters that this asker used
+        return Found("NOERROR", canonical.removesuffix("."), aliases, addresses, "", until)
+    return worst([Found(emptiness(each), name, (), (), each.reason, until) for each in facts])
+
+
+def emptiness(fact: Fact) -> str:
+    """Return the status of a fact without data; DANGLING is an alias that leads to nothing."""
+    if fact.status != "NOERROR":
+        return fact.status
+    return "DANGLING" if fact.aliases else "NODATA"
+
+
+def worst(found: Sequence[Found]) -> Found:
+    """Return which of several failures to report: one that may pass first, then that the name is there, at least."""
+    return min(found, key=lambda each: RANK.get(each.status, 0))
+
+
+RANK: Final = {"NODATA": 1, "DANGLING": 2, "NXDOMAIN": 3}

@@ -1,0 +1,28 @@
+"""Names agree with libc: a thousand calls, on a hosts file, a zone and a configuration of our own, in namespaces."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("libc_comparison.py")
+UNSHARE = shutil.which("unshare")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["both", "ipv4"])
+def test_every_call_has_libcs_result(tmp_path: Path, network: str) -> None:
+    """Slow: a thousand calls to libc, some of which wait. Needs root, for namespaces; skips without."""
+    if os.geteuid() != 0 or UNSHARE is None or shutil.which("ip") is None:
+        pytest.skip("needs root, unshare and ip, to lay its own files over /etc in a namespace")
+    path = os.pathsep.join([str(PROGRAM.parent.parent), str(PROGRAM.parent)])
+    command = [UNSHARE, "--mount", "--net", sys.executable, str(PROGRAM), str(tmp_path), network]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, done.stdout
+    assert int(done.stderr.split()[0]) > 900

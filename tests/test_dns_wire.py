@@ -1,0 +1,163 @@
+"""DNS messages: the fast reader says what dnspython says, or nothing; queries are what dnspython would write."""
+
+import struct
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.rrset
+import pytest
+from hypothesis import example, given, settings, strategies as st
+
+from greenprobe.dns import library
+from greenprobe.dns.deferred import make_question, read_reply, to_ascii
+from greenprobe.dns.wire import Question, encode_name, make_query, question, read_plain
+from greenprobe.errors import DnsFormError
+
+ASKED = question("www.example.test", "A")
+HEAD = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0)
+
+
+def message(*lines: str, kind: str = "A", rcode: int = 0, authority: tuple[str, ...] = (), edns: bool = True) -> bytes:
+    """Return a reply about www.example.test, as dnspython writes it."""
+    query = dns.message.make_query("www.example.test.", kind, use_edns=edns, payload=1232, id=7)
+    response = dns.message.make_response(query)
+    response.set_rcode(rcode)  # type: ignore[arg-type]
+    for section, texts in ((response.answer, lines), (response.authority, authority)):
+        for line in texts:
+            owner, ttl, _, record, data = line.split(None, 4)
+            section.append(dns.rrset.from_text(owner, int(ttl), "IN", record, data))
+    return response.to_wire()
+
+
+PLAIN = [
+    message("www.example.test. 60 IN A 192.0.2.1"),
+    message("www.example.test. 60 IN A 192.0.2.1", "www.example.test. 60 IN A 192.0.2.2", edns=False),
+    message("www.example.test. 60 IN AAAA 2001:db8::1"),
+    message("www.example.test. 60 IN AAAA ::ffff:192.0.2.1"),
+    message("www.example.test. 5 IN CNAME a.b.example.test.", "a.b.example.test. 9 IN A 192.0.2.1"),
+    message(rcode=3, authority=("test. 60 IN SOA ns.test. host.test. 1 2 3 4 60",)),
+    message(authority=("example.test. 60 IN NS ns1.example.test.", "example.test. 60 IN NS ns2.example.test.")),
+    message("www.example.test. 0 IN PTR host.example.test."),
+    message(rcode=23),
+]
+ODD = [
+    message("www.example.test. 60 IN MX 10 mail.example.test."),
+    message('www.example.test. 60 IN TXT "a b"'),
+    message(r"www.example.test. 60 IN CNAME a\.b.example.test."),
+]
+
+
+@pytest.mark.parametrize("wire", PLAIN)
+def test_a_plain_reply_is_read_as_dnspython_reads_it(wire: bytes) -> None:
+    assert read_plain(wire, ASKED) == library.read_reply(wire)[0]
+
+
+@pytest.mark.parametrize("wire", ODD)
+def test_what_is_not_plain_is_left_to_dnspython(wire: bytes) -> None:
+    assert read_plain(wire, ASKED) is None
+    assert read_reply(wire, ASKED) == library.read_reply(wire)[0]
+
+
+def read_both(wire: bytes) -> None:
+    """Assert that the fast reader says the same as the library, or nothing."""
+    plain = read_plain(wire, ASKED)
+    if plain is not None:
+        assert plain == library.read_reply(wire)[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    wire=st.sampled_from(PLAIN + ODD),
+    changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 12),
+    tail=st.binary(max_size=4),
+)
+def test_a_changed_reply_is_read_as_dnspython_reads_it_or_left_to_it(
+    wire: bytes, changes: list[tuple[int, int]], cut: int, tail: bytes
+) -> None:
+    changed = bytearray(wire)
+    for at, value in changes:
+        changed[at % len(changed)] = value
+    read_both(bytes(changed[: len(changed) - cut]) + tail)
+
+
+PIECES = [b"\x01a", b"\x02ab", b"\xc0\x0c", b"\xc0\x21", b"\xc0\x10", b"\0", b"\x40a", b"\xff"]
+names = st.lists(st.sampled_from(PIECES), max_size=4).map(b"".join)
+datas = st.one_of(names, st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16), st.binary(max_size=24))
+kinds = st.sampled_from([1, 2, 5, 6, 12, 28, 41, 16, 15])
+ttls = st.sampled_from([0, 60, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x01000000])
+
+
+@st.composite
+def records(draw: st.DrawFn) -> bytes:
+    """Return a resource record, some of them sound."""
+    data = draw(datas)
+    length = len(data) if draw(st.booleans()) else draw(st.integers(0, 40))
+    class_ = draw(st.sampled_from([1, 1, 1, 3, 1232]))
+    return draw(names) + struct.pack("!HHIH", draw(kinds), class_, draw(ttls), length) + data
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts=st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2)), body=st.lists(records(), max_size=5))
+@example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 2) + b"\xc0\x21"])  # points to itself
+@example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 3) + b"\x01a\0" + b"x"])
+def test_made_up_records_are_read_as_dnspython_reads_them_or_left_to_it(
+    counts: tuple[int, int, int], body: list[bytes]
+) -> None:
+    read_both(struct.pack("!HHHHHH", 7, 0x8180, 1, *counts) + ASKED.wire + b"".join(body))
+
+
+@settings(max_examples=60, deadline=None)
+@given(wire=st.binary(max_size=80), starts_well=st.booleans())
+def test_any_bytes_are_a_reply_or_malformed(wire: bytes, starts_well: bool) -> None:
+    try:
+        read_reply(HEAD + ASKED.wire + wire if starts_well else wire, ASKED)
+    except DnsFormError:
+        pass
+
+
+def test_a_reply_about_something_else_is_refused() -> None:
+    with pytest.raises(DnsFormError, match="about other"):
+        read_reply(dns.message.make_response(dns.message.make_query("other.test.", "A")).to_wire(), ASKED)
+
+
+LABELS = st.lists(st.text("abcXYZ019_-*", min_size=1, max_size=63), min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LABELS, st.sampled_from(["", "."]))
+def test_a_name_is_encoded_as_by_dnspython(labels: list[str], end: str) -> None:
+    name = ".".join(labels) + end
+    assert encode_name(name) == dns.name.from_text(name).to_wire()
+
+
+@pytest.mark.parametrize("name", ["a..b", ".a", "a" * 64, ".".join(["a" * 60] * 5), r"a\046b", "a b"])
+def test_a_name_that_is_none_or_needs_care_is_refused_by_the_fast_path(name: str) -> None:
+    with pytest.raises(ValueError, match=r"label|longer|care"):
+        encode_name(name)
+
+
+def test_a_name_with_escapes_is_asked_for_all_the_same() -> None:
+    assert make_question(r"a\.b.test", "MX") == Question(r"a\.b.test.", "MX", b"\x03a.b\x04test\0\0\x0f\0\x01")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a..b", "A"), ("a" * 64, "A"), ("b\u00fccher", "A"), ("a", "NOTHING")])
+def test_what_is_no_name_or_no_type_is_a_value_error(name: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"is no|not ASCII"):
+        make_question(name, kind)
+
+
+@pytest.mark.parametrize(("edns", "dnssec"), [(False, False), (True, False), (True, True)])
+def test_a_query_is_what_dnspython_would_send(edns: bool, dnssec: bool) -> None:
+    flags = dns.flags.DO if dnssec else 0
+    expected = dns.message.make_query("www.example.test.", "A", use_edns=0 if edns else False, ednsflags=flags,
+                                      payload=1232, id=7)  # fmt: skip
+    assert make_query(7, ASKED.wire, edns=edns, dnssec=dnssec) == expected.to_wire()
+
+
+def test_international_names_are_those_of_idna_2008() -> None:
+    assert to_ascii("fa\u00df.B\u00fccher.test") == "xn--fa-hia.xn--bcher-kva.test"
+    with pytest.raises(ValueError, match="IDNA 2008"):
+        to_ascii("\u2615.test\u0000")
