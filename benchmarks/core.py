@@ -5,7 +5,7 @@ usage: core.py [CASE ...] [--python PATH ...] [--rounds N] [--scale X] [--only N
 Every figure is the median of `--rounds` runs. A run is a fresh process pinned to core 0 (nginx sits on core 1) and the
 contenders take turns, so that a slow minute of the machine hits all of them. What is compared is CPU time, user and
 system, never wall time. `--scale 0.1` makes it ten times shorter. Cases: those of workloads.py, and `syscalls` (needs
-strace) and `import`.
+strace) and `import`. The floor is what the same work takes with no library at all, see contender_bare.py.
 """
 import argparse
 import contextlib
@@ -39,6 +39,7 @@ class Row:
     at_most: float | None = None
     beside: str = ""  # another case of greenprobe's that this one is compared with, in the same rounds
     of_beside: float | None = None
+    floor: bool = False  # whether contender_bare.py can do it
 
 
 ROWS = {
@@ -47,13 +48,13 @@ ROWS = {
     "syscalls": Row("system calls of a round trip", "calls", 2_000, at_most=6),
     "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75),
     "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000, beside="http", of_beside=1.05),
-    "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55),
-    "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8),
+    "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55, floor=True),
+    "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8, floor=True),
     "sleep0": Row("`sleep(0)`", "µs", 200_000, None, 1.0),
     "queue": Row("put and get of a queue of 10, two greenthreads", "µs", 200_000, 0.7),
     "timeout": Row("start and cancel of a timeout", "µs", 200_000, 0.7),
     "timeouts_memory": Row("memory growth over a million timeouts set and cancelled", "KiB", 1_000_000, at_most=5_000),
-    "parked": Row("memory of a parked greenthread, 100,000 of them", "KiB", 100_000, at_most=6.5),
+    "parked": Row("memory of a parked greenthread, 100,000 of them", "KiB", 100_000, at_most=6.5, floor=True),
     "import": Row("`import` of the package in a fresh process", "ms", of_gevent=0.3),
     "import_core": Row("the same, with spawn, pool, queue, timeout and socket", "ms"),
 }
@@ -153,7 +154,7 @@ def medians(args: argparse.Namespace, python: str, case: str, where: str) -> dic
     figures: dict[str, list[float]] = {}
     rounds = 1 if case == "syscalls" else args.rounds
     for _ in range(rounds):
-        for contender in args.only:
+        for contender in [*args.only, *(["bare"] if ROWS[case].floor else [])]:
             figure = measure(python, contender, case, count, where)
             if figure is not None:
                 figures.setdefault(contender, []).append(figure)
@@ -178,6 +179,7 @@ def table_row(row: Row, found: dict[str, float]) -> str:
         figure = found.get(contender)
         target = row.at_most if contender == "greenprobe" else None
         cells.append("-" if figure is None else verdict(figure, target))
+    cells.append(f"{found['bare']:.2f}" if "bare" in found else "-")
     if ours and "beside" in found:
         cells[2] += f"; of {row.beside}: {verdict(ours / found['beside'], row.of_beside)}"
     for contender, target in (("eventlet", row.of_eventlet), ("gevent", row.of_gevent)):
@@ -209,8 +211,8 @@ print(", ".join(["Python " + platform.python_version(), *peers]))
 def run(args: argparse.Namespace, python: str) -> None:
     """Print the table of one Python."""
     print(f"\n{versions(python)}; median of {args.rounds}, CPU time, core 0\n")
-    print("| what | unit | greenprobe | eventlet | gevent | of eventlet | of gevent |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| what | unit | greenprobe | eventlet | gevent | floor | of eventlet | of gevent |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with http_server(args.cases) as where:
         for case in args.cases:
             print(table_row(ROWS[case], medians(args, python, case, where)), flush=True)

@@ -8,6 +8,7 @@ library raises exactly what the standard library raises, so most waits end in OS
 from greenlet import GreenletExit
 
 __all__ = [
+    "BadRequest",
     "BodyTooLarge",
     "BrokenResourceError",
     "BusyError",
@@ -86,6 +87,17 @@ class RemoteProtocolError(GreenprobeError):
 
 class DnsFormError(RemoteProtocolError):
     """A DNS server's reply is malformed, or answers something else."""
+
+
+class BadRequest(RemoteProtocolError, OSError):
+    """A client's request breaks the rules of HTTP or a limit of the server; `status` is what it is answered with.
+
+    An OSError as well: an application that reads a body which turns out broken gets what WSGI servers raise there.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class PoolTimeout(GreenprobeError, TimeoutError):

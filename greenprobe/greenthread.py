@@ -18,7 +18,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.bare_greenthread import BareGreenThread, as_exception, bare_greenthread, throw_soon
 from greenprobe.hub import Hub, get_hub
-from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome
+from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome, Unasked
 from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["GreenThread", "kill", "sleep", "spawn", "spawn_after", "spawn_n"]
@@ -94,7 +94,8 @@ class GreenThread(Outcome[Any], greenlet):
             traceback = traceback.tb_next  # without our own frame, which holds this greenthread: no cycle
         error.__traceback__ = traceback
         self._function = None
-        self._settle(ERROR, (error, traceback))
+        unheard = isinstance(error, (GreenletExit, KeyboardInterrupt, SystemExit))
+        self._settle(ERROR, (error, traceback) if unheard else Unasked(error, self._hub.on_error))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error  # through the loop to the main greenthread
 

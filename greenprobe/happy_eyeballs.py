@@ -125,7 +125,7 @@ def _look(runners: list[GreenThread], plan: Race[T], errors: list[OSError]) -> G
 
 
 def _close_late(runner: GreenThread) -> None:
-    if runner.successful():
+    if runner.exception is None:
         runner.wait().close()
 
 

@@ -1,16 +1,41 @@
-"""One value or one exception, set once and waited for by anybody: Outcome and AsyncResult."""
+"""One value or one exception, set once and waited for by anybody: Outcome and AsyncResult.
+
+What a greenthread dies of is kept for whoever asks. Failure: nobody ever does, and a bug leaves no trace. Choice: a
+failure that is dropped with its greenthread, and was never asked for, reports itself. Price: nothing for who succeeds.
+"""
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from greenprobe.hub import get_hub
 from greenprobe.waitqueue import WaitQueue
 
-__all__ = ["ERROR", "PENDING", "VALUE", "AsyncResult", "Outcome"]
+__all__ = ["ERROR", "PENDING", "VALUE", "AsyncResult", "Outcome", "Unasked"]
 
 T = TypeVar("T")
 
 PENDING, VALUE, ERROR = range(3)
+
+
+class Unasked:
+    """An exception and its traceback, until somebody asks for them; if nobody does, `report` gets the exception."""
+
+    __slots__ = ("error", "report", "traceback")
+
+    def __init__(self, error: BaseException, report: Callable[[BaseException], object]) -> None:
+        self.error = error
+        self.traceback = error.__traceback__
+        self.report: Callable[[BaseException], object] | None = report
+
+    def told(self) -> tuple[BaseException, TracebackType | None]:
+        """Return them to who asks."""
+        self.report = None
+        return self.error, self.traceback
+
+    def __del__(self) -> None:
+        if self.report is not None:
+            self.report(self.error)
 
 
 class Outcome(Generic[T]):
@@ -43,7 +68,7 @@ class Outcome(Generic[T]):
     @property
     def exception(self) -> BaseException | None:
         """The exception, or None if there is none."""
-        return self._result[0] if self._state == ERROR else None
+        return self._failure()[0] if self._state == ERROR else None
 
     def wait(self, timeout: float | None = None) -> T:
         """Wait for the value and return it, or raise the exception. Raises TimeoutError after `timeout` seconds."""
@@ -51,11 +76,17 @@ class Outcome(Generic[T]):
             raise TimeoutError(f"no result of {self!r} in {timeout} s")
         if self._state == VALUE:
             return self._result  # type: ignore[no-any-return]
-        error, traceback = self._result
+        error, traceback = self._failure()
         try:
             raise error.with_traceback(traceback)  # the same exception may be raised often: keep its traceback short
         finally:
             del error, traceback, self  # the traceback holds this frame, and we hold the error: no cycle
+
+    def _failure(self) -> tuple[BaseException, TracebackType | None]:
+        result = self._result
+        if isinstance(result, Unasked):
+            result = self._result = result.told()
+        return result  # type: ignore[no-any-return]
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until there is a value or an exception, and tell whether there is; neither is returned or raised."""

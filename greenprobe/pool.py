@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
+from sys import is_finalizing
 from typing import Any, ParamSpec, Self
 
 from greenlet import getcurrent, greenlet
@@ -20,7 +21,7 @@ from greenlet import getcurrent, greenlet
 from greenprobe.bare_greenthread import bare_greenthread
 from greenprobe.greenthread import GreenThread, kill, spawn
 from greenprobe.hub import get_hub
-from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome
+from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome, Unasked
 from greenprobe.queue import Empty, Queue
 from greenprobe.sync import Semaphore
 from greenprobe.waitqueue import WaitQueue
@@ -239,14 +240,22 @@ def run_here(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
 
     What is thrown into the caller meanwhile (a kill, a timeout) goes on to the caller.
     """
-    green = GreenThread(get_hub(), function, (), {})
-    green._function = None
+    return over(*outcome_of(function, args, kwargs))  # no name for either: a failure's traceback holds this frame
+
+
+def outcome_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Any]:
+    """Call a function and return the state and the result of its outcome."""
     try:
-        result = copy_context().run(function, *args, **kwargs)
+        return VALUE, copy_context().run(function, *args, **kwargs)
     except Exception as error:
-        green._settle(ERROR, (error, error.__traceback__))
-    else:
-        green._settle(VALUE, result)
+        return ERROR, Unasked(error, get_hub().on_error)
+
+
+def over(state: int, result: Any) -> GreenThread:
+    """Return a greenthread that never ran and has an outcome."""
+    green = GreenThread(get_hub(), outcome_of, (), {})
+    green._function = None
+    green._settle(state, result)
     return green
 
 
@@ -301,6 +310,7 @@ class Stream:
         outcome.link(self._finished)
 
     def _finished(self, outcome: Outcome[Any]) -> None:
+        _ = outcome.exception  # asked for: of those after the first, whoever iterates may not want to know
         self.running.pop(outcome, None)
         if not self.ordered:
             self.outcomes.put(outcome)
@@ -382,7 +392,7 @@ class Results:
         self.close()
 
     def __del__(self) -> None:
-        if self._stream.feeder is not None:
+        if self._stream.feeder is not None and not is_finalizing():  # no greenlet runs any more at the very end
             self._stream.close()
 
 

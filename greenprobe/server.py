@@ -60,6 +60,7 @@ class StreamServer:
         self._listener: socket | None = None
         self._address: Address = None
         self._acceptor: GreenThread | None = None
+        self._places: Semaphore | None = None
         self._handlers: set[GreenThread] = set()
         self._over = Event()
 
@@ -71,6 +72,11 @@ class StreamServer:
     def address(self) -> Address:
         """Where it listens, with the real port; None before `start`."""
         return self._address
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._acceptor is not None
 
     @property
     def running(self) -> int:
@@ -94,26 +100,40 @@ class StreamServer:
         self._listener = listener
         self._address = listener.getsockname()
         self._over.clear()
-        places = None if self._limit is None else Semaphore(self._limit)
+        places = self._places = None if self._limit is None else Semaphore(self._limit)
         self._acceptor = spawn(self._accept_all, listener, places)
         self._acceptor.link(self._accepted_all)
+
+    def stop_accepting(self) -> None:
+        """Close the listener, after what is connected there by now was accepted. The handlers run on."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.kill()
+        if self._listener is not None:
+            if self._spawn is spawn:  # to wait for a place in a shared pool could take for ever
+                self._accept_the_last(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until no handler runs, but for the caller: True, or False after `timeout` seconds."""
+        return join_all(self._handlers - {getcurrent()}, timeout)
 
     def stop(self, timeout: float | None = STOP_TIMEOUT) -> None:
         """Stop accepting, let the handlers finish for `timeout` seconds (None: for ever), then kill them.
 
         Called by a handler, it waits for all others. Does nothing if it was stopped.
         """
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is not None:
-            acceptor.kill()
-        if self._listener is not None:
-            self._listener.close()
+        self.stop_accepting()
         self._over.set()
-        others = self._handlers - {getcurrent()}
-        if not join_all(others, timeout):
-            for handler in others:
+        if not self.join(timeout):
+            for handler in self._handlers - {getcurrent()}:
                 handler.kill()
-            join_all(others, KILL_TIMEOUT)
+            self.join(KILL_TIMEOUT)
+
+    def wait_closed(self) -> None:
+        """Wait until somebody calls `stop` or closes the listener."""
+        self._over.wait()
 
     def serve_forever(self) -> None:
         """Serve until somebody calls `stop` or closes the listener; then what runs is stopped in order, too."""
@@ -141,6 +161,18 @@ class StreamServer:
             del connection  # the handler's, while we wait for a place
             if places is not None:
                 places.acquire()
+
+    def _accept_the_last(self, listener: socket) -> None:
+        """Accept who is connected before the listener closes, if there are places: the kernel would reset them."""
+        listener.settimeout(0)
+        places = self._places
+        try:
+            for _ in range(self._backlog):
+                if places is not None and not places.acquire(blocking=False):
+                    return
+                self._begin(*listener.accept(), places)
+        except OSError:
+            pass  # nobody is left; or the listener was closed
 
     def _begin(self, connection: socket, address: Address, places: Semaphore | None) -> None:
         try:

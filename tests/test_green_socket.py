@@ -148,10 +148,14 @@ def test_descriptors_pass_over_a_unix_socket(unix: Pair) -> None:
         os.close(fd)
 
 
-def test_a_unix_read_that_stops_at_a_descriptor_does_not_hide_what_follows(unix: Pair) -> None:
+def test_a_unix_read_that_stops_at_a_descriptor_does_not_hide_what_follows(unix: Pair, hub: Hub) -> None:
+    first = parked(unix[1].recv, 1)  # from here on an edge tells of data, once
+    unix[0].send(b"0")
+    assert first.wait(PATIENCE) == b"0"
     unix[0].send(b"a")
     unix[0].sendmsg([b"b"], [(stdlib.SOL_SOCKET, stdlib.SCM_RIGHTS, array.array("i", [0]))])
     unix[0].send(b"c")
+    hub.poller.mark(hub.poller.poll(0, 10))  # all edges have come
     got = b""
     while len(got) < 3:
         got += spawn(unix[1].recv, 10).wait(PATIENCE)
@@ -512,6 +516,22 @@ def test_a_twin_works_after_the_other_was_closed(tcp: Pair, make: Any) -> None:
     assert reader.wait(PATIENCE) == b"b"
     twin.close()
     assert tcp[1].recv(10) == b""
+
+
+@pytest.mark.parametrize("closed", ["the original", "the twin"])
+def test_a_closed_descriptor_leaves_the_epoll_set_though_its_twin_lives(tcp: Pair, hub: Hub, closed: str) -> None:
+    """The kernel keeps a registration for as long as any descriptor stands for the same thing."""
+    twin = tcp[0].dup()
+    ends = [tcp[0], twin] if closed == "the original" else [twin, tcp[0]]
+    reader = parked(ends[0].recv, 1)
+    tcp[1].send(b"1")
+    assert reader.wait(PATIENCE) == b"1"
+    number = ends[0].fileno()
+    ends[0].close()
+    tcp[1].send(b"2")
+    assert number not in {fd for fd, _ in hub.poller.poll(0.1, 10)}
+    assert ends[1].recv(1) == b"2"
+    ends[1].close()
 
 
 def test_a_dup_keeps_timeout_and_class(tcp: Pair) -> None:

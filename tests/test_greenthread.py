@@ -7,9 +7,10 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 import pytest
-from core_tools import turns
+from core_tools import run_python, turns
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.greenthread import GreenThread, kill, sleep, spawn, spawn_after, spawn_n
@@ -114,9 +115,51 @@ def test_a_bare_greenthread_takes_arguments_and_prints_what_it_dies_of(errors: E
 
 
 def test_an_exception_that_somebody_can_wait_for_is_not_printed(errors: Errors) -> None:
-    spawn(fail)
+    green = spawn(fail)
     turns(2)
     assert errors == []
+    with pytest.raises(Boom):
+        green.wait()
+    del green
+    gc.collect()
+    assert errors == []
+
+
+@pytest.mark.parametrize("ask", [GreenThread.join, GreenThread.successful])
+def test_a_failure_that_nobody_asked_for_is_printed_when_it_is_dropped(errors: Errors, ask: Callable[..., Any]) -> None:
+    green = spawn(fail)
+    turns(2)
+    ask(green)
+    assert not errors
+    del green
+    assert [type(error) for error in errors] == [Boom]
+
+
+def test_an_exception_that_was_looked_at_is_not_printed(errors: Errors) -> None:
+    green = spawn(fail)
+    green.join()
+    assert isinstance(green.exception, Boom)
+    del green
+    assert errors == []
+
+
+def test_a_kill_is_not_printed(errors: Errors) -> None:
+    for turns_before in range(2):
+        green = spawn(sleep, 60)
+        turns(turns_before)
+        green.kill()
+        green.join()
+        del green
+    assert errors == []
+
+
+def test_a_program_that_ends_says_what_failed() -> None:
+    done = run_python("""
+        from greenprobe.greenthread import sleep, spawn
+        green = spawn(lambda: 1 / 0)
+        sleep(0)
+        """)
+    assert "ZeroDivisionError" in done.stderr
 
 
 # -- kill

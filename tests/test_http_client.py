@@ -500,3 +500,11 @@ def test_plain_http_on_a_tls_port_is_called_so() -> None:
     wrong = pytest.raises(TlsError, match="does not speak TLS")
     with web_server(lambda path: ok(), greeting=ok(status="400 Bad Request")) as port, wrong:
         fetch(client, f"https://127.0.0.1:{port}/")
+
+
+def test_a_connection_that_the_server_forgot_is_replaced(clock: JumpClock) -> None:
+    web = FakeWeb([ok()], [ok(b"hello")])
+    client = client_of(web, read_timeout=5.0)
+    fetch(client)
+    assert fetch(client).size_bytes == 5
+    assert clock.now() == pytest.approx(5.0)

@@ -139,3 +139,21 @@ def test_the_reader_that_remembers_origins_reads_as_the_one_that_does_not(lines:
 def test_bytes_that_are_not_utf8_are_no_url() -> None:
     with pytest.raises(UrlError, match="UTF-8"):
         UrlReader().read(b"http://h/\xff")
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        "http://user:secret@h/ x",
+        "user:secret@h",
+        "http://user:sec/secret@h/",
+        "ftp://user:secret@h/",
+        "http://user:secret@h:99999/",
+        "https:\\\\user:secret@h:0/",
+        "http://user:secret@@[::/",
+    ),
+)
+def test_no_message_shows_a_password(text: str) -> None:
+    with pytest.raises(UrlError) as caught:
+        read_url(text)
+    assert "secret" not in str(caught.value)

@@ -376,6 +376,51 @@ def test_a_closed_hub_refuses_waits_and_gives_its_descriptors_back() -> None:
     assert "closed" in repr(hub)
 
 
+def test_a_closed_hub_runs_nobody_who_was_about_to_run() -> None:
+    ran: list[int] = []
+
+    def run() -> None:
+        for number in range(10):
+            ran.append(number)
+            sleep(0)
+
+    with fresh_hub() as hub:
+        greens = [spawn(run), spawn(run)]
+        turns(2)
+        del ran[:]
+        hub.close()
+        with pytest.raises(HubError):
+            sleep(0)
+        assert not ran
+        for green in greens:
+            assert not green.ready()
+            green.throw()
+
+
+def test_a_greenthread_that_closes_its_hub_goes_on() -> None:
+    done: list[str] = []
+
+    def closing() -> None:
+        get_hub().close()
+        done.append("closed")
+
+    with fresh_hub():
+        with pytest.raises(HubError):
+            spawn(closing).wait()
+        assert done == ["closed"]
+
+
+def test_a_closed_hub_gives_ctrl_c_back_to_python() -> None:
+    assert "default_int_handler" in run_python("""
+        import signal
+        from greenprobe.hub import get_hub
+        get_hub().sleep(0)
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        get_hub().close()
+        print(signal.getsignal(signal.SIGINT))
+        """).stdout
+
+
 def test_a_hub_says_what_it_has(hub: Hub) -> None:
     with fresh_hub() as other:
         assert "0 ready, 0 timers, 0 descriptors" in repr(other)

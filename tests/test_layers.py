@@ -40,7 +40,8 @@ LAYERS = """
     http.cookies http.retries http.auth http.bodies http.request http.options
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
     http.response http.client
-    wsgi websocket backdoor
+    http.request_head http.chunked http.response_head
+    wsgi_input wsgi_response wsgi_connection wsgi websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock

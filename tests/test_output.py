@@ -170,3 +170,17 @@ def test_a_reader_that_left_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         out.flush()
     out.close()
     os.close(sink)
+
+
+def test_a_terminal_gets_json_that_cannot_steer_it() -> None:
+    ours, theirs = os.openpty()
+    try:
+        row = {"title": "\x9b31m \u202e \x1b[2J \U000e0001", "n": 1}
+        with Output(os.ttyname(theirs), later=Timers().later) as out:
+            out.write(encoder("jsonl", COLUMNS)[1](row))
+        seen = os.read(ours, 1000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert seen.strip().isprintable()
+    assert json.loads(seen) == row

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from core_tools import run_python
 
 from greenprobe.errors import GreenletExit
 from greenprobe.greenthread import GreenThread, sleep, spawn
@@ -370,6 +371,32 @@ def test_a_taker_killed_at_any_switch_leaves_an_empty_pool(name: str) -> None:
         wait_all_blocked()
         assert pool.waitall()
         assert (pool.free(), pool.statistics().feeding) == (2, 0), switches
+
+
+def test_an_imap_left_open_at_the_end_of_the_program_is_not_heard_of() -> None:
+    done = run_python("""
+        from greenprobe.pool import GreenPool
+        results = GreenPool(2).imap(abs, range(100))
+        print(next(results))
+        """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def test_failures_after_the_one_that_ended_an_imap_are_not_reported(hub: Hub) -> None:
+    reported: list[BaseException] = []
+    hub.on_error = reported.append
+    with pytest.raises(ZeroDivisionError):
+        GreenPool(5).map(lambda _: 1 / 0, range(5))
+    sleep(0)
+    assert not reported
+
+
+def test_a_failure_in_place_of_a_worker_that_nobody_asks_for_is_reported(hub: Hub) -> None:
+    reported: list[BaseException] = []
+    hub.on_error = reported.append
+    pool = GreenPool(1)
+    pool.spawn(lambda: pool.spawn(lambda: 1 / 0).ready()).wait()
+    assert [type(error) for error in reported] == [ZeroDivisionError]
 
 
 # -- piles

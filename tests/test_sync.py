@@ -18,6 +18,7 @@ from greenprobe.hub import Hub, get_hub
 from greenprobe.outcome import AsyncResult
 from greenprobe.sync import BoundedSemaphore, Event, Lock, RLock, Semaphore
 from greenprobe.timeout import Timeout, move_on_after
+from greenprobe.waitqueue import Waiter, WaitQueue
 
 THREADS, ROUNDS = 4, 5_000
 PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
@@ -101,6 +102,40 @@ def test_a_free_permit_that_was_handed_over_cannot_be_snatched() -> None:
     assert not lock.acquire(False)
     waiter.wait()
     assert got == ["waiter"]
+
+
+class Interleaved(WaitQueue):
+    """A wait queue where another thread comes between: it calls `between` before and after somebody enrols."""
+
+    def __init__(self, between: Callable[[], object]) -> None:
+        super().__init__()
+        self._between = between
+
+    def enrol(self, item: Any = None) -> Waiter:
+        self._between()
+        waiter = super().enrol(item)
+        self._between()
+        return waiter
+
+
+def test_two_permits_that_come_while_one_enrols_are_both_there_afterwards() -> None:
+    """The first comes before the waiter is seen, and is free; the second is handed to it."""
+    semaphore = Semaphore(0)
+    semaphore._waiters = Interleaved(semaphore.release)
+    assert semaphore.acquire()
+    assert semaphore.balance == 1
+    assert semaphore.acquire(blocking=False)
+    assert not semaphore.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("forever", [None, -1])
+def test_a_semaphore_waits_for_ever_if_told_so(forever: float | None) -> None:
+    semaphore = Semaphore(0)
+    waiter = spawn(semaphore.acquire, True, forever)
+    settle()
+    assert not waiter.ready()
+    semaphore.release()
+    assert waiter.wait() is True
 
 
 # -- hand-over to who dies

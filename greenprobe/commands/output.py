@@ -66,6 +66,18 @@ def encoder(format_name: str, columns: Sequence[Column]) -> tuple[bytes, Encoder
     return heading(columns), encode(columns)
 
 
+def terminal_lines(lines: bytes) -> bytes:
+    """Return lines for a terminal: what could steer it is escaped, as JSON escapes it; a line's end stays one."""
+    text = lines.decode("utf-8", "backslashreplace")
+    return "".join([c if c.isprintable() or c == "\n" else escaped(c) for c in text]).encode()
+
+
+def escaped(character: str) -> str:
+    """Return a character as JSON escapes it, in surrogates if need be."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+
+
 def terminal_safe(text: str) -> str:
     """Return `text` with everything escaped that could steer a terminal or turn the reading order round."""
     if text.isprintable():
@@ -92,11 +104,14 @@ class Output:
         self._owns_fd = path != "-"
         self._can_truncate = self._owns_fd and stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._whole_bytes = 0
+        self._is_terminal = os.isatty(self._fd)
 
     def write(self, lines: bytes) -> None:
         """Take one or more whole lines; write when enough wait, or when the first has waited long enough."""
         if self._failure is not None:
             raise self._failure
+        if self._is_terminal:
+            lines = terminal_lines(lines)
         self._waiting.append(lines)
         self._waiting_bytes += len(lines)
         if self._waiting_bytes >= MAX_BUFFER_BYTES:

@@ -23,7 +23,7 @@ from greenprobe.greenthread import kill, spawn_n
 from greenprobe.http.client import Client
 from greenprobe.http.lanes import Lane
 from greenprobe.http.trace import NO_HEADERS, Trace
-from greenprobe.http.urls import Url, UrlReader
+from greenprobe.http.urls import Url, UrlReader, without_credentials
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
 
@@ -217,10 +217,13 @@ class Fetcher:
             trace.ended = self._hub.clock()
         timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
         origin, target, _ = trace.url
+        text = line.decode()
+        if url.credentials is not None:
+            text = without_credentials(text)
         return _new_record(
             (
                 number,
-                line.decode(),
+                text,
                 origin.key + target.decode(),
                 trace.status,
                 trace.size_bytes,
@@ -234,5 +237,5 @@ class Fetcher:
 
 def _unread(number: int, line: bytes, exc: UrlError) -> FetchRecord:
     failure = Failure(type(exc).__name__, str(exc))
-    text = line.decode("utf-8", "backslashreplace")
+    text = without_credentials(line.decode("utf-8", "backslashreplace"))
     return FetchRecord(number, text, None, None, 0, NO_HEADERS, (), Timings(None, None, None, None, 0.0), failure)

@@ -50,6 +50,7 @@ __all__ = ["Client", "ClientOptions"]
 
 MAX_CHALLENGES: Final = 2  # a nonce may have grown stale in between
 NO_HOOKS: Final = Hooks()
+PARTIAL: Final = 206
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Content = bytes | str | IO[bytes] | Iterable[bytes] | RequestBody
@@ -104,6 +105,8 @@ class Client:
         while trace.status in REDIRECTS and is_redirect(trace):
             self._follow(trace)
             self._transport.visit(trace, open_sink)
+        if trace.status == PARTIAL:
+            check_range(PLAIN, trace)
 
     def close(self) -> None:
         """Close all connections."""

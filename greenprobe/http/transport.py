@@ -1,8 +1,8 @@
 """One request to one URL: a place in its origin's lane, a connection, the exchange, and the connection put back.
 
-A connection that was idle may have been closed by the server just as the request went out; if it ends before the first
-byte of an answer, the request is sent once more on a new connection, if its method is idempotent (RFC 9112, 9.3.1) and
-its body can be had again. `Transport.visit` is the hot path.
+A connection that was idle may have been closed by the server just as the request went out, or forgotten: some keep it
+open and never read from it again. If there is no byte of an answer, the request is sent once more on a new connection,
+if its method is idempotent (RFC 9112, 9.3.1) and its body can be had again. `Transport.visit` is the hot path.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final
 
-from greenprobe.errors import ConnectionLost
+from greenprobe.errors import ConnectionLost, ReadTimeout
 from greenprobe.http.connections import Connection
 from greenprobe.http.connector import Connect, Connector, Resolve
 from greenprobe.http.decoding import ACCEPT_ENCODING
@@ -79,7 +79,7 @@ class Transport:
             trace.tls_facts = connection.tls_facts
             try:
                 is_reusable = converse(connection, message, trace, open_sink)
-            except ConnectionLost:
+            except (ConnectionLost, ReadTimeout):
                 if not is_stale(connection, trace, request or PLAIN):
                     raise
                 lanes.close(connection)  # it was idle for too long: once more, on a new one

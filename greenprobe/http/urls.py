@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from greenprobe.errors import RedirectError, UrlError
 
-__all__ = ["Origin", "Url", "UrlReader", "join_redirect", "read_url"]
+__all__ = ["Origin", "Url", "UrlReader", "join_redirect", "read_url", "without_credentials"]
 
 MAX_URL_BYTES: Final = 1 << 16
 MAX_KNOWN_ORIGINS: Final = 4096
@@ -31,6 +31,9 @@ PLAIN: Final = PLAIN_BYTES.decode()
 _parts = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL).fullmatch
 _is_bare_origin = re.compile(rb"[A-Za-z]+://[^/?#@\\]+").fullmatch
 _is_name = re.compile(r"[A-Za-z0-9_\-.]{1,253}").fullmatch
+# Anything up to the last @ before the path, also where that makes no valid URL.
+_userinfo = re.compile(r"((?:^|//|\\\\))[^/?#\\]*@")
+_late_userinfo = re.compile(r"(^|//)[^?#]*@")
 _unsendable = re.compile(r"[\x00-\x20\x7f]").search
 
 
@@ -97,6 +100,24 @@ def read_url(text: str) -> Url:
     """Return the URL that `text` is. Raises UrlError, which says what is wrong with it and what to write."""
     if len(text) > MAX_URL_BYTES:
         raise UrlError(f"the URL is {len(text):,} characters long; at most {MAX_URL_BYTES:,} are sent")
+    try:
+        return _read_url(text)
+    except UrlError as exc:
+        if "@" not in text:
+            raise
+        shown = without_credentials(text)
+        if shown == text:
+            text = _late_userinfo.sub(r"\1***@", text)
+            raise UrlError(f"{text!r} cannot be read; if that is a user and password, write %2F for a slash") from None
+        raise UrlError(str(exc).replace(repr(text), repr(shown))) from None
+
+
+def without_credentials(text: str) -> str:
+    """Return a URL, or what was meant for one, with its user and password blotted out: for messages and records."""
+    return _userinfo.sub(r"\1***@", text)
+
+
+def _read_url(text: str) -> Url:
     found = _unsendable(text)
     if found:
         escaped = quote(found[0])

@@ -1,0 +1,302 @@
+"""A web server that misbehaves, and the table of what a client must make of each misbehaviour.
+
+`hostile_server` serves every case under its own path, in threads, on a port of 127.0.0.1. A case writes to a socket;
+one that would never end goes on until the client hangs up. `good` is what must come of it: an error's class, or a
+status and the decoded length of the body.
+"""
+
+import gzip
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
+from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET, create_server, socket
+from typing import NamedTuple
+
+import brotli
+from backports import zstd
+from fakes import ok
+
+from greenprobe.errors import (
+    BodyTooLarge,
+    ConnectionLost,
+    DecodeError,
+    EmptyReply,
+    HeaderTooLarge,
+    IncompleteBody,
+    ProtocolError,
+    ReadTimeout,
+    RedirectError,
+    TotalTimeout,
+)
+
+__all__ = ["CASES", "Case", "hostile_server"]
+
+Verdict = type[Exception] | tuple[int, int]
+Play = Callable[[socket], object]
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+PAGE = b"<title>t</title><p>hello"
+MEGABYTES = 1 << 20
+
+
+class Case(NamedTuple):
+    """A misbehaviour: its path, what the server does, and what must come of it."""
+
+    name: str
+    play: Play
+    good: Verdict
+
+
+def says(*pieces: bytes) -> Play:
+    """Write these pieces and hang up."""
+    return lambda sock: sock.sendall(b"".join(pieces))
+
+
+def forever(first: bytes, block: bytes) -> Play:
+    """Write one block after the other until the client hangs up."""
+
+    def play(sock: socket) -> None:
+        sock.sendall(first)
+        for piece in repeat(block):
+            sock.sendall(piece)
+
+    return play
+
+
+def drips(first: bytes, block: bytes) -> Play:
+    """Write a block now and then, each time in time for a timeout that counts from the last one."""
+
+    def play(sock: socket) -> None:
+        sock.sendall(first)
+        sock.settimeout(0.05)
+        while True:
+            sock.sendall(block)
+            try:
+                if not sock.recv(1):
+                    return
+            except TimeoutError:
+                pass
+
+    return play
+
+
+def is_silent(first: bytes = b"") -> Play:
+    """Write something, and then nothing, with the connection open."""
+
+    def play(sock: socket) -> None:
+        sock.sendall(first)
+        sock.recv(1)
+
+    return play
+
+
+def resets(first: bytes = b"") -> Play:
+    """Write something and reset the connection."""
+
+    def play(sock: socket) -> None:
+        sock.sendall(first)
+        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+
+    return play
+
+
+def coded(coding: str, body: bytes) -> Play:
+    """Answer with a body in a coding."""
+    return says(ok(body, f"Content-Encoding: {coding}"))
+
+
+def moved(location: str) -> Play:
+    """Redirect."""
+    return says(ok(b"", f"Location: {location}", status="302 Found"))
+
+
+def with_length(length: str, body: bytes = b"ab") -> Play:
+    """Announce a length, whatever it is."""
+    return says(HEAD + f"Content-Length: {length}\r\n\r\n".encode("latin-1") + body)
+
+
+def chunks(framing: bytes) -> Play:
+    """Answer in chunks that are framed like this."""
+    return says(CHUNKED + framing)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    """Return raw deflate, as servers send it that took the name at its word."""
+    squeezer = zlib.compressobj(wbits=-15)
+    return squeezer.compress(data) + squeezer.flush()
+
+
+ZEROS = bytes(4 * MEGABYTES)
+PACKED = gzip.compress(PAGE * 100)
+LONG = len(PAGE) * 100
+
+CASES = [
+    # heads
+    Case("endless-headers", forever(HEAD, b"X-Filler: " + b"a" * 1000 + b"\r\n"), HeaderTooLarge),
+    Case("one-endless-header", forever(HEAD + b"X: ", b"a" * 65536), HeaderTooLarge),
+    Case("many-headers", says(HEAD + b"X: y\r\n" * 50_000 + b"\r\n"), HeaderTooLarge),
+    Case("slow-headers", drips(HEAD, b"X"), TotalTimeout),
+    Case("no-status-line", says(b"hello\r\n\r\n"), ProtocolError),
+    Case("status-text", says(b"HTTP/1.1 OK 200\r\n\r\n"), ProtocolError),
+    Case("status-99", says(b"HTTP/1.1 99 X\r\nContent-Length: 0\r\n\r\n"), ProtocolError),
+    Case("status-1000", says(b"HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n"), ProtocolError),
+    Case("no-reason", says(b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"), (200, 2)),
+    Case("version-9", says(b"HTTP/9.9 200 OK\r\nContent-Length: 0\r\n\r\n"), ProtocolError),
+    Case("version-2", says(b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"), ProtocolError),
+    Case("http-0.9", says(PAGE), ProtocolError),
+    Case("http-1.0", says(b"HTTP/1.0 200 OK\r\n\r\n" + PAGE), (200, len(PAGE))),
+    Case("no-colon", says(HEAD + b"nonsense\r\n\r\n"), ProtocolError),
+    Case("space-before-colon", says(HEAD + b"Content-Length : 2\r\n\r\nok"), ProtocolError),
+    Case("folded-header", says(HEAD + b"A: b\r\n c\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("nul-in-header", says(HEAD + b"A: b\x00c\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("bare-cr-in-header", says(HEAD + b"A: b\rC: d\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("8-bit-header", says(ok(b"ok", "A: b\xff\x9bc")), (200, 2)),
+    Case("ssh-banner", is_silent(b"SSH-2.0-OpenSSH_9.2\r\n"), ProtocolError),
+    # interim answers
+    Case("one-103", says(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok()), (200, 2)),
+    Case("endless-102", forever(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 20), ProtocolError),
+    Case(
+        "101-unasked",
+        says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        ProtocolError,
+    ),
+    Case("206-unasked", says(ok(b"ok", "Content-Range: bytes 5-6/9", status="206 P")), ProtocolError),
+    Case("304-unasked", says(b"HTTP/1.1 304 Not Modified\r\n\r\n"), (304, 0)),
+    # lengths
+    Case("longer-than-announced", with_length("2", b"abcdef"), (200, 2)),
+    Case("shorter-than-announced", with_length("100", b"abcdef"), IncompleteBody),
+    Case("negative-length", with_length("-1"), ProtocolError),
+    Case("signed-length", with_length("+2"), ProtocolError),
+    Case("hex-length", with_length("0x2"), ProtocolError),
+    Case("unicode-length", with_length("\xb2"), ProtocolError),
+    Case("length-with-underscore", with_length("0_2"), ProtocolError),
+    Case("length-in-words", with_length("two"), ProtocolError),
+    Case("length-of-40-digits", with_length("9" * 40), ProtocolError),
+    Case("two-lengths", says(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc"), ProtocolError),
+    Case(
+        "length-and-chunks",
+        says(HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ProtocolError,
+    ),
+    Case("unknown-transfer-coding", says(HEAD + b"Transfer-Encoding: foo\r\n\r\nabc"), ProtocolError),
+    Case("chunked-twice", says(HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("body-on-204", says(b"HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\nabc"), (204, 0)),
+    # chunks
+    Case("chunk-of-no-size", chunks(b"xyz\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("negative-chunk", chunks(b"-5\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("0x-chunk", chunks(b"0x5\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("underscored-chunk", chunks(b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n"), ProtocolError),
+    Case("chunk-of-2-to-the-64", chunks(b"ffffffffffffffffff\r\nhello\r\n"), ProtocolError),
+    Case("huge-chunk", chunks(b"fffffffffffffff\r\nhello"), IncompleteBody),
+    Case("cut-chunk", chunks(b"a\r\nhello"), IncompleteBody),
+    Case("no-last-chunk", chunks(b"5\r\nhello\r\n"), IncompleteBody),
+    Case("chunk-without-its-end", chunks(b"5\r\nhelloXX0\r\n\r\n"), ProtocolError),
+    Case("extension-and-trailer", chunks(b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"), (200, 5)),
+    Case("endless-extension", forever(CHUNKED + b"5;", b"a" * 65536), HeaderTooLarge),
+    Case("endless-trailers", forever(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n" * 1000), HeaderTooLarge),
+    Case("tiny-chunks", chunks(b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n"), (200, 20_000)),
+    # too slow, too long, too short
+    Case("slow-body", drips(HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"), TotalTimeout),
+    Case("dripping-chunks", drips(CHUNKED, b"1\r\na\r\n"), TotalTimeout),
+    Case("endless-body", forever(HEAD + b"\r\n", b"x" * 65536), BodyTooLarge),
+    Case("endless-chunks", forever(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n"), BodyTooLarge),
+    Case("silence", is_silent(), ReadTimeout),
+    Case("half-and-silence", is_silent(HEAD + b"Content-Length: 100\r\n\r\nhalf"), ReadTimeout),
+    Case("whole-and-silence", is_silent(ok()), (200, 2)),
+    Case("reset", resets(), ConnectionLost),
+    Case("reset-in-the-head", resets(HEAD + b"Content-"), IncompleteBody),
+    Case("reset-in-the-body", resets(HEAD + b"Content-Length: 1000\r\n\r\nhalf"), IncompleteBody),
+    Case("nothing", says(), EmptyReply),
+    # codings
+    Case("gzip-bomb", coded("gzip", gzip.compress(ZEROS)), BodyTooLarge),
+    Case("gzip-in-gzip-bomb", coded("gzip, gzip", gzip.compress(gzip.compress(ZEROS))), BodyTooLarge),
+    Case("br-bomb", coded("br", brotli.compress(ZEROS, quality=3)), BodyTooLarge),
+    Case("zstd-bomb", coded("zstd", zstd.compress(ZEROS)), BodyTooLarge),
+    Case("deflate-bomb", coded("deflate", zlib.compress(ZEROS)), BodyTooLarge),
+    Case("five-codings", coded("gzip, gzip, gzip, gzip, gzip", PACKED), DecodeError),
+    Case("cut-gzip", coded("gzip", PACKED[:-9]), DecodeError),
+    Case("gzip-with-wrong-sum", coded("gzip", PACKED[:-8] + bytes(8)), DecodeError),
+    Case("gzip-that-is-not", coded("gzip", PAGE), DecodeError),
+    Case("zstd-with-a-huge-window", coded("zstd", b"\x28\xb5\x2f\xfd\x00\xf8" + bytes(9)), DecodeError),
+    Case("rubbish-behind-gzip", coded("gzip", PACKED + b"rubbish"), (200, LONG)),
+    Case("two-gzip-members", coded("gzip", PACKED + PACKED), (200, 2 * LONG)),
+    Case("empty-gzip", coded("gzip", b""), (200, 0)),
+    Case("raw-deflate", coded("deflate", raw_deflate(PAGE)), (200, len(PAGE))),
+    Case("coding-in-capitals", coded("GZIP", PACKED), (200, LONG)),
+    Case("unknown-coding", coded("rot13", PAGE), (200, len(PAGE))),
+    # redirects
+    Case("to-itself", moved("/to-itself"), RedirectError),
+    Case("to-a-file", moved("file:///etc/passwd"), RedirectError),
+    Case("to-script", moved("javascript:alert(1)"), RedirectError),
+    Case("to-data", moved("data:text/html,x"), RedirectError),
+    Case("to-port-0", moved("http://127.0.0.1:0/"), RedirectError),
+    Case("to-port-99999", moved("http://127.0.0.1:99999/"), RedirectError),
+    Case("to-a-broken-address", moved("http://[::1/"), RedirectError),
+    Case("to-nowhere", moved(""), (302, 0)),
+    Case("to-crlf", moved("/good?%0d%0aX:%20y"), (200, 2)),
+    Case("to-latin-1", moved("/good?\xe9\xff"), (200, 2)),
+    Case("to-spaces", moved("/good?a b\tc"), (200, 2)),
+    Case("to-a-megabyte", moved("/" + "a" * MEGABYTES), HeaderTooLarge),
+    Case(
+        "with-an-endless-body",
+        forever(HEAD.replace(b"200", b"302") + b"Location: /good\r\n\r\n", b"x" * 65536),
+        (200, 2),
+    ),
+    # what a record is made of
+    Case("401-for-ever", says(ok(b"", 'WWW-Authenticate: Digest , ="', status="401 No")), (401, 0)),
+    Case("retry-after-for-ever", says(ok(b"", "Retry-After: 999999999", status="503 No")), (503, 0)),
+    Case("2000-cookies", says(ok(b"ok", *(f"Set-Cookie: c{n}=v" for n in range(2000)))), (200, 2)),
+    Case("good", says(ok(b"ok")), (200, 2)),
+]
+PLAYS = {f"/{case.name}": case.play for case in CASES}
+
+
+@contextmanager
+def hostile_server() -> Iterator[int]:
+    """Serve all cases; every connection is one thread and one answer."""
+    threads: list[threading.Thread] = []
+    socks: list[socket] = []
+    with create_server(("127.0.0.1", 0), backlog=512) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                socks.append(sock)
+                threads.append(threading.Thread(target=answer, args=(sock,)))
+                threads[-1].start()
+
+        acceptor = threading.Thread(target=accept)
+        acceptor.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for sock in [listener, *socks]:
+                try:
+                    sock.shutdown(SHUT_RDWR)
+                except OSError:
+                    pass  # it is closed
+            for thread in [acceptor, *threads]:
+                thread.join(5)
+
+
+def answer(sock: socket) -> None:
+    """Read a request, as far as it matters, and misbehave."""
+    with sock:
+        try:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                received = sock.recv(65536)
+                if not received:
+                    return
+                request += received
+            path = request.split(b" ")[1].partition(b"?")[0].decode("latin-1")
+            PLAYS[path](sock)
+        except OSError:
+            pass  # the client has had enough

@@ -1,0 +1,71 @@
+"""The client against a server that misbehaves in every way we know: the right verdict, in bounded time and memory."""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hostile import CASES, Case, hostile_server
+
+from greenprobe.errors import FetchError
+from greenprobe.greenthread import spawn
+from greenprobe.http.client import Client
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.trace import Trace
+from greenprobe.http.urls import read_url
+from greenprobe.hub import Hub
+
+# Seconds; the slow cases are as long as the total.
+LIMITS = ClientOptions(read_timeout=0.12, total_timeout=0.4, max_body_bytes=1 << 21)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with hostile_server() as port:
+        yield port
+
+
+def outcome(client: Client, port: int, case: Case) -> object:
+    """Return what came of a case, in the table's terms."""
+    trace = Trace(read_url(f"http://127.0.0.1:{port}/{case.name}"))
+    try:
+        client.fetch(trace)
+    except FetchError as exc:
+        return type(exc)
+    return trace.status, trace.size_bytes
+
+
+@pytest.mark.slow
+def test_every_misbehaviour_gets_its_verdict_and_the_pool_is_sound_afterwards(hub: Hub, port: int) -> None:
+    """Slow: ninety conversations, some of which last as long as the total timeout."""
+    with Client(options=LIMITS) as client:
+        found = {case.name: outcome(client, port, case) for case in CASES}
+        assert found == {case.name: case.good for case in CASES}
+        statistics = client.lanes.statistics()
+        assert (statistics.busy, statistics.waiting) == (0, 0)
+        assert outcome(client, port, CASES[-1]) == (200, 2)
+
+
+QUICK = [case for case in CASES if case.good is not TimeoutError and not case.name.startswith(("slow", "drip"))][::3]
+
+
+def test_misbehaviours_side_by_side_do_not_disturb_each_other(hub: Hub, port: int) -> None:
+    options = ClientOptions(read_timeout=5.0, total_timeout=20.0, max_body_bytes=1 << 21)
+    quick = [case for case in QUICK if "silence" not in case.name]
+    with Client(options=options) as client:
+        greens = {case.name: spawn(outcome, client, port, case) for case in quick}
+        found = {name: green.wait() for name, green in greens.items()}
+        assert found == {case.name: case.good for case in quick}
+        assert client.lanes.statistics().busy == 0
+
+
+@pytest.mark.parametrize("name", ["endless-body", "endless-headers", "gzip-bomb", "endless-extension", "br-bomb"])
+def test_what_never_ends_is_never_held_in_memory(hub: Hub, port: int, name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    with Client(options=ClientOptions(max_body_bytes=1 << 23)) as client:
+        tracemalloc.start()
+        try:
+            assert outcome(client, port, case) is case.good
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 2_000_000
