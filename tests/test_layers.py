@@ -41,7 +41,8 @@ LAYERS = """
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
     http.response http.client
     http.request_head http.chunked http.response_head
-    wsgi_input wsgi_response wsgi_connection wsgi websocket backdoor
+    http.proxy_protocol http.forwarded
+    wsgi_input wsgi_response wsgi_connection wsgi access_log static_files serving_app supervisor websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
