@@ -42,7 +42,8 @@ LAYERS = """
     http.response http.client
     http.request_head http.chunked http.response_head
     http.proxy_protocol http.forwarded
-    wsgi_input wsgi_response wsgi_connection wsgi access_log static_files serving_app supervisor websocket backdoor
+    wsgi_input wsgi_response wsgi_connection wsgi access_log static_files
+    graceful module_watch supervisor listeners app_loader websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
@@ -53,12 +54,14 @@ LAYERS = """
     engine.connector engine.probes engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
     engine.cluster
+    serving
     commands.options commands.output commands.progress commands.scan_table
-    commands.fetch commands.scan commands.crawl commands.demosite commands.demo
+    commands.fetch commands.scan commands.serve commands.crawl commands.demosite commands.demo
     cli __main__
 """.split()
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
+MAY_IMPORT_BY_NAME |= {"app_loader.py"}  # what users name
 MAY_IMPORT_BY_NAME |= {"compat/eventlet/standin.py"}  # one name of a module for another
 MAY_IMPORT_BY_NAME |= {"names.py", "dns/deferred.py"}  # at the first name that a socket looks up; what takes dnspython
 LATE_IMPORTS = {"cli.py"}
