@@ -23,7 +23,6 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
-    "serve": ("greenprobe.commands.serve", "serve"),
     "scan": ("greenprobe.commands.scan", "scan"),
 }
 

@@ -41,29 +41,41 @@ LAYERS = """
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
     http.response http.client
     http.request_head http.chunked http.response_head
-    http.proxy_protocol http.forwarded
-    wsgi_input wsgi_response wsgi_connection wsgi access_log static_files
-    graceful module_watch supervisor listeners app_loader websocket backdoor
+    wsgi_input wsgi_response wsgi_connection wsgi websocket backdoor
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
     compat.eventlet.queue compat.eventlet.greenpool compat.eventlet.corolocal compat.eventlet.coros
-    compat.eventlet.support.greenlets compat.eventlet.support.tools
-    compat.eventlet.standin compat.eventlet.__main__
+    compat.eventlet.support.greenlets compat.eventlet.support.tools compat.eventlet.tpool
+    compat.eventlet.debug
+    compat.eventlet.greenio.base compat.eventlet.greenio.py3 compat.eventlet.legacy_ssl compat.eventlet.convenience
+    compat.eventlet.optional compat.eventlet.green.private compat.eventlet.standin compat.eventlet.running
+    compat.eventlet.patcher
+    compat.eventlet.green.os compat.eventlet.green.select compat.eventlet.green.selectors
+    compat.eventlet.green.socket compat.eventlet.green._socket_nodns compat.eventlet.green.ssl
+    compat.eventlet.green.subprocess compat.eventlet.green.thread compat.eventlet.green.threading
+    compat.eventlet.green.time compat.eventlet.green.Queue compat.eventlet.green.builtin
+    compat.eventlet.green.http.client compat.eventlet.green.http.server
+    compat.eventlet.green.http.cookies compat.eventlet.green.http.cookiejar
+    compat.eventlet.green.httplib compat.eventlet.green.BaseHTTPServer compat.eventlet.green.SimpleHTTPServer
+    compat.eventlet.green.CGIHTTPServer compat.eventlet.green.SocketServer
+    compat.eventlet.green.asyncore compat.eventlet.green.asynchat compat.eventlet.green.ftplib
+    compat.eventlet.green.urllib.request compat.eventlet.green.urllib.parse
+    compat.eventlet.green.urllib.error compat.eventlet.green.urllib.response compat.eventlet.green.urllib2
+    compat.eventlet.green.profile compat.eventlet.green.MySQLdb
+    compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.targets engine.verdicts engine.scanplan
     engine.connector engine.probes engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
     engine.cluster
-    serving
     commands.options commands.output commands.progress commands.scan_table
-    commands.fetch commands.scan commands.serve commands.crawl commands.demosite commands.demo
+    commands.fetch commands.scan commands.crawl commands.demosite commands.demo
     cli __main__
 """.split()
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
-MAY_IMPORT_BY_NAME |= {"app_loader.py"}  # what users name
-MAY_IMPORT_BY_NAME |= {"compat/eventlet/standin.py"}  # one name of a module for another
 MAY_IMPORT_BY_NAME |= {"names.py", "dns/deferred.py"}  # at the first name that a socket looks up; what takes dnspython
+MAY_IMPORT_BY_NAME |= {f"compat/eventlet/{name}.py" for name in ("standin", "optional", "patcher")}  # what users name
 LATE_IMPORTS = {"cli.py"}
 
 MAX_FUNCTION, MAX_FILE, MAX_NESTING, MAX_COMPLEXITY = 60, 500, 4, 15

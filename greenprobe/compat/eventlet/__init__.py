@@ -3,6 +3,7 @@
 Nothing of greenprobe knows this package; what eventlet does in ways of its own is done here. See docs/eventlet.md.
 """
 
+from greenprobe.compat.eventlet.convenience import StopServe, connect, listen, serve, wrap_ssl
 from greenprobe.compat.eventlet.event import Event
 from greenprobe.compat.eventlet.greenpool import GreenPile, GreenPool
 from greenprobe.compat.eventlet.greenthread import (
@@ -16,6 +17,7 @@ from greenprobe.compat.eventlet.greenthread import (
     spawn_after,
     spawn_n,
 )
+from greenprobe.compat.eventlet.patcher import import_patched, monkey_patch
 from greenprobe.compat.eventlet.queue import Queue
 from greenprobe.compat.eventlet.semaphore import BoundedSemaphore, CappedSemaphore, Semaphore
 from greenprobe.compat.eventlet.standin import install
@@ -30,19 +32,26 @@ __all__ = [
     "GreenPool",
     "Queue",
     "Semaphore",
+    "StopServe",
     "Timeout",
     "TimeoutError",
     "__version__",
     "call_after_global",
+    "connect",
     "exc_after",
     "getcurrent",
+    "import_patched",
     "install",
     "is_timeout",
     "kill",
+    "listen",
+    "monkey_patch",
+    "serve",
     "sleep",
     "spawn",
     "spawn_after",
     "spawn_n",
     "with_timeout",
     "wrap_is_timeout",
+    "wrap_ssl",
 ]

@@ -30,18 +30,19 @@ def trampoline(
     timeout: float | None = None,
     timeout_exc: Any = Timeout,
     mark_as_closed: Any = None,
-) -> None:
-    """Wait until a descriptor, or the one of an object with `fileno()`, can be read, or written; not both.
+) -> int:
+    """Wait until a descriptor, or the one of an object with `fileno()`, can be read, or written; return it.
 
     Raises `timeout_exc`, a class or an instance, after `timeout` seconds; IOClosed, after a call of `mark_as_closed`,
-    if the descriptor is closed meanwhile; RuntimeError if somebody else waits there, or in the hub's own greenlet.
+    if the descriptor is closed meanwhile; RuntimeError for both directions at once, if somebody else waits there, or in
+    the hub's own greenlet.
     """
     if read and write:
-        raise AssertionError("wait for one of read and write, in two greenthreads for both")
+        raise RuntimeError("wait for one of read and write, in two greenthreads for both")
     hub = get_hub()
     if getcurrent() is hub.loop:
         raise RuntimeError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
-    fileno = fd if isinstance(fd, int) else fd.fileno()
+    fileno: int = fd if isinstance(fd, int) else fd.fileno()
     deadline = None if timeout is None else hub.clock() + timeout
     try:
         ready = wait_for_level(hub, fileno, writing=bool(write), deadline=deadline)
@@ -55,6 +56,7 @@ def trampoline(
         raise IOClosed(EBADF, "the descriptor was closed while a greenthread waited for it") from error
     if not ready:
         raise timeout_exc
+    return fileno
 
 
 def wait_for_level(hub: Hub, fd: int, *, writing: bool, deadline: float | None = None) -> bool:

@@ -1,0 +1,5 @@
+"""http.server on green sockets, under a name it had in Python 2."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("http.server")))

@@ -1,0 +1,5 @@
+"""eventlet.green.http."""
+
+from http import HTTPStatus
+
+__all__ = ["HTTPStatus"]

@@ -1,0 +1,5 @@
+"""http.client on green sockets."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("http.client")))

@@ -1,0 +1,5 @@
+"""subprocess, green."""
+
+from greenprobe.compat.eventlet.green.private import contents, green
+
+globals().update(contents(green("subprocess")))

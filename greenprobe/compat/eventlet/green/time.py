@@ -1,0 +1,5 @@
+"""time, green."""
+
+from greenprobe.compat.eventlet.green.private import contents, green
+
+globals().update(contents(green("time")))

@@ -1,0 +1,1 @@
+"""eventlet.green.urllib."""

@@ -1,0 +1,5 @@
+"""urllib.error."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("urllib.error")))

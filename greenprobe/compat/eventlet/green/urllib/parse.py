@@ -1,0 +1,5 @@
+"""urllib.parse."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("urllib.parse")))

@@ -1,0 +1,5 @@
+"""urllib.request on green sockets."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("urllib.request")))

@@ -1,0 +1,5 @@
+"""urllib.response."""
+
+from greenprobe.compat.eventlet.green.private import contents, loaded
+
+globals().update(contents(loaded("urllib.response")))
