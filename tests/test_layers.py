@@ -64,8 +64,8 @@ LAYERS = """
     compat.eventlet.green.urllib.error compat.eventlet.green.urllib.response compat.eventlet.green.urllib2
     compat.eventlet.green.profile compat.eventlet.green.MySQLdb
     compat.eventlet.__main__
-    engine.fdlimit engine.order engine.ports engine.window engine.timing engine.targets engine.verdicts engine.scanplan
-    engine.connector engine.probes engine.scanner
+    engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
+    engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
     engine.cluster
     commands.options commands.output commands.progress commands.scan_table

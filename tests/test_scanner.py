@@ -3,6 +3,7 @@
 import errno
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ import pytest
 from greenlet import getcurrent
 
 from greenprobe.engine.connector import SELF_CONNECT
+from greenprobe.engine.conntrack import ConntrackDrops
 from greenprobe.engine.ports import parse_ports
 from greenprobe.engine.scanner import PATIENCE, Scanner, ScanStalled
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
@@ -51,6 +53,9 @@ class Network:
         self.order: list[int] = []
         self.on_ask: Callable[[int], object] = lambda port: None
         self.delay: Callable[[float], float] = lambda now: self.rtt
+        self.silent_hosts: set[str] = set()
+        self.delay_of: dict[str, float] = {}
+        self.paths: dict[str, Callable[[float], float]] = {}
 
     def asker(self, hub: Hub) -> "ScriptedAsker":
         return ScriptedAsker(self, hub)
@@ -81,7 +86,11 @@ class ScriptedAsker:
         network.order.append(port)
         network.on_ask(port)
         self.icmp = None
-        delay = network.delay(self.hub.clock())
+        host = sockaddr[0]
+        delay = network.paths.get(host, network.delay)(self.hub.clock())
+        delay = network.delay_of.get(host, delay)
+        if host in network.silent_hosts:
+            self.answer = SILENT
         if self.answer == SILENT or delay > 0:
             self.arrives = NEVER if self.answer == SILENT else self.hub.clock() + delay
             return errno.EINPROGRESS
@@ -402,6 +411,89 @@ def test_a_dead_host_costs_one_try_a_port(clock: JumpClock) -> None:
     assert {record.state for record in found.values()} == {"filtered"}
     assert sum(network.asked.values()) < 1700
     assert clock.now() < 6
+
+
+def test_dead_hosts_do_not_hold_up_those_that_answer(clock: JumpClock) -> None:
+    """As the lab's scene `slash24dead`: three hosts of four dead. Their few scouts wait the longest time, once."""
+    network = Network(rtt=0.01)
+    network.silent_hosts = {f"127.0.1.{number}" for number in range(64) if number % 4}
+    plan = plan_of("127.0.1.0/26", "1-100", concurrency=2000)
+    found = Counter(record.state for record in Scanner(plan, asker=network.asker).run())
+    assert found == {"closed": 16 * 100, "filtered": 48 * 100}
+    assert sum(network.asked.values()) == 6400
+    assert clock.now() < 2.5
+
+
+def test_a_host_that_answers_late_has_its_silent_ports_asked_again(clock: JumpClock) -> None:
+    """Far behind what the others have shown: the first tries of its ports are cut short, and none is lost by that."""
+    network = Network()
+    network.delay_of["127.0.1.0"] = 0.001
+    network.delay_of["127.0.1.1"] = 0.6
+    plan = plan_of("127.0.1.0/31", "1-100", concurrency=1000)
+    found = {(record.ip, record.port): record.state for record in Scanner(plan, asker=network.asker).run()}
+    assert set(found.values()) == {"closed"}
+    assert len(found) == 200
+
+
+def test_a_host_with_one_open_port_is_asked_as_often_as_loss_wants(clock: JumpClock) -> None:
+    """All other ports are filtered, so until the open one answers the host looks dead."""
+    network = Network(rtt=0.01)
+    network.answers.default_factory = lambda: [SILENT]
+    network.answers[77] = [SILENT, 0]
+    network.answers[5] = [0]
+    found = scan(network, plan_of("127.0.0.1", "1-100", concurrency=200))
+    assert {port for port, record in found.items() if record.state == "open"} == {5, 77}
+
+
+def test_few_ports_of_a_silent_host_are_asked_twice(clock: JumpClock) -> None:
+    network = Network()
+    network.answers[1] = [SILENT, 0]
+    network.answers[2] = [SILENT]
+    assert {port: record.state for port, record in scan(network, plan_of("127.0.0.1", "1-2")).items()} == {
+        1: "open",
+        2: "filtered",
+    }
+    assert network.asked[2] >= 2
+
+
+def test_one_host_that_limits_its_answers_does_not_slow_the_others_down(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    slow = Bottleneck(rtt=0.01, rate_per_s=100, room=20)
+    network.paths["127.0.1.3"] = slow.delay
+    plan = plan_of("127.0.1.0/29", "1-400", concurrency=1000)
+    times: dict[str, float] = {}
+    states = set()
+    for record in Scanner(plan, asker=network.asker).run():
+        times[record.ip] = clock.now()
+        states.add(record.state)
+    assert states == {"closed"}
+    assert max(when for ip, when in times.items() if ip != "127.0.1.3") < times["127.0.1.3"] / 2
+
+
+def test_what_our_own_tracking_dropped_is_asked_again_and_slower(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    lost = {"count": 0}
+    network.delay = lambda now: 0.01 if now > 3 or lost.update(count=lost["count"] + 1) else NEVER
+    plan = plan_of("127.0.0.1", "1-50")
+    scanner = Scanner(plan, asker=network.asker, drops=lambda now: ConntrackDrops(now, lambda: lost["count"]))
+    assert {record.state for record in scanner.run()} == {"closed"}
+    assert scanner.statistics().shortages["conntrack"] == lost["count"]
+
+
+def test_a_rate_is_kept_from_the_first_probe_on(clock: JumpClock) -> None:
+    network = Network()
+    list(Scanner(replace(plan_of("127.0.0.1", "1-100"), rate=20.0), asker=network.asker).run())
+    assert clock.now() == pytest.approx(100 / 20, abs=0.1)
+
+
+def test_a_least_rate_holds_on_a_path_that_loses(clock: JumpClock) -> None:
+    network = Network()
+    network.delay = Bottleneck(rtt=0.02, rate_per_s=50, room=10).delay
+    plan = replace(plan_of("127.0.0.1", "1-500", concurrency=1000, retries=1), min_rate=1000.0)
+    times: dict[int, float] = {}
+    network.on_ask = lambda port: times.setdefault(port, clock.now())
+    list(Scanner(plan, asker=network.asker).run())
+    assert max(times.values()) < 1.5
 
 
 # -- real sockets

@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6
 import pytest
 from hypothesis import given, strategies as st
 
-from greenprobe.engine.targets import Hosts, Targets, parse_hosts
+from greenprobe.engine.targets import BLOCK, Hosts, Targets, parse_hosts
 from greenprobe.errors import TargetError
 
 NAMES = {"one.test": ["127.0.0.1"], "two.test": ["::1", "127.0.0.2"], "empty.test": []}
@@ -109,7 +109,8 @@ def test_each_host_and_port_comes_exactly_once() -> None:
     targets = Targets(hosts_of("10.0.0.0/28"), (22, 80, 443), seed=4)
     met = list(targets.walk())
     assert targets.count == 48
-    assert sorted(met) == [(host, port) for host in range(16) for port in (22, 80, 443)]
+    assert sorted(target[1:] for target in met) == [(host, port) for host in range(16) for port in (22, 80, 443)]
+    assert [place for place, _, _ in met] == list(range(48))
 
 
 def test_a_walk_from_a_place_goes_on_where_the_whole_walk_was() -> None:
@@ -121,7 +122,30 @@ def test_a_huge_set_starts_at_once() -> None:
     targets = Targets(hosts_of("::/0"), range(1, 65536), seed=1)
     first = list(islice(targets.walk(), 100))
     assert len(set(first)) == 100
-    assert all(ip_address(targets.hosts.at(host).ip) for host, _ in first)
+    assert all(ip_address(targets.hosts.at(host).ip) for _, host, _ in first)
+
+
+def test_hosts_come_in_blocks_each_finished_before_the_next() -> None:
+    targets = Targets(hosts_of("10.0.0.0/19"), (22, 80), seed=4)
+    met = [host for _, host, _ in targets.walk()]
+    assert set(met[: 2 * BLOCK]) == set(range(BLOCK))
+    assert met[: 2 * BLOCK] != sorted(met[: 2 * BLOCK])
+    assert len(met) == 2 * 8192
+
+
+@pytest.mark.parametrize("stride", (1, 2, 3, 7))
+def test_strides_from_all_starts_meet_everything_once(stride: int) -> None:
+    targets = Targets(hosts_of("10.0.0.0/19", "10.1.0.0/24"), (22, 80), seed=4)
+    met = [target for start in range(stride) for target in targets.walk(start, stride)]
+    assert sorted(met) == list(targets.walk())
+
+
+def test_a_place_can_be_asked_for_alone() -> None:
+    targets = Targets(hosts_of("10.0.0.0/19"), (22, 80), seed=4)
+    walk = list(targets.walk())
+    assert [targets.at(place) for place in (0, 5, 9000, 16383)] == [walk[0], walk[5], walk[9000], walk[16383]]
+    with pytest.raises(IndexError):
+        targets.at(16384)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from greenprobe.engine.timing import DEAD_AFTER, SHORTEST, STRANGER_TRIES, HostTiming, Timing
+from greenprobe.engine.timing import SCOUTS, SHORTEST, HostTiming, Timing
 
 
 def timing_of(*, longest: float = 1.0, max_tries: int = 6, limit: int = 100) -> Timing:
@@ -28,13 +28,23 @@ def test_a_host_that_has_not_answered_gets_the_longest_timeout() -> None:
     assert timing_of(longest=3.0).timeout(HostTiming(), 1) == 3.0
 
 
-def test_after_some_silence_a_stranger_gets_what_the_others_have_shown() -> None:
+def test_a_scout_gets_the_longest_timeout_and_others_what_the_network_has_shown() -> None:
     timing, stranger = timing_of(), HostTiming()
     timing.answered(HostTiming(), 0.01, 1)
-    stranger.silences = STRANGER_TRIES - 1
-    assert timing.timeout(stranger, 1) == 1.0
-    stranger.silences = STRANGER_TRIES
+    assert timing.timeout(stranger, 1, is_scout=True) == 1.0
     assert timing.timeout(stranger, 1) == SHORTEST
+
+
+def test_the_first_ports_of_a_host_without_answer_are_its_scouts() -> None:
+    timing, host = timing_of(), HostTiming()
+    assert [timing.is_scout(host) for _ in range(SCOUTS + 2)] == [True] * SCOUTS + [False] * 2
+
+
+def test_a_host_that_has_answered_needs_no_scouts() -> None:
+    timing, host = timing_of(), HostTiming()
+    timing.answered(host, 0.01, 1)
+    assert not timing.is_scout(host)
+    assert timing.timeout(host, 1, is_scout=True) == SHORTEST
 
 
 def test_each_further_try_waits_longer_up_to_the_longest() -> None:
@@ -51,18 +61,10 @@ def test_a_timeout_is_never_outside_its_bounds(rtts: list[float], longest: float
     assert min(SHORTEST, longest) <= timing.timeout(host, attempt) <= longest
 
 
-def asked(timing: Timing, host: HostTiming) -> int:
-    """Return after how many silent tries a port of `host` is given up."""
-    attempt = 1
-    while timing.silent(host, attempt):
-        attempt += 1
-    return attempt
-
-
 def test_a_silent_port_of_a_host_that_answers_is_asked_three_times() -> None:
     timing, host = timing_of(), HostTiming()
     timing.answered(host, 0.01, 1)
-    assert asked(timing, host) == 3
+    assert timing.tries(host) == 3
 
 
 @pytest.mark.parametrize(("late", "tries"), ((0, 3), (2, 3), (10, 5), (30, 8), (100, 17)))
@@ -71,26 +73,19 @@ def test_loss_earns_a_silent_port_more_tries(late: int, tries: int) -> None:
     timing, host = timing_of(max_tries=50), HostTiming()
     for place in range(100):
         timing.answered(host, 0.01, 2 if place < late else 1)
-    assert asked(timing, host) == tries
+    assert timing.tries(host) == tries
 
 
 def test_there_are_never_more_tries_than_allowed() -> None:
     timing, host = timing_of(max_tries=5), HostTiming()
     timing.answered(host, 0.01, 9)
-    assert asked(timing, host) == 5
-
-
-def test_a_host_that_never_answers_is_soon_asked_once_a_port() -> None:
-    timing, host = timing_of(), HostTiming()
-    assert asked(timing, host) == 2
-    host.silences = DEAD_AFTER
-    assert asked(timing, host) == 1
+    assert timing.tries(host) == 5
 
 
 def test_without_retries_every_port_is_asked_once() -> None:
     timing, host = timing_of(max_tries=1), HostTiming()
     timing.answered(host, 0.01, 1)
-    assert asked(timing, host) == 1
+    assert timing.tries(host) == 1
 
 
 def test_a_probe_is_off_the_wire_after_a_round_trip_and_some() -> None:

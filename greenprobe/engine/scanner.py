@@ -1,11 +1,16 @@
 """The scan: greenthreads that take the next target, connect, and say what the port is.
 
 A worker is a loop with one socket. A probe that is answered at once never leaves it, so on a near host one worker does
-all the work and nobody switches; only when a worker has to wait is another one hired, as far as the window of `Timing`
-goes. So there are as many greenthreads as connects under way, and no queue, timer or object a probe.
+all the work and nobody switches; only when a worker has to wait is another one hired, as far as the windows of `Timing`
+go. So there are as many greenthreads as connects under way, and no queue, timer or object a probe.
 
-What we run out of (descriptors, local ports, memory) is never a state: the worker keeps its target, tells `Timing`,
-waits and tries again. Only if nothing at all goes forward for PATIENCE seconds does the scan give up.
+What cannot go on now waits outside of any worker: a target whose host has no room stands in the host's backlog, a
+silent port of a host without any answer in its list, and what is to be asked again in `_again`, which goes before new
+targets.
+
+What we run out of (descriptors, local ports, memory, entries of our connection tracking) is never a state: the worker
+keeps its target, tells `Timing`, waits and tries again. Only if nothing at all goes forward for PATIENCE seconds does
+the scan give up.
 """
 
 from collections import deque
@@ -17,21 +22,27 @@ from typing import Any, Final
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker, Connector, is_routed
+from greenprobe.engine.conntrack import ConntrackDrops
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
+from greenprobe.engine.gate import Gate
+from greenprobe.engine.hosts import Host, Question
+from greenprobe.engine.pace import Pace, SelfPace
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
-from greenprobe.engine.targets import Address
-from greenprobe.engine.timing import HostTiming, Timing
+from greenprobe.engine.targets import BLOCK, Target
+from greenprobe.engine.timing import Timing
 from greenprobe.engine.verdicts import CLOSED, EXHAUSTED, NO_RESPONSE, Icmp, Verdict, verdict
-from greenprobe.engine.window import Round
+from greenprobe.engine.window import Window
 from greenprobe.errors import GreenprobeError
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
+from greenprobe.sync import Semaphore
 
 __all__ = ["ScanStalled", "Scanner"]
 
 NEAR: Final = 0.0005  # seconds: with a shorter way there and back the answer is likely to be there at once
 TURN: Final = 64  # probes in a row before others get their turn
-MAX_HOSTS: Final = 1 << 15  # whose timing is remembered; the one known longest is forgotten first
+MAX_HOSTS: Final = 3 * BLOCK  # that are remembered; the one known longest is settled and forgotten first
+MAX_BACKLOG: Final = 50_000  # targets whose hosts have no room, before all wait for them
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
 MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds turn out lossy again and again
 PATIENCE: Final = 120.0  # seconds; TIME_WAIT, the slowest shortage to end, lasts 60
@@ -39,51 +50,11 @@ SPREAD: Final = 0.25  # of a timeout
 NOT_YET: Final = -1.0  # a time
 new: Final = tuple.__new__  # half the price of calling a named tuple
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
+CONNTRACK: Final = "conntrack"  # among the names of shortages
 
 
 class ScanStalled(GreenprobeError):
     """This machine ran out of something and did not get it back: the message says of what."""
-
-
-class Host:
-    """A host under scan: what a probe needs of it, ready made."""
-
-    __slots__ = ("family", "ip", "name", "tail", "text", "timing")
-
-    def __init__(self, address: Address, name: str) -> None:
-        self.family = address.family
-        self.ip = address.ip
-        self.text = address.text
-        self.name = name
-        self.tail: tuple[int, ...] = (0, address.scope_id) if address.scope_id else ()
-        self.timing = HostTiming()
-
-
-class Question:
-    """A port that did not answer at once: how often it was asked. A round is as many tries as silence deserves."""
-
-    __slots__ = ("attempt", "before", "host", "port", "round", "rounds", "sockaddr")
-
-    def __init__(self, host: Host, port: int, sockaddr: tuple[Any, ...]) -> None:
-        self.host = host
-        self.port = port
-        self.sockaddr = sockaddr
-        self.attempt = 1  # in this round
-        self.before = 0  # tries in earlier rounds
-        self.rounds = 1
-        self.round: Round | None = None  # of the window, once it had to wait
-
-    @property
-    def tries(self) -> int:
-        """How often it was asked in all."""
-        return self.before + self.attempt
-
-    def start_round(self) -> None:
-        """Begin anew, as if it had not been asked yet."""
-        self.before += self.attempt
-        self.attempt = 1
-        self.rounds += 1
-        self.round = None
 
 
 class Scanner:
@@ -95,19 +66,33 @@ class Scanner:
         *,
         asker: Callable[[Hub], Asker] = Connector,
         routed: Callable[[int, tuple[Any, ...]], bool] = is_routed,
+        drops: Callable[[float], ConntrackDrops] = ConntrackDrops,
     ) -> None:
         self.plan = plan
         self._hub = hub = get_hub()
         self._clock = hub.clock
         self._make_asker = asker
         self._is_routed = routed
-        self._walk = plan.targets.walk()
-        self._timing = Timing(longest=plan.timeout, max_tries=plan.retries + 1, limit=plan.concurrency)
+        self._walk: Iterator[Target] = plan.targets.walk()
+        self._timing = Timing(
+            longest=plan.timeout,
+            max_tries=plan.retries + 1,
+            limit=plan.concurrency,
+            first_window=plan.first_window,
+        )
+        self._pace = Pace(plan.rate) if plan.rate else None
+        self._self_pace: SelfPace | None = None
+        self._turnstile = Semaphore(1)
+        self._drops = drops(hub.clock())
         self._hosts: dict[int, Host] = {}
+        self._has_host_windows = plan.targets.hosts.count > 1 and not plan.min_rate
         self._workers: set[greenlet] = set()
         self._waiting = 0
-        self._on_wire = 0
-        self._line: deque[list[greenlet]] = deque()
+        self._window = self._timing.window
+        self._gate = Gate(hub, self._window)
+        self._again: deque[Question] = deque()
+        self._backlog = 0
+        self._silent = 0
         self._is_drained = False
         self._batch: list[ScanRecord] = []
         self._reader: greenlet | None = None
@@ -117,7 +102,7 @@ class Scanner:
         self._shortages: dict[str, int] = {}
         self._pause = FIRST_PAUSE
         self._stuck_since = NOT_YET
-        self._dice = Random(plan.targets.order.seed)
+        self._dice = Random(plan.targets.seed)
         self._started = self._clock()
 
     def __repr__(self) -> str:
@@ -153,6 +138,7 @@ class Scanner:
             total=self.plan.targets.count,
             done=sum(counts.values()),
             **counts,
+            silent=self._silent,
             tries=sum(counts.values()) + self._resends,
             under_way=self._waiting,
             window=self._timing.window.size,
@@ -208,29 +194,61 @@ class Scanner:
         finally:
             asker.close()
             self._workers.discard(getcurrent())
-            self._call_next()
+            self._gate.call()
             self._wake_reader()
 
     def _ask_all(self, asker: Asker) -> None:
-        clock, timing, window = self._clock, self._timing, self._timing.window
-        for turn, (index, port) in enumerate(self._walk, 1):
-            host = self._hosts.get(index) or self._host(index)
-            if self._on_wire >= window.size:
-                self._stand_in_line(is_again=False)
-            sockaddr = (host.ip, port, *host.tail)
-            started = clock()
-            code = self._start(asker, host, sockaddr)
-            if code == ECONNREFUSED and asker.icmp is None:
-                rtt = clock() - started
-                timing.answered(host.timing, rtt, 1)
-                self._known(host, port, CLOSED, rtt, 1)
-            else:
-                self._pursue(asker, Question(host, port, sockaddr), code, started)
-            if len(self._workers) > timing.places:
+        timing, workers = self._timing, self._workers
+        for turn, (place, index, port) in enumerate(self._walk, 1):
+            self._ask(asker, self._hosts.get(index) or self._host(index), port, place)
+            while self._again and len(workers) <= timing.places:
+                self._ask_again(asker)
+            if len(workers) > timing.places:
                 return
             if turn % TURN == 0:
                 self._hub.sleep(0)
         self._is_drained = True
+        while self._again or (len(workers) == 1 and self._settle_all()):
+            self._ask_again(asker)
+
+    def _ask(self, asker: Asker, host: Host, port: int, place: int) -> None:
+        """Ask a port for the first time, or leave it to a host that has no room now."""
+        if host.backlog or host.is_full():
+            self._put_back(host, port, place)
+            return
+        if self._window.on_wire >= self._window.size:
+            self._gate.wait(is_again=False)
+            self._gate.call()
+        sockaddr = (host.ip, port, *host.tail)
+        started = self._next_start()
+        code = self._start(asker, host, sockaddr)
+        if code == ECONNREFUSED and asker.icmp is None:
+            rtt = self._clock() - started
+            self._timing.answered(host.timing, rtt, 1)
+            if host.silent_ports:
+                self._reopen(host)
+            self._known(host, port, CLOSED, rtt, 1)
+        else:
+            self._pursue(asker, Question(host, port, place), code, started)
+
+    def _ask_again(self, asker: Asker) -> None:
+        """Ask what waited outside of a worker."""
+        question = self._again.popleft()
+        host = question.host
+        host.called -= not question.before
+        self._pass_gates(host)
+        started = self._next_start()
+        self._pursue(asker, question, self._start(asker, host, host.sockaddr(question.port)), started)
+
+    def _next_start(self) -> float:
+        """Wait for our turn where a rate is set; return the time of a start."""
+        for pace in (self._pace, self._self_pace):
+            if pace is not None:
+                with self._turnstile:
+                    delay = pace.delay(self._clock())
+                    if delay:
+                        self._hub.sleep(delay)
+        return self._clock()
 
     def _start(self, asker: Asker, host: Host, sockaddr: tuple[Any, ...]) -> int:
         try:
@@ -243,55 +261,58 @@ class Scanner:
     def _host(self, index: int) -> Host:
         hosts = self.plan.targets.hosts
         address = hosts.at(index)
-        host = self._hosts[index] = Host(address, hosts.name_of(address))
+        timing = self._timing
+        gates: tuple[Gate, ...] = (self._gate,)
+        if self._has_host_windows:
+            window = Window(min(timing.limit, self.plan.host_window), first=self.plan.first_window)
+            gates += (Gate(self._hub, window),)
+        host = self._hosts[index] = Host(address, hosts.name_of(address), gates)
         if len(self._hosts) > MAX_HOSTS:
-            del self._hosts[next(iter(self._hosts))]
+            self._settle(self._hosts.pop(next(iter(self._hosts))))
         return host
 
     def _pursue(self, asker: Asker, question: Question, code: int, started: float) -> None:
         """Go on with a port whose first try ended with `code`, until it is known what it is."""
         host, port = question.host, question.port
+        question.is_scout = self._timing.is_scout(host.timing)
         while True:
             if code in PENDING:
                 code = self._wait(asker, question, started)
             if code in PENDING:
                 asker.close()
-                if not self._asks_again(question):
-                    self._known(host, port, NO_RESPONSE, None, question.tries)
+                if not self._asks_again(question, started):
                     return
             elif code in EXHAUSTED:
-                if code == EADDRNOTAVAIL and not self._is_routed(host.family, question.sockaddr):
+                if code == EADDRNOTAVAIL and not self._is_routed(host.family, host.sockaddr(port)):
                     self._known(host, port, NOT_ROUTED, None, question.tries)
                     return
-                self._ran_out(code)
+                self._ran_out(errorcode.get(code, str(code)))
             elif code != SELF_CONNECT:
                 rtt = self._answered(question, started)
                 self._known(host, port, verdict(code, asker.icmp), rtt, question.tries, asker.icmp)
                 return
-            if self._on_wire >= self._timing.window.size:
-                self._stand_in_line(is_again=True)
-            started = self._clock()
-            code = self._start(asker, host, question.sockaddr)
+            self._pass_gates(host)
+            started = self._next_start()
+            code = self._start(asker, host, host.sockaddr(port))
 
     def _wait(self, asker: Asker, question: Question, started: float) -> int:
         """Wait for an answer: first as long as the probe is on the wire, which takes a place, then further without."""
-        timing, host = self._timing, question.host.timing
-        is_first = question.round is None
-        if question.round is None:
-            question.round = timing.window.sent()
+        timing, host = self._timing, question.host
+        is_first = not question.tickets
+        if is_first:
+            question.tickets = tuple([(gate.window, gate.window.sent()) for gate in host.gates])
         self._waiting += 1
         try:
-            self._on_wire += 1
-            self._hire_for_room()
-            try:
-                code = asker.wait(started + timing.ripe(host))
-            finally:
-                self._on_wire -= 1
-                self._call_next()
+            code = self._wait_on_wire(asker, host, started + timing.ripe(host.timing))
             # Only now, as answers of other ports may have told meanwhile how far the host is.
-            timeout = timing.timeout(host, question.attempt)
+            timeout = timing.timeout(host.timing, question.attempt, is_scout=question.is_scout)
             if is_first:
-                timing.window.gone(question.round, now=self._clock(), timeout=timeout)
+                now = self._clock()
+                for window, round_ in question.tickets:
+                    window.gone(round_, now=now, timeout=timeout)
+                if self.plan.min_rate:
+                    timing.window.keep(round(self.plan.min_rate * timing.ripe(host.timing)))
+            self._call_backlog(host)
             if code in PENDING:
                 self._hire_for_room()
                 # Spread, or those who were lost together would ask again together, and be lost together again.
@@ -300,57 +321,129 @@ class Scanner:
         finally:
             self._waiting -= 1
 
+    def _wait_on_wire(self, asker: Asker, host: Host, deadline: float) -> int:
+        for gate in host.gates:
+            gate.window.on_wire += 1
+        self._hire_for_room()
+        try:
+            return asker.wait(deadline)
+        finally:
+            for gate in host.gates:
+                gate.window.on_wire -= 1
+                gate.call()
+
     def _answered(self, question: Question, started: float) -> float:
-        """Tell `Timing` of an answer, and the window if it had to be waited for; return its round-trip time."""
+        """Tell `Timing` of an answer, and the windows if it had to be waited for; return its round-trip time."""
         now = self._clock()
         rtt = now - started
-        timing, host, attempt = self._timing, question.host.timing, question.attempt
-        timing.answered(host, rtt, attempt)
-        if question.round is not None:
-            queue = rtt - host.fastest
-            timeout = timing.timeout(host, 1)
-            timing.window.answered(question.round, is_late=attempt > 1, queue=queue, now=now, timeout=timeout)
+        timing, host, attempt = self._timing, question.host, question.attempt
+        timing.answered(host.timing, rtt, attempt)
+        if question.tickets:
+            queue = rtt - host.timing.fastest
+            timeout = timing.timeout(host.timing, 1)
+            for window, round_ in question.tickets:
+                window.answered(round_, is_late=attempt > 1, queue=queue, now=now, timeout=timeout)
+        if host.silent_ports:
+            self._reopen(host)
         return rtt
 
-    def _asks_again(self, question: Question) -> bool:
-        """Decide after a silence: another try, another round of tries if we asked too fast, or no more."""
-        timing = self._timing
-        if timing.silent(question.host.timing, question.attempt):
+    def _asks_again(self, question: Question, started: float) -> bool:
+        """Decide after a silence: another try, another round of tries if it may be our own fault, or no more."""
+        host = question.host
+        now = self._clock()
+        if self._drops.since(started, now):
+            self._slow_down(now)
+            return True
+        if not host.timing.answers:
+            if host.keep_silent(question):
+                self._silent += 1
+            else:
+                self._known(host, question.port, NO_RESPONSE, None, question.tries)
+            return False
+        if question.attempt < self._timing.tries(host.timing):
             question.attempt += 1
             return True
-        is_doubtful = question.round is not None and question.round.is_lossy
-        if is_doubtful and question.rounds < MAX_ROUNDS:
+        if question.is_doubtful and question.rounds < MAX_ROUNDS:
             question.start_round()
             return True
+        self._known(host, question.port, NO_RESPONSE, None, question.tries)
         return False
+
+    def _slow_down(self, now: float) -> None:
+        """Ask fewer a second, as our own connection tracking drops what we send."""
+        self._give_up_if_stuck(CONNTRACK, now)
+        self._shortages[CONNTRACK] = self._drops.count
+        if self._self_pace is None:
+            tries = sum(self._counts.values()) + self._resends + self._waiting
+            self._self_pace = SelfPace(tries / max(now - self._started, 0.1), now)
+        else:
+            self._self_pace.dropped(now)
+
+    # -- what waits outside of a worker
+
+    def _put_back(self, host: Host, port: int, place: int) -> None:
+        """Leave a target to its host, which has no room; wait where too many wait already."""
+        host.backlog.append((place, port))
+        self._backlog += 1
+        while self._backlog > MAX_BACKLOG and not self._again:
+            self._hub.sleep(FIRST_PAUSE)
+
+    def _call_backlog(self, host: Host) -> None:
+        """Have what waits for a host asked, as far as there is room now."""
+        while host.backlog and not host.is_full():
+            place, port = host.backlog.popleft()
+            self._backlog -= 1
+            host.called += 1
+            self._again.append(Question(host, port, place))
+        if self._again:
+            self._hire_for_room()
+
+    def _reopen(self, host: Host) -> None:
+        """Ask the silent ports of a host again, which has just answered for the first time."""
+        self._silent -= len(host.silent_ports)
+        self._again.extend(host.take_silent())
+        self._hire_for_room()
+
+    def _settle(self, host: Host) -> None:
+        """Say of a host without any answer that its ports are silent, or ask them once more if that is doubtful."""
+        self._silent -= len(host.silent_ports)
+        asks_again = host.is_doubtful() and self.plan.retries > 0
+        for question in host.take_silent():
+            if asks_again:
+                self._again.append(question)
+            else:
+                self._known(host, question.port, NO_RESPONSE, None, question.before)
+        host.is_settled = True
+
+    def _settle_all(self) -> bool:
+        """Settle every host that is left; tell whether that gave something to ask."""
+        for host in self._hosts.values():
+            if host.silent_ports:
+                self._settle(host)
+        return bool(self._again)
 
     def _hire_for_room(self) -> None:
         """Hire one more worker if all wait for answers and the network and our sockets have room for a probe."""
         workers = len(self._workers)
-        timing = self._timing
-        has_room = self._on_wire < timing.window.size and workers < timing.places
-        if has_room and self._waiting >= workers and not self._is_drained:
+        window = self._window
+        has_room = window.on_wire < window.size and workers < self._timing.places
+        if has_room and self._waiting >= workers and (self._again or not self._is_drained):
             self._hire()
 
-    def _stand_in_line(self, *, is_again: bool) -> None:
-        """Wait until the network has room for a probe; who asks again goes first."""
-        while self._on_wire >= self._timing.window.size:
-            place = [getcurrent()]  # empty once it was called
-            (self._line.appendleft if is_again else self._line.append)(place)
+    def _pass_gates(self, host: Host) -> None:
+        """Wait until there is room for asking again, of the host and of all."""
+        own = host.gates[-1]
+        while own.is_full:
+            self._waiting += 1  # others go on meanwhile
             try:
-                while place:
-                    self._hub.switch()
+                self._hire_for_room()
+                own.wait(is_again=True)
             finally:
-                place.clear()
-        self._call_next()
-
-    def _call_next(self) -> None:
-        line = self._line
-        while line and self._on_wire < self._timing.window.size:
-            place = line.popleft()
-            if place:  # else its worker was killed
-                self._hub.schedule(place.pop())
-                return
+                self._waiting -= 1
+            if self._gate.is_full:
+                self._gate.wait(is_again=True)
+        if self._gate.is_full:
+            self._gate.wait(is_again=True)
 
     def _known(
         self, host: Host, port: int, what: Verdict, rtt: float | None, tries: int, icmp: Icmp | None = None
@@ -365,16 +458,17 @@ class Scanner:
         if self._reader is not None:
             self._wake_reader()
 
-    def _ran_out(self, code: int) -> None:
+    def _ran_out(self, name: str) -> None:
         """Wait a little after something of ours ran out; raises ScanStalled when that goes on for too long."""
-        now = self._clock()
-        if self._stuck_since == NOT_YET:
-            self._stuck_since = now
-            self._pause = FIRST_PAUSE
-        name = errorcode.get(code, str(code))
-        if now - self._stuck_since > PATIENCE:
-            raise ScanStalled(f"{name} for {PATIENCE:.0f} s with nothing answered; give a smaller --concurrency")
+        self._give_up_if_stuck(name, self._clock())
         self._shortages[name] = self._shortages.get(name, 0) + 1
         self._timing.exhausted(self._waiting)
         self._hub.sleep(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _give_up_if_stuck(self, name: str, now: float) -> None:
+        if self._stuck_since == NOT_YET:
+            self._stuck_since = now
+            self._pause = FIRST_PAUSE
+        if now - self._stuck_since > PATIENCE:
+            raise ScanStalled(f"{name} for {PATIENCE:.0f} s with nothing answered; give a smaller --concurrency")

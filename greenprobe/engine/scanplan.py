@@ -11,12 +11,20 @@ __all__ = ["ScanPlan", "ScanRecord", "ScanStatistics"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPlan:
-    """A scan to run. `timeout` is the longest wait for one answer; `retries` come after the first try of a port."""
+    """A scan to run. `timeout` is the longest wait for one answer; `retries` come after the first try of a port.
+
+    `rate` is how many probes a second at most, `min_rate` how many at least, whatever is lost; 0 leaves it to the path.
+    `first_window` is how many are on the wire before anything is known, `host_window` how many to one host at most.
+    """
 
     targets: Targets
     concurrency: int = 4000
     timeout: float = 1.0
     retries: int = 9
+    rate: float = 0.0
+    min_rate: float = 0.0
+    first_window: int = 64
+    host_window: int = 4000
 
 
 class ScanRecord(NamedTuple):
@@ -52,7 +60,11 @@ class ScanRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStatistics:
-    """How far a scan is. `shortages` counts how often this machine ran out of something, by the errno's name."""
+    """How far a scan is.
+
+    `silent` ports were asked and are decided when more is known of their host. `shortages` counts how often this
+    machine ran out of something, by the errno's name.
+    """
 
     total: int
     done: int
@@ -60,6 +72,7 @@ class ScanStatistics:
     closed: int
     filtered: int
     unreported: int
+    silent: int
     tries: int
     under_way: int
     window: int

@@ -16,13 +16,17 @@ from greenprobe.engine.order import Permutation
 from greenprobe.engine.ports import Ports
 from greenprobe.errors import TargetError
 
-__all__ = ["Address", "Hosts", "Resolve", "Span", "Targets", "parse_hosts"]
+__all__ = ["BLOCK", "Address", "Hosts", "Resolve", "Span", "Target", "Targets", "parse_hosts"]
 
 WIDTH: Final[dict[int, int]] = {AF_INET: 4, AF_INET6: 16}
 LINK_LOCAL: Final = (0xFE80 << 112, (0xFEC0 << 112) - 1)
 NUMERIC: Final = re.compile(r"[0-9./]+", re.ASCII)
 NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
+BLOCK: Final = 4096  # hosts that are scanned side by side
+
+# A place in the order, the index of the host, the port.
+Target = tuple[int, int, int]
 # Gives the addresses of a name, best first; raises OSError where it has none.
 Resolve = Callable[[str], list[str]]
 
@@ -81,23 +85,44 @@ class Hosts:
 
 
 class Targets:
-    """Every (host, port), each once, in the pseudo-random order of `seed`."""
+    """Every (host, port), each once, in the pseudo-random order of `seed`.
 
-    __slots__ = ("count", "hosts", "order", "ports")
+    The hosts come in blocks of BLOCK: within a block all is mixed, and a block is finished before the next one begins.
+    So what a scan learns of a host can be used while it is known, however many hosts there are.
+    """
+
+    __slots__ = ("count", "hosts", "ports", "seed")
 
     def __init__(self, hosts: Hosts, ports: Ports, *, seed: int) -> None:
         self.hosts = hosts
         self.ports = ports
+        self.seed = seed
         self.count = hosts.count * len(ports)
-        self.order = Permutation(self.count, seed)
 
-    def walk(self, start: int = 0) -> Iterator[tuple[int, int]]:
-        """Yield (index of the host, port), from place `start` of the order on."""
+    def walk(self, start: int = 0, stride: int = 1) -> Iterator[Target]:
+        """Yield what comes at places start, start + stride, ... of the order."""
+        width = len(self.ports)
+        size = BLOCK * width
+        place = start
+        while place < self.count:
+            first = place - place % size
+            order = Permutation(min(size, self.count - first), self.seed + first)
+            yield from self._walk_block(order, first, place, stride)
+            place += -(-(first + order.size - place) // stride) * stride
+
+    def at(self, place: int) -> Target:
+        """Return what comes at one place of the order. Raises IndexError outside of 0..count-1."""
+        if not 0 <= place < self.count:
+            raise IndexError(f"place {place} is outside of 0..{self.count - 1}")
+        return next(self.walk(place))
+
+    def _walk_block(self, order: Permutation, first: int, place: int, stride: int) -> Iterator[Target]:
         ports = self.ports
         width = len(ports)
-        for index in self.order.walk(start):
-            host, port = divmod(index, width)
-            yield host, ports[port]
+        host = first // width
+        for index in order.walk(place - first, stride):
+            yield place, host + index // width, ports[index % width]
+            place += stride
 
 
 def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False) -> Hosts:

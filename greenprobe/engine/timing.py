@@ -3,13 +3,15 @@
 No clock, no socket, no greenthread: the scanner tells what happened, `Timing` says what to do.
 
 Waiting. Each host has the estimator of RFC 6298: `timeout = srtt + 4 * rttvar`, within bounds. A host that has not
-answered yet gets the longest timeout for its first few ports, as nothing is known of its path, and after that what the
-others have shown. Every try is a new connect, so an answer always belongs to the try that it answers (no ambiguity
-as in Karn's algorithm).
+answered yet gets the longest timeout for its first few ports, its scouts, as nothing is known of its path; the other
+ports meanwhile get what the answers of other hosts have shown, and what stays silent is decided when the host is known.
+Every try is a new connect, so an answer always belongs to the try that it answers (no ambiguity as in Karn's
+algorithm).
 
 Asking again. Silence is what a filter does, and what a lost packet does. How many of the tries to a host are lost is
 known from the ports that answered at a later one; a silent port is asked until the chance that all its tries were lost
-is below ERROR: 3 times at 2 % loss, 5 times at 10 %. A host that never answers soon gets one try a port.
+is below ERROR: 3 times at 2 % loss, 5 times at 10 %. A host that never answers gets one try a port, if it has had
+SCOUTS; should it answer after all, what was silent is asked again.
 
 Places. How many sockets we may have: less than were open when something ran out, and one more again each time as many
 answers came as there are places. How many probes the network carries is another matter: `Window`.
@@ -18,17 +20,15 @@ answers came as there are places. How many probes the network carries is another
 from math import ceil, log
 from typing import Final
 
-from greenprobe.engine.window import Window
+from greenprobe.engine.window import FIRST, Window
 
-__all__ = ["HostTiming", "Timing"]
+__all__ = ["SCOUTS", "HostTiming", "Timing"]
 
 SHORTEST: Final = 0.1  # seconds; below it a busy peer looks silent
 FIRST_VARIANCE: Final = 0.005  # seconds: a first sample of a few microseconds would leave no room at all
-STRANGER_TRIES: Final = 8  # silences of a host without any answer that each get the longest timeout
-DEAD_AFTER: Final = 16  # silences of a host without any answer after which a port gets one try
+SCOUTS: Final = 8  # ports of a host without any answer that each get the longest timeout
 MIN_TRIES: Final = 3  # for a silent port of a host that has answered
 ERROR: Final = 1e-5  # chance that a port which would answer is called silent
-STRANGER_MIN: Final = 2  # for a silent port of a host that has not
 SAMPLE_EVERY: Final = 16  # answers of a host so near that its timeout is the shortest anyway
 BACKOFF: Final = 1.5  # each further try waits that much longer: what was lost in a full queue should not meet it again
 RIPE_AT_LEAST: Final = 0.02  # seconds; our own turns take some
@@ -38,7 +38,7 @@ RIPE_UNKNOWN: Final = 0.2  # seconds: a round trip to the other side of the eart
 class HostTiming:
     """What is known of the path to one host. Seconds."""
 
-    __slots__ = ("answers", "fastest", "lost", "rttvar", "silences", "srtt", "timeout")
+    __slots__ = ("answers", "fastest", "lost", "rttvar", "scouts", "srtt", "timeout")
 
     def __init__(self) -> None:
         self.srtt = -1.0  # negative: no sample yet
@@ -46,7 +46,7 @@ class HostTiming:
         self.timeout = 0.0
         self.fastest = float("inf")
         self.answers = 0
-        self.silences = 0
+        self.scouts = 0
         self.lost = 0  # tries of ports that answered a later one
 
     def __repr__(self) -> str:
@@ -74,13 +74,13 @@ class Timing:
 
     __slots__ = ("_credit", "everybody", "limit", "longest", "max_tries", "places", "shortest", "window")
 
-    def __init__(self, *, longest: float, max_tries: int, limit: int) -> None:
+    def __init__(self, *, longest: float, max_tries: int, limit: int, first_window: int = FIRST) -> None:
         self.longest = longest
         self.shortest = min(SHORTEST, longest)
         self.max_tries = max_tries
         self.limit = limit
         self.places = limit
-        self.window = Window(limit)
+        self.window = Window(limit, first=first_window)
         self.everybody = HostTiming()
         self._credit = 0
 
@@ -89,10 +89,17 @@ class Timing:
         self.limit = min(self.limit, sockets)
         self.places = min(self.places, self.limit)
 
-    def timeout(self, host: HostTiming, attempt: int) -> float:
+    def is_scout(self, host: HostTiming) -> bool:
+        """Tell whether the next port of `host` is one of its scouts, and count it if so."""
+        if host.answers or host.scouts >= SCOUTS:
+            return False
+        host.scouts += 1
+        return True
+
+    def timeout(self, host: HostTiming, attempt: int, *, is_scout: bool = False) -> float:
         """Return the seconds to wait for the answer to the `attempt`-th try (from 1) of a port of `host`."""
-        known = self._known(host)
-        if known is None:
+        known = host if host.srtt >= 0 else self.everybody
+        if known.srtt < 0 or (is_scout and known is not host):
             return self.longest
         return min(max(known.timeout, self.shortest) * BACKOFF ** (attempt - 1), self.longest)
 
@@ -102,11 +109,6 @@ class Timing:
         if known.srtt < 0:
             return min(RIPE_UNKNOWN, self.longest)
         return min(max(known.timeout, known.srtt * 1.5, RIPE_AT_LEAST), self.longest)
-
-    def _known(self, host: HostTiming) -> HostTiming | None:
-        if host.srtt >= 0:
-            return host
-        return self.everybody if self.everybody.srtt >= 0 and host.silences >= STRANGER_TRIES else None
 
     def answered(self, host: HostTiming, rtt: float, attempt: int) -> None:
         """Note that the `attempt`-th try was answered after `rtt` seconds."""
@@ -118,19 +120,11 @@ class Timing:
         if self.places < self.limit:
             self._add_place()
 
-    def silent(self, host: HostTiming, attempt: int) -> bool:
-        """Note that the `attempt`-th try got no answer; tell whether to try again."""
-        host.silences += 1
-        return attempt < self.tries(host)
-
     def tries(self, host: HostTiming) -> int:
-        """Return how often a silent port of `host` is asked in all."""
-        if not host.answers:
-            wanted = 1 if host.silences >= DEAD_AFTER else STRANGER_MIN
-        elif host.lost:
-            wanted = max(MIN_TRIES, ceil(log(ERROR) / log(host.lost / (host.lost + host.answers))))
-        else:
-            wanted = MIN_TRIES
+        """Return how often a silent port of a host that has answered is asked in all."""
+        wanted = MIN_TRIES
+        if host.lost:
+            wanted = max(wanted, ceil(log(ERROR) / log(host.lost / (host.lost + host.answers))))
         return min(wanted, self.max_tries)
 
     def exhausted(self, under_way: int) -> None:

@@ -49,13 +49,18 @@ class Round:
 
 
 class Window:
-    """`size` is how many probes may be on the wire. Numbers in, no clock: `now` is seconds of any clock."""
+    """`size` is how many probes may be on the wire, `on_wire` how many are: the caller counts them.
 
-    __slots__ = ("_has_answers", "_has_closed", "_open_from", "_round", "limit", "size")
+    Numbers in, no clock: `now` is seconds of any clock. The size stays between `least` and `limit`.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_has_answers", "_has_closed", "_open_from", "_round", "least", "limit", "on_wire", "size")
+
+    def __init__(self, limit: int, *, first: int = FIRST) -> None:
         self.limit = limit
-        self.size = min(FIRST, limit)
+        self.least = min(LEAST, limit)
+        self.size = min(first, limit)
+        self.on_wire = 0
         self._round = Round(self.size)
         self._has_answers = False
         self._has_closed = False
@@ -63,6 +68,11 @@ class Window:
 
     def __repr__(self) -> str:
         return f"<Window of {self.size}, {self._round.sent} sent in this round>"
+
+    def keep(self, least: int) -> None:
+        """Never be smaller than `least`, whatever is lost."""
+        self.least = max(1, min(least, self.limit))
+        self.size = max(self.size, self.least)
 
     def sent(self) -> Round:
         """Note the first try of a probe; return its round."""
@@ -102,6 +112,6 @@ class Window:
         self.size = min(self.size + more, self.limit)
 
     def _close(self, round_: Round, now: float, timeout: float) -> None:
-        self.size = max(LEAST, min(self.size, round_.size * 3 // 4))
+        self.size = max(self.least, min(self.size, round_.size * 3 // 4))
         self._has_closed = True
         self._open_from = now + 2 * timeout
