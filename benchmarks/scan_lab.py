@@ -172,7 +172,7 @@ def line(one: Run) -> str:
 
 def table(runs: list[Run]) -> str:
     lines = [
-        "| scene | scanner | wall s | of nmap's | CPU µs a probe | recall (min) | states right (min) | reasons | named |",
+        "| scene | scanner | wall s | of nmap's | CPU µs a probe | recall (min) | states (min) | reasons | named |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(one.scene for one in runs):
