@@ -52,11 +52,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a client may take, in seconds: for a head; between requests; silent within a body, or not reading."""
+    """How long a client may take, in seconds: for a head; between requests; silent within a body, or not reading.
+
+    None is for ever.
+    """
 
     head: float = 20.0
-    idle: float = 75.0
-    io: float = 60.0
+    idle: float | None = 75.0
+    io: float | None = 60.0
     farewell: float = 2.0
 
 
@@ -204,6 +207,10 @@ class Connection:
     def may_keep_alive(self) -> bool:
         """Tell whether another request may follow."""
         return not self._site.closing
+
+    def set_idle(self) -> None:
+        """Say that nothing is lost if a server that stops ends this connection, though a request runs."""
+        self.idle = True
 
     def hijack(self) -> tuple[socket, bytes]:
         """Give the socket away, with the bytes that were received beyond the request: for protocols that take over.

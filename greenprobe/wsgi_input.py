@@ -53,6 +53,10 @@ class BodyReader(RawIOBase):
         """Whether the client still waits for a 100 Continue before it sends any of it."""
         return self._before is not None
 
+    def announce(self, before: Callable[[], object] | None) -> None:
+        """Have `before` called in place of what tells the client to send the body; None if it has been told."""
+        self._before = before
+
     @property
     def trailers(self) -> dict[str, str]:
         """The trailer fields, by their CGI names, once the body has been read."""

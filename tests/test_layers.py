@@ -49,6 +49,7 @@ LAYERS = """
     compat.eventlet.support.greenlets compat.eventlet.support.tools compat.eventlet.tpool
     compat.eventlet.debug
     compat.eventlet.greenio.base compat.eventlet.greenio.py3 compat.eventlet.legacy_ssl compat.eventlet.convenience
+    compat.eventlet.wsgi
     compat.eventlet.optional compat.eventlet.green.private compat.eventlet.standin compat.eventlet.running
     compat.eventlet.patcher
     compat.eventlet.green.os compat.eventlet.green.select compat.eventlet.green.selectors
