@@ -23,6 +23,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
+    "resolve": ("greenprobe.commands.resolve", "resolve"),
     "scan": ("greenprobe.commands.scan", "scan"),
 }
 

@@ -172,7 +172,7 @@ def test_the_window_closes_once_for_all_that_was_lost_together() -> None:
 def order(
     *addresses: str, sources: dict[str, str], policy: Policy = DEFAULT, here: tuple[Interface, ...] = ()
 ) -> list[str]:
-    return ordered(addresses, policy, find_source=sources.get, find_interfaces=lambda: here)
+    return ordered(addresses, policy, find_source=sources.get, here=here)
 
 
 def test_addresses_are_ordered_as_the_examples_of_rfc_6724_have_it() -> None:

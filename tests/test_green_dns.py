@@ -246,7 +246,9 @@ def run(program: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_plain_names_load_no_dnspython_and_numbers_not_even_this_module() -> None:
+    """Slow: two interpreters start."""
     look = "print(sorted({'dns', 'idna', 'greenprobe.green_dns'} & set(sys.modules)))"
     connecting = "try: socket().connect(({!r}, 1))\nexcept OSError: pass"
     socks = f"import sys; from greenprobe.green_socket import socket\n{connecting}"

@@ -69,8 +69,9 @@ LAYERS = """
     engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.scanner
     engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
     engine.cluster
+    engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     commands.options commands.output commands.progress commands.scan_table
-    commands.fetch commands.scan commands.crawl commands.demosite commands.demo
+    commands.zone_format commands.fetch commands.resolve commands.scan commands.crawl commands.demosite commands.demo
     cli __main__
 """.split()
 

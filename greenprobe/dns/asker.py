@@ -16,7 +16,7 @@ from greenprobe.dns.deferred import read_reply
 from greenprobe.dns.resolution import Ask, Resolution, Result
 from greenprobe.dns.servers import Book, Server, is_address
 from greenprobe.dns.stream import IDLE_SECONDS, StreamPath
-from greenprobe.dns.udp import UdpPath, socket_address
+from greenprobe.dns.udp import Crowd, UdpPath, socket_address
 from greenprobe.dns.wire import OPTIONS, RECURSION_DESIRED, TRUNCATED, Question, Reply, write_head
 from greenprobe.errors import DnsFormError
 from greenprobe.green_socket import socket
@@ -46,7 +46,8 @@ MakeExchange = Callable[[Hub, Server], Exchange]
 class AskOptions(NamedTuple):
     """How to ask. `timeout` is for the first try at a server, in seconds; `attempts` are rounds over all servers.
 
-    `flags` are those of the header, `mixes_case` is the "0x20" of draft-vixie-dnsext-dns0x20.
+    `flags` are those of the header, `mixes_case` is the "0x20" of draft-vixie-dnsext-dns0x20, `most_servers` are asked
+    of those that are given. A server that refers us to others is lame unless `accepts_referrals`.
     """
 
     timeout: float = 5.0
@@ -57,6 +58,8 @@ class AskOptions(NamedTuple):
     mixes_case: bool = False
     rotate: bool = False
     flags: int = RECURSION_DESIRED
+    most_servers: int = 100
+    accepts_referrals: bool = False
 
 
 class Counts:
@@ -80,11 +83,15 @@ class Asker:
         book: Book | None = None,
         exchanges: Mapping[str, MakeExchange] = {},
         trust: Callable[[], SSLContext] = create_default_context,
+        pace: Callable[[], object] | None = None,
     ) -> None:
+        """`pace` is called before each query, and may wait."""
         self._hub = hub
+        self._pace = pace
+        self.crowd = Crowd()
         self._paths: dict[tuple[Server, str], Exchange] = {}
         self._make: dict[str, MakeExchange] = {
-            "udp": lambda hub, server: UdpPath(hub, server.host, server.port),
+            "udp": lambda hub, server: UdpPath(hub, server.host, server.port, self.crowd),
             "tcp": lambda hub, server: StreamPath(hub, partial(connect_tcp, server)),
             "tls": lambda hub, server: StreamPath(hub, partial(connect_tls, server, trust()), idle=IDLE_SECONDS),
             **exchanges,
@@ -97,11 +104,12 @@ class Asker:
         hub, book = self._hub, self.book
         now = hub.clock()
         resolution = Resolution(
-            book.order(servers, now, rotate=options.rotate),
+            book.order(servers, now, rotate=options.rotate)[: options.most_servers],
             timeout=options.timeout,
             attempts=options.attempts,
             use_tcp=options.use_tcp,
             speaks_edns=lambda server: options.edns and book.speaks_edns(server, now),
+            accepts_referrals=options.accepts_referrals,
         )
         while (step := resolution.next()) is not None:
             self._take(step, question, options, resolution)
@@ -119,6 +127,8 @@ class Asker:
         """Take one step of a resolution, and tell it what came of it."""
         counts, book = self.counts, self.book
         server, protocol, edns, timeout = step
+        if self._pace is not None:
+            self._pace()
         counts.queries += 1
         try:
             reply = self._exchange(server, protocol, question, options, edns=edns, timeout=timeout)

@@ -10,8 +10,9 @@ Answers of getaddrinfo are kept ready in their final shape for a second, or for 
 the same host is asked for often, and a second is what a change of routes or of the hosts file may take to be seen.
 """
 
+import re
 import socket as stdlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from socket import (
     AF_INET,
     AF_INET6,
@@ -37,16 +38,22 @@ from socket import (
 from typing import Any, Final, Protocol
 
 from greenprobe.dns.deferred import to_ascii
-from greenprobe.dns.interfaces import interfaces
-from greenprobe.dns.ordering import ordered, parse_gai_conf
+from greenprobe.dns.interfaces import Interface, interfaces
+from greenprobe.dns.ordering import Policy, ordered, parse_gai_conf
 from greenprobe.dns.resolver import Found, Resolver
-from greenprobe.dns.shapes import numeric, shaped
+from greenprobe.dns.shapes import numeric, shaped, template_of
 from greenprobe.dns.watched import Watched
 from greenprobe.names import AddrInfo, is_numeric
 from greenprobe.threadpool import run_in_thread
 
 __all__ = ["Family", "GreenFamily", "ThreadFamily"]
 
+# Operations on the flags of module socket cost half a microsecond each, those on integers nothing.
+ADDRCONFIG, ALL, CANONNAME = int(AI_ADDRCONFIG), int(AI_ALL), int(AI_CANONNAME)
+NUMERICHOST, V4MAPPED = int(AI_NUMERICHOST), int(AI_V4MAPPED)
+FAMILIES: Final = frozenset({int(AF_UNSPEC), int(AF_INET), int(AF_INET6)})
+# A host that can only be a name: ASCII, sound labels, and a letter that is in no number. libc need not be asked.
+PLAIN_HOST: Final = re.compile(r"(?=[^g-wyzG-WYZ_-]*[g-wyzG-WYZ_-])[\w-]{1,63}(\.[\w-]{1,63})*\.?\Z", re.ASCII).match
 READY_SECONDS: Final = 1.0
 READY_SIZE: Final = 10_000
 MESSAGES: Final = {
@@ -99,7 +106,7 @@ class ThreadFamily:
         timeout: float | None = None,
         delay: float | None = None,
     ) -> list[AddrInfo]:
-        if not host or is_number(host):
+        if not host or is_numeric(host):
             return libc_getaddrinfo(host, port, family, type, proto, flags)
         return run_in_thread(libc_getaddrinfo, host, port, family, type, proto, flags, timeout=timeout)
 
@@ -123,6 +130,9 @@ class GreenFamily:
         self._clock = resolver.clock
         self._gai_conf = Watched(gai_path, parse_gai_conf)
         self._libc = ThreadFamily()
+        self._policy = Policy()
+        self._interfaces: Sequence[Interface] = ()
+        self._interfaces_until = float("-inf")
         self._ready: dict[Any, tuple[float, list[AddrInfo]]] = {}
 
     def getaddrinfo(
@@ -140,22 +150,30 @@ class GreenFamily:
         ready = self._ready.get(key)
         if ready is not None and self._clock() < ready[0]:
             return list(ready[1])
-        try:
-            return numeric(host, port, family, type, proto, flags)
-        except gaierror as error:
-            if error.errno != EAI_NONAME or not host or flags & AI_NUMERICHOST or is_number(host):
-                raise
+        if flags or family not in FAMILIES or not (isinstance(host, str) and PLAIN_HOST(host)):
+            try:
+                return numeric(host, port, family, type, proto, flags)
+            except gaierror as error:
+                if error.errno != EAI_NONAME or not host or flags & NUMERICHOST or is_numeric(host):
+                    raise
+        template = template_of(port, type, proto, flags)
         name = self._ascii(host)
         if self._is_libcs(name):
             return self._libc.getaddrinfo(name, port, family, type, proto, flags, timeout)
-        family = configured(family, flags)
-        found = self._addresses(name, family, flags, timeout, delay)
-        shape = shaped(
-            ordered(found.addresses, self._gai_conf.current()),
-            port, type, proto, flags, found.canonical if flags & AI_CANONNAME else "",
-        )  # fmt: skip
+        found = self._addresses(name, configured(family, flags), flags, timeout, delay)
+        shape = shaped(self._ordered(found.addresses), template, found.canonical if flags & CANONNAME else "")
         self._keep_ready(key, shape, found.until)
         return shape
+
+    def _ordered(self, addresses: Sequence[str]) -> Sequence[str]:
+        """Put addresses into the order in which to try them."""
+        if len(addresses) < 2:
+            return addresses
+        now = self._clock()
+        if now >= self._interfaces_until:
+            self._interfaces, self._interfaces_until = interfaces(), now + READY_SECONDS
+            self._policy = self._gai_conf.current()
+        return ordered(addresses, self._policy, here=self._interfaces)
 
     def gethostbyname_ex(self, hostname: str) -> HostInfo:
         try:
@@ -209,7 +227,7 @@ class GreenFamily:
     ) -> Found:
         """Find the addresses of a name. Raises gaierror if there are none."""
         found = self._find(name, family, timeout, delay)
-        if family == AF_INET6 and flags & AI_V4MAPPED and (found.status != "NOERROR" or flags & AI_ALL):
+        if flags & V4MAPPED and family == AF_INET6 and (found.status != "NOERROR" or flags & ALL):
             found = with_mapped(found, self._find(name, AF_INET, timeout, delay))
         return checked(name, found)
 
@@ -232,11 +250,6 @@ class GreenFamily:
 LIBCS: Final = frozenset({"_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"})  # systemd's nss-myhostname
 
 
-def is_number(host: str | bytes) -> bool:
-    """Tell whether a host is an address that the kernel, or inet_aton(3), understands."""
-    return is_numeric(host)
-
-
 def checked(name: str, found: Found) -> Found:
     """Return what was found. Raises gaierror if it is nothing, with what was asked and what was answered."""
     if found.status == "NOERROR":
@@ -250,7 +263,7 @@ def configured(family: int, flags: int) -> int:
 
     Source: getaddrinfo(3); loopback does not count.
     """
-    if not flags & AI_ADDRCONFIG:
+    if not flags & ADDRCONFIG:
         return family
     here = {each.family for each in interfaces() if not each.is_loopback}
     if family == AF_UNSPEC:

@@ -21,7 +21,7 @@ __all__ = ["NEVER", "InFlight", "Waiting"]
 
 EXPIRY_SECONDS: Final = 0.01
 NEVER: Final = float("inf")
-IDS_AT_ONCE: Final = 2048  # bytes of randomness to fetch
+IDS_AT_ONCE: Final = 256  # bytes of randomness to fetch
 QUESTIONLESS: Final = frozenset({FORMERR, NOTIMP, REFUSED, SERVFAIL})  # errors that may come without a question
 QUESTIONLESS_BYTES: Final = 64  # a header, and an OPT record
 QUESTIONS, NONE, ONE = slice(4, 6), b"\0\0", b"\0\1"

@@ -8,11 +8,12 @@ the source's own network, as libc does.
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, inet_pton
 from typing import Final, NamedTuple
 
-from greenprobe.dns.interfaces import Interface, interfaces
+from greenprobe.dns.interfaces import Interface
 
 __all__ = ["Policy", "ordered", "parse_gai_conf", "source_of"]
 
@@ -92,14 +93,12 @@ def ordered(
     addresses: Sequence[str],
     policy: Policy,
     *,
+    here: Sequence[Interface],
     find_source: Callable[[str], str | None] = source_of,
-    find_interfaces: Callable[[], Sequence[Interface]] = interfaces,
 ) -> list[str]:
-    """Return addresses, best first."""
-    if len(addresses) < 2:
-        return list(addresses)
-    here = {each.address: each for each in find_interfaces()}
-    return sorted(addresses, key=lambda address: rank(address, find_source(address), policy, here))
+    """Return addresses, best first; `here` are those of this machine."""
+    by_address = {each.address: each for each in here}
+    return sorted(addresses, key=lambda address: rank(address, find_source(address), policy, by_address))
 
 
 def rank(address: str, source: str | None, policy: Policy, here: dict[str, Interface]) -> tuple[int, ...]:
@@ -129,6 +128,7 @@ def packed(address: str) -> bytes:
     return as_ipv6(inet_pton(AF_INET6 if ":" in address else AF_INET, address.partition("%")[0]))
 
 
+@lru_cache(maxsize=1024)
 def look_up(table: Table, address: bytes) -> int:
     """Return the value of the longest prefix that fits."""
     number = int.from_bytes(address, "big")
@@ -138,6 +138,7 @@ def look_up(table: Table, address: bytes) -> int:
     return 1
 
 
+@lru_cache(maxsize=1024)
 def scope(address: bytes) -> int:
     """Return the scope of an address. Source: RFC 6724, sections 3.1 and 3.2."""
     if address.startswith(MAPPED):

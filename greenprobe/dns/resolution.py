@@ -85,8 +85,8 @@ new_result: Callable[..., Result] = partial(tuple.__new__, Result)
 class Resolution:
     """One question on its way. Call `next` until it returns None, tell it what came each time, take `result`."""
 
-    __slots__ = ("_again", "_asked", "_rounds", "_servers", "_timeout", "_turns", "_use_tcp", "complaints", "result",
-                 "speaks_edns", "tries")  # fmt: skip
+    __slots__ = ("_accepts_referrals", "_again", "_asked", "_rounds", "_servers", "_timeout", "_turns", "_use_tcp",
+                 "complaints", "result", "speaks_edns", "tries")  # fmt: skip
 
     def __init__(
         self,
@@ -96,7 +96,9 @@ class Resolution:
         attempts: int,
         use_tcp: bool = False,
         speaks_edns: Callable[[Server], bool] = lambda server: True,
+        accepts_referrals: bool = False,
     ) -> None:
+        self._accepts_referrals = accepts_referrals
         self._servers = servers
         self._timeout = timeout
         self._rounds = attempts
@@ -137,7 +139,7 @@ class Resolution:
         """Note a reply; tell whether the server did its work (and is not to blame)."""
         asked = self._current()
         rcode = reply.rcode
-        if rcode == NXDOMAIN or (rcode == NOERROR and not is_lame(reply)):
+        if rcode == NXDOMAIN or (rcode == NOERROR and (self._accepts_referrals or not is_lame(reply))):
             self.result = new_result(
                 (RCODES[rcode], reply, asked.server, asked.protocol, self.tries, tuple(self.complaints))
             )

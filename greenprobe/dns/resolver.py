@@ -15,7 +15,6 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC
 from ssl import SSLContext, create_default_context
 from time import monotonic
 from typing import Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from greenprobe.dns.asker import Asker, AskOptions, MakeExchange
 from greenprobe.dns.cache import Cache
@@ -26,7 +25,7 @@ from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
 from greenprobe.dns.resolution import Result
 from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
-from greenprobe.dns.wire import AUTHENTIC, NOERROR, RECURSION_DESIRED
+from greenprobe.dns.wire import AUTHENTIC, NOERROR, RECURSION_DESIRED, Question
 from greenprobe.errors import DnsFormError
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.hub import Hub, get_hub
@@ -95,7 +94,8 @@ class Resolver:
         self._exchanges = exchanges
         self._trust = trust
         self._book = Book()
-        self._askers: WeakKeyDictionary[Hub, Asker] = WeakKeyDictionary()
+        self._options = AskOptions()
+        self._askers: dict[Hub, Asker] = {}
         self._flights: dict[tuple[Hub, str, str], GreenThread] = {}  # a hub's own: an outcome comes home to one hub
 
     # -- what the system says
@@ -108,6 +108,7 @@ class Resolver:
             if self._conf is not None:
                 self.cache.clear()
             self._conf = conf
+            self._options = options_of(conf, mixes_case=self._mixes_case)
         return conf
 
     @property
@@ -118,7 +119,8 @@ class Resolver:
     @property
     def servers(self) -> Sequence[Server]:
         """Who is asked."""
-        return self._servers if self._servers is not None else self.conf.servers
+        conf = self.conf
+        return self._servers if self._servers is not None else conf.servers
 
     def close(self) -> None:
         """End what the current hub has under way, and the connections that it keeps to servers."""
@@ -137,22 +139,25 @@ class Resolver:
         Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
         """
         key = (name.lower().removesuffix("."), kind)
+        servers = self.servers
         known = self.cache.get(key, self.clock())
-        return known[1] if known is not None else self._flight(*key).wait(timeout)
+        if known is not None:
+            return known[1]
+        fact: Fact = self._flight(*key, servers).wait(timeout)
+        return fact
 
-    def _flight(self, name: str, kind: str) -> GreenThread:
+    def _flight(self, name: str, kind: str, servers: Sequence[Server]) -> GreenThread:
         """Return the question under way, one that begins now if there is none."""
         flight = (get_hub(), name, kind)
         outcome = self._flights.get(flight)
         if outcome is None:
-            question = make_question(name, kind)
-            outcome = self._flights[flight] = spawn(self._fly, flight, question.name)
+            outcome = self._flights[flight] = spawn(self._fly, flight, make_question(name, kind), servers)
         return outcome
 
-    def _fly(self, flight: tuple[Hub, str, str], name: str) -> Fact:
+    def _fly(self, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
         _, key, kind = flight
         try:
-            fact = self._ask(name, kind)
+            fact = self._ask(question, servers)
             now = self.clock()
             if fact.status in SPOKEN:
                 self.cache.put((key, kind), fact, fact.ttl, now, is_negative=not fact.data)
@@ -161,46 +166,37 @@ class Resolver:
         finally:
             self._flights.pop(flight, None)
 
-    def _ask(self, name: str, kind: str) -> Fact:
+    def _ask(self, question: Question, servers: Sequence[Server]) -> Fact:
         """Ask servers, through as many aliases as it takes."""
         aliases: list[str] = []
         ttl = float("inf")
+        asker = self._asker()
         while len(aliases) <= MAX_ALIASES:
-            question = make_question(name, kind)
-            result = self._asker().ask(question, self.servers, self._options())
+            result = asker.ask(question, servers, self._options)
             if result.reply is None:
-                return Fact(result.status, (), name, tuple(aliases), 0, complaints(result))
+                return Fact(result.status, (), question.name, tuple(aliases), 0, complaints(result))
             try:
                 chain = follow(question, result.reply)
             except DnsFormError as error:
-                return Fact("MALFORMED", (), name, (), 0, f"{result.server}: {error}")
+                return Fact("MALFORMED", (), question.name, (), 0, f"{result.server}: {error}")
             aliases += chain.aliases
             ttl = min(ttl, chain.ttl)
             if not chain.ends_short or result.reply.rcode != NOERROR:
                 data = chain.data if result.reply.rcode == NOERROR else ()
                 reason = f"{result.server}: {result.status}"
                 return Fact(result.status, data, chain.canonical, tuple(aliases), ttl, reason)
-            name = chain.canonical
-        return Fact("MALFORMED", (), name, (), 0, f"more than {MAX_ALIASES} aliases")
+            question = make_question(chain.canonical, question.type)
+        return Fact("MALFORMED", (), question.name, (), 0, f"more than {MAX_ALIASES} aliases")
 
     def _asker(self) -> Asker:
         hub = get_hub()
         asker = self._askers.get(hub)
         if asker is None:
+            for gone in [other for other in list(self._askers) if other.closed]:
+                self._askers.pop(gone, None)
             asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
             self._askers[hub] = asker
         return asker
-
-    def _options(self) -> AskOptions:
-        conf = self.conf
-        return AskOptions(
-            timeout=conf.timeout,
-            attempts=conf.attempts,
-            use_tcp=conf.use_tcp,
-            rotate=conf.rotate,
-            mixes_case=self._mixes_case,
-            flags=RECURSION_DESIRED | AUTHENTIC if conf.trust_ad else RECURSION_DESIRED,
-        )
 
     # -- hosts and addresses
 
@@ -212,21 +208,29 @@ class Resolver:
         `delay` is how long to wait for the other family once one has addresses (RFC 8305, section 3); None waits for
         both, as libc does. Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
         """
+        conf = self.conf
         lines = self.hosts.find(host, family)
         if lines:
             return of_hosts(lines, self.clock())
-        conf = self.conf
+        servers = self._servers if self._servers is not None else conf.servers
         kinds = KINDS[AF_INET] if conf.no_aaaa and family == AF_UNSPEC else KINDS[family]  # type: ignore[index]
         deadline = None if timeout is None else self.clock() + timeout
         found: list[Found] = []
         for name in candidates(host, conf):
-            found.append(self._find_both(name, kinds, deadline, delay, one_by_one=conf.one_by_one))
+            found.append(self._find_both(name, kinds, servers, deadline, delay, one_by_one=conf.one_by_one))
             if found[-1].status == "NOERROR":
                 return found[-1]
         return worst(found) if found else Found("NXDOMAIN", host, (), (), "not asked", self.clock())
 
     def _find_both(
-        self, name: str, kinds: Sequence[str], deadline: float | None, delay: float | None, *, one_by_one: bool
+        self,
+        name: str,
+        kinds: Sequence[str],
+        servers: Sequence[Server],
+        deadline: float | None,
+        delay: float | None,
+        *,
+        one_by_one: bool,
     ) -> Found:
         """Ask for all kinds of addresses at once."""
         now = self.clock()
@@ -236,7 +240,7 @@ class Resolver:
         flights: dict[str, Outcome[Fact]] = {}
         for kind in kinds:
             if kind not in facts:
-                flights[kind] = self._flight(key, kind)
+                flights[kind] = self._flight(key, kind, servers)
                 if one_by_one:
                     flights[kind].join(left(deadline, self.clock()))
         gather(flights, facts, deadline, delay, self.clock)
@@ -265,6 +269,10 @@ def gather(
     clock: Callable[[], float],
 ) -> None:
     """Wait for all flights and add what they find to `facts`; for `delay` only, once there is an address."""
+    if delay is None:
+        for kind, flight in flights.items():
+            facts[kind] = flight.wait(left(deadline, clock()))
+        return
     waiting = dict(flights)
     bell = Event()
     for flight in waiting.values():
@@ -275,10 +283,10 @@ def gather(
         if not waiting:
             return
         bell.clear()
-        has_some = delay is not None and any(fact.data for fact in facts.values())
+        has_some = any(fact.data for fact in facts.values())
         patience = left(deadline, clock())
         if has_some:
-            patience = delay if patience is None else min(patience, delay or 0.0)
+            patience = delay if patience is None else min(patience, delay)
         if not bell.wait(patience):
             if has_some:
                 return
@@ -293,6 +301,18 @@ def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:
     if given is None:
         return None
     return [server for each in given for server in ([each] if isinstance(each, Server) else parse_servers([each]))]
+
+
+def options_of(conf: ResolvConf, *, mixes_case: bool) -> AskOptions:
+    """Return how to ask, as a configuration has it."""
+    return AskOptions(
+        timeout=conf.timeout,
+        attempts=conf.attempts,
+        use_tcp=conf.use_tcp,
+        rotate=conf.rotate,
+        mixes_case=mixes_case,
+        flags=RECURSION_DESIRED | AUTHENTIC if conf.trust_ad else RECURSION_DESIRED,
+    )
 
 
 def complaints(result: Result) -> str:

@@ -7,16 +7,15 @@ numeric host it asks nobody, so it can be asked in place. It is asked once for e
 import socket as stdlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, AI_ADDRCONFIG, AI_NUMERICHOST, AI_NUMERICSERV, AddressFamily
+from socket import AF_INET, AF_INET6, AI_NUMERICHOST, AI_NUMERICSERV, AddressFamily
 from typing import Any, Final
 
 from greenprobe.names import AddrInfo
 
-__all__ = ["numeric", "shaped"]
+__all__ = ["Template", "numeric", "shaped", "template_of"]
 
 Template = tuple[tuple[int, int, int], ...]
 
-SERVICE_FLAGS: Final = AI_NUMERICSERV
 FAMILIES: Final = {AF_INET: AddressFamily.AF_INET, AF_INET6: AddressFamily.AF_INET6}
 libc_getaddrinfo: Callable[..., list[AddrInfo]] = stdlib.getaddrinfo  # type: ignore[assignment]
 
@@ -28,11 +27,8 @@ def numeric(
     return libc_getaddrinfo(host, port, family, type, proto, flags | AI_NUMERICHOST if host else flags)
 
 
-def shaped(
-    addresses: Sequence[str], port: int | str | bytes | None, type: int, proto: int, flags: int, canonical: str = ""
-) -> list[AddrInfo]:
-    """Return numeric addresses as getaddrinfo does, the canonical name in the first. Raises gaierror for the rest."""
-    template = template_of(port, type, proto, flags & SERVICE_FLAGS)
+def shaped(addresses: Sequence[str], template: Template, canonical: str = "") -> list[AddrInfo]:
+    """Return numeric addresses as getaddrinfo does, the canonical name in the first."""
     found: list[AddrInfo] = []
     for address in addresses:
         family = AF_INET6 if ":" in address else AF_INET
@@ -45,6 +41,7 @@ def shaped(
 
 @lru_cache(maxsize=256)
 def template_of(port: int | str | bytes | None, type: int, proto: int, flags: int) -> Template:
-    """Return (type, protocol, port) of each shape that libc has for an address."""
-    found = libc_getaddrinfo("127.0.0.1", port, AF_INET, type, proto, flags & ~AI_ADDRCONFIG | AI_NUMERICHOST)
+    """Return (type, protocol, port) of each shape that libc has for an address. Raises gaierror if it has none."""
+    flags = int(flags & AI_NUMERICSERV | AI_NUMERICHOST)
+    found = libc_getaddrinfo("127.0.0.1", port, AF_INET, type, proto, flags)
     return tuple((kind, protocol, sockaddr[1]) for _, kind, protocol, _, sockaddr in found)

@@ -21,7 +21,7 @@ from greenprobe.greenthread import spawn_n
 from greenprobe.hub import Hub
 from greenprobe.waitqueue import WaitQueue
 
-__all__ = ["UdpPath"]
+__all__ = ["Crowd", "UdpPath"]
 
 QUERIES: Final = 128
 MAX_DATAGRAM_BYTES: Final = 4096  # more than EDNS asks for; what is longer is cut, and malformed
@@ -95,11 +95,21 @@ class UdpChannel(InFlight):
         return False
 
 
+class Crowd:
+    """How many greenthreads stand in line for a place, at all servers of an asker."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+
 class UdpPath:
     """The way to one server, for the greenthreads of one hub."""
 
-    def __init__(self, hub: Hub, host: str, port: int) -> None:
+    def __init__(self, hub: Hub, host: str, port: int, crowd: Crowd | None = None) -> None:
         self._hub = hub
+        self._crowd = crowd if crowd is not None else Crowd()
         self._host = host
         self._port = port
         self._channel: UdpChannel | None = None
@@ -133,6 +143,7 @@ class UdpPath:
     def _wait_for_place(self, timeout: float) -> None:
         """Wait in line for a place, which is counted then. As long as the server answers, the time does not count."""
         waiter = self._line.enrol()
+        self._crowd.waiting += 1
         try:
             while not waiter.wait(timeout):
                 if self._hub.clock() - self._heard > timeout:
@@ -141,6 +152,8 @@ class UdpPath:
             if not self._line.withdraw(waiter):
                 self._leave()  # it was given to us already
             raise
+        finally:
+            self._crowd.waiting -= 1
 
     def _leave(self) -> None:
         """Give a place back, to who waits longest."""

@@ -1,0 +1,235 @@
+"""`greenprobe resolve`: what names of a list stand for."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import click
+
+from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.output import Column, Output, encoder
+from greenprobe.commands.zone_format import zone_lines
+from greenprobe.dns.asker import Asker
+from greenprobe.dns.conf import parse_resolv_conf
+from greenprobe.dns.deferred import make_question
+from greenprobe.dns.servers import Server, parse_servers
+from greenprobe.dns.watched import read_text
+from greenprobe.engine.namelist import NameList
+from greenprobe.engine.pacing import Pace
+from greenprobe.engine.referral import ROOT_SERVERS
+from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics
+from greenprobe.engine.resolving import Resolving, asking
+from greenprobe.engine.tracing import Tracer
+from greenprobe.engine.urllist import UrlList
+from greenprobe.engine.wildcards import Wildcards
+from greenprobe.hub import Hub, get_hub
+
+__all__ = ["resolve"]
+
+CSV_COLUMNS = [Column(name, name) for name in (
+    "line", "name", "status", "answers", "ttl", "server", "protocol", "tries", "elapsed", "wildcard", "error"
+)]  # fmt: skip
+TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 9), Column("answers", "answers")]
+MAX_TYPES = 20
+
+
+@click.command()
+@click.argument("names", metavar="NAMES", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
+@click.option(
+    "-t",
+    "--types",
+    metavar="TYPES",
+    default="A",
+    show_default=True,
+    help="The types of records to ask for, between commas: A,AAAA,MX,TXT,NS,CNAME,SOA,SRV,CAA,HTTPS,TYPE65280...",
+)
+@click.option(
+    "-s",
+    "--servers",
+    metavar="SERVERS",
+    help="Whom to ask: a file, or a list between commas, of 192.0.2.1, [2001:db8::1]:53, tcp://192.0.2.1.  "
+    "[default: those of /etc/resolv.conf; the root with --trace]",
+)
+@click.option(
+    "--port", metavar="N", type=click.IntRange(1, 65535), default=53, show_default=True,
+    help="The port of servers that name none, and of those that --trace meets.",
+)  # fmt: skip
+@concurrency_option(default=1000)
+@click.option("--rate", metavar="N", type=click.FloatRange(0, min_open=True), help="Queries a second, at most.")
+@timeout_option(default=2.0, what="a server must answer; each round over the servers waits twice as long")
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(0, 50),
+    default=3,
+    show_default=True,
+    help="How often a name is asked for again, at the next server, when one is silent or of no use.",
+)
+@click.option("--tcp", is_flag=True, help="Ask over TCP.")
+@click.option("--mixed-case", is_flag=True, help='Ask in mixed case and believe only replies that keep it ("0x20").')
+@click.option("--trace", is_flag=True, help="Ask from the root down, and write which servers led where.")
+@click.option("--wildcards", is_flag=True, help="Say of each name whether all names next to it have the same answer.")
+@format_option("jsonl", "csv", "text", "zone", default="jsonl")
+@output_option()
+@click.pass_obj
+def resolve(progress: Progress, /, names: str, format_name: str, output: str, **options: Any) -> int:
+    """Ask name servers for every name of a list and write one result each, as it comes.
+
+    NAMES is a file with a name a line, or - for standard input. An address, or a block as 192.0.2.0/24, is asked for
+    its names (PTR). Names are full: no search list, no hosts file.
+
+    \b
+      greenprobe resolve names.txt
+      greenprobe resolve names.txt -t A,AAAA,MX --format zone -o found.zone
+      echo 127.0.0.1 | greenprobe resolve - --servers 127.0.0.1:5353 --timeout 1
+
+    A name that nobody could answer for becomes a result with an error; the run goes on. Exit code: 0 if every name was
+    answered, also with "there is none" (NXDOMAIN), 1 if not.
+    """
+    plan = _plan(**options)
+    hub = get_hub()
+    asker = Asker(hub, pace=Pace(hub, plan.rate_per_s).wait if plan.rate_per_s else None)
+    with _opened(names) as lines, Output(output, inputs=[names]) as out, closing(asker):
+        resolving = _resolving(hub, plan, asker, lines)
+        try:
+            with progress(lambda: _reading(resolving.statistics())):
+                _write_records(resolving, out, format_name)
+        finally:
+            out.flush()
+            _summarize(resolving.statistics(), lines)
+    return 1 if resolving.statistics().unanswered else 0
+
+
+def _plan(
+    *, types: str, servers: str | None, port: int, concurrency: int, rate: float | None, timeout: float, retries: int,
+    tcp: bool, mixed_case: bool, trace: bool, wildcards: bool,
+) -> ResolvePlan:  # fmt: skip
+    return ResolvePlan(
+        servers=tuple(_servers(servers, port, trace)),
+        types=_types(types),
+        concurrency=concurrency,
+        timeout=timeout,
+        retries=retries,
+        rate_per_s=rate,
+        uses_tcp=tcp,
+        mixes_case=mixed_case,
+        finds_wildcards=wildcards,
+        traces=trace,
+        port=port,
+    )
+
+
+def _types(text: str) -> tuple[str, ...]:
+    """Return the types that were named. Raises click.BadParameter."""
+    types = tuple(dict.fromkeys(word.strip().upper() for word in text.split(",") if word.strip()))
+    if not 0 < len(types) <= MAX_TYPES:
+        raise click.BadParameter(f"{text!r} names {len(types)} types; give 1 to {MAX_TYPES}", param_hint="--types")
+    for kind in types:
+        try:
+            make_question("a", kind)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc), param_hint="--types") from exc
+    return types
+
+
+def _servers(given: str | None, port: int, trace: bool) -> list[Server]:
+    """Return whom to ask: of a file or a list, of resolv.conf, or the root. Raises TargetError."""
+    if given is None:
+        if trace:
+            return parse_servers(ROOT_SERVERS, port)
+        return [each._replace(port=port) for each in parse_resolv_conf(read_text("/etc/resolv.conf")).servers]
+    servers = parse_servers([read_text(given) if os.path.isfile(given) else given], port)
+    if not servers:
+        raise click.BadParameter(f"{given!r} names no server", param_hint="--servers")
+    return servers
+
+
+def _resolving(hub: Hub, plan: ResolvePlan, asker: Asker, lines: UrlList) -> Resolving:
+    ask_one = Tracer(hub, plan, asker) if plan.traces else asking(hub, plan, asker)
+    counts = asker.counts
+    return Resolving(
+        hub,
+        plan,
+        NameList(lines),
+        ask_one,
+        counts=lambda: (counts.queries, counts.timeouts),
+        crowd=asker.crowd,
+        is_wildcard=Wildcards(ask_one).is_wildcard if plan.finds_wildcards else None,
+    )
+
+
+def _write_records(resolving: Resolving, out: Output, format_name: str) -> None:
+    heading, encode = _encoder(format_name)
+    if heading:
+        out.write(heading)
+    with closing(resolving.run()) as batches:
+        for batch in batches:
+            out.write(b"".join([encode(record) for record in batch]))
+
+
+def _encoder(format_name: str) -> tuple[bytes, Callable[[ResolveRecord], bytes]]:
+    """Return the first bytes of a file in this format, and what encodes a record."""
+    if format_name == "zone":
+        return b"", zone_lines
+    heading, encode = encoder(format_name, CSV_COLUMNS if format_name == "csv" else TEXT_COLUMNS)
+    if format_name == "jsonl":
+        return heading, lambda record: encode(record.row())
+    return heading, lambda record: encode(_flat(record))
+
+
+def _flat(record: ResolveRecord) -> dict[str, Any]:
+    """Return a record with one value for each column."""
+    answers = [answer for said in record.said for answer in said.answers]
+    first = record.said[0] if record.said else None
+    return {
+        "line": record.line,
+        "name": record.name,
+        "status": record.status,
+        "answers": "; ".join(f"{answer.type} {answer.data}" for answer in answers) or None,
+        "ttl": min((answer.ttl for answer in answers), default=None),
+        "server": first.server if first else None,
+        "protocol": first.protocol if first else None,
+        "tries": sum(said.tries for said in record.said),
+        "elapsed": round(sum(said.elapsed for said in record.said), 6),
+        "wildcard": record.is_wildcard,
+        "error": record.reason,
+    }
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[UrlList]:
+    """Open a list for reading; standard input is not ours to close."""
+    fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    lines = UrlList(get_hub(), fd)
+    try:
+        yield lines
+    finally:
+        lines.close()
+        if path != "-":
+            os.close(fd)
+
+
+def _reading(now: ResolveStatistics) -> tuple[float | None, str]:
+    rate = now.done / now.seconds if now.seconds else 0.0
+    under_way = now.taken - now.done
+    text = f"{now.done:,} names, {now.unanswered:,} unanswered, {under_way:,} under way, {rate:,.0f} a second"
+    return (now.read_bytes / now.size_bytes if now.size_bytes else None), text
+
+
+def _summarize(end: ResolveStatistics, lines: UrlList) -> None:
+    """Say on standard error what came of the list, and what is missing."""
+    by_count = sorted(end.by_status.items(), key=lambda pair: -pair[1])
+    found = ", ".join(f"{count:,} {status}" for status, count in by_count) or "no answers"
+    rate = end.done / end.seconds if end.seconds else 0.0
+    click.echo(
+        f"{end.done:,} names in {end.seconds:.2f} s ({rate:,.0f} a second): {found}; "
+        f"{end.queries:,} queries, {end.timeouts:,} timed out",
+        err=True,
+    )
+    rest = lines.count_rest()
+    missing = end.taken - end.done + (rest or 0)
+    if rest is None:
+        click.echo(f"{missing:,} names are not finished, and the list was not read to its end", err=True)
+    elif missing:
+        click.echo(f"{missing:,} lines are not finished", err=True)

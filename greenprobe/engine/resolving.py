@@ -1,0 +1,232 @@
+"""The resolve engine: greenthreads that take names from a list and ask for them, and the records of what came of it.
+
+There is no greenthread for each name: up to `concurrency` of them each take the next name, ask, and note the record.
+How many queries are under way to one server at once is another matter (`dns/flow.py`): no more greenthreads are started
+while some stand in line for that, as a place in line costs half as much as a query. Records are handed over as a list
+of all that were completed since the last look. Each name that was taken leads to exactly one record.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from math import ceil
+
+from greenlet import getcurrent, greenlet
+
+from greenprobe.dns.asker import Asker, AskOptions
+from greenprobe.dns.deferred import make_question
+from greenprobe.dns.servers import Server
+from greenprobe.dns.udp import Crowd
+from greenprobe.engine.namelist import NameList, Subject
+from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
+from greenprobe.greenthread import kill, spawn_n
+from greenprobe.hub import Hub
+from greenprobe.sync import Event
+
+__all__ = ["AskOne", "Resolving", "asking"]
+
+MAX_WAITING_RECORDS = 1000  # for a consumer that is slower than the network
+ANSWERED = frozenset({"NOERROR", "NXDOMAIN"})
+
+# A name and a type in; what came of it out.
+AskOne = Callable[[str, str], Said]
+
+new_record: Callable[..., ResolveRecord] = partial(tuple.__new__, ResolveRecord)
+new_said: Callable[..., Said] = partial(tuple.__new__, Said)
+
+
+def asking(hub: Hub, plan: ResolvePlan, asker: Asker) -> AskOne:
+    """Return what asks one question of the plan's servers, another one first each time. Raises ValueError."""
+    tries = plan.retries + 1
+    options = AskOptions(
+        timeout=plan.timeout,
+        attempts=ceil(tries / min(tries, len(plan.servers))),
+        use_tcp=plan.uses_tcp,
+        dnssec=plan.dnssec,
+        mixes_case=plan.mixes_case,
+        rotate=True,
+        most_servers=tries,
+    )
+    clock, servers, ask = hub.clock, plan.servers, asker.ask
+    labels: dict[Server | None, str | None] = {None: None, **{server: str(server) for server in servers}}
+
+    def ask_one(name: str, kind: str) -> Said:
+        began = clock()
+        status, reply, server, protocol, tries, complaints = ask(make_question(name, kind), servers, options)
+        elapsed = clock() - began
+        if reply is not None:
+            return new_said(
+                (kind, status, reply.answer, labels[server], protocol, tries, elapsed, None, None, ())
+            )
+        reason = ", ".join(dict.fromkeys(map(str, complaints)))
+        return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
+
+    return ask_one
+
+
+class Resolving:
+    """Runs one plan over one list. Iterate over `run()`; look at `statistics()` meanwhile.
+
+    `ask_one` raises ValueError for what is no name; `is_wildcard` tells whether an answer is that of every name there.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        plan: ResolvePlan,
+        names: NameList,
+        ask_one: AskOne,
+        *,
+        counts: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        crowd: Crowd | None = None,
+        is_wildcard: Callable[[str, Said], bool] | None = None,
+    ) -> None:
+        """`counts` says how many queries were sent, and how many timed out; `crowd` who stands in line for a server."""
+        self._crowd = crowd if crowd is not None else Crowd()
+        self._hub = hub
+        self._most = plan.concurrency
+        self._types = plan.types
+        self._names = names
+        self._ask_one = ask_one
+        self._counts = counts
+        self._is_wildcard = is_wildcard
+        self._workers: set[greenlet] = set()
+        self._idle = 0
+        self._records: list[ResolveRecord] = []
+        self._consumer: greenlet | None = None
+        self._has_room = Event()
+        self._crash: Exception | None = None
+        self._taken = self._done = 0
+        self._by_status: dict[str, int] = {}
+        self._began = hub.clock()
+
+    def run(self) -> Generator[list[ResolveRecord], None, None]:
+        """Yield records, some at a time, as they are completed.
+
+        KeyboardInterrupt stops everything; what was completed before is yielded before it is raised again.
+        """
+        self._start_worker()
+        try:
+            while (self._workers or self._records) and self._crash is None:
+                self._wait_for_records()
+                if self._records:
+                    yield self._take_records()
+            if self._crash is not None:
+                raise self._crash
+        except KeyboardInterrupt:
+            self._stop()
+            yield self._take_records()
+            raise
+        finally:
+            self._stop()
+
+    def statistics(self) -> ResolveStatistics:
+        """Return how far the run is."""
+        lines = self._names.lines
+        queries, timeouts = self._counts()
+        answered = sum(self._by_status.get(status, 0) for status in ANSWERED)
+        return ResolveStatistics(
+            self._taken,
+            self._done,
+            dict(self._by_status),
+            queries,
+            timeouts,
+            self._hub.clock() - self._began,
+            lines.read_bytes,
+            lines.size_bytes,
+            self._done - answered,
+        )
+
+    def _wait_for_records(self) -> None:
+        try:
+            while self._workers and not self._records and self._crash is None:
+                self._consumer = getcurrent()
+                self._hub.switch()
+        finally:
+            self._consumer = None
+
+    def _take_records(self) -> list[ResolveRecord]:
+        records, self._records = self._records, []
+        self._has_room.set()
+        return records
+
+    def _wake_consumer(self) -> None:
+        if self._consumer is not None:
+            self._hub.schedule(self._consumer)
+            self._consumer = None
+
+    def _stop(self) -> None:
+        """Kill the workers, and give them the turn in which they put away what they hold."""
+        if self._workers:
+            for worker in self._workers:
+                kill(worker)
+            self._hub.sleep()
+            self._workers.clear()
+
+    # -- workers
+
+    def _start_worker(self) -> None:
+        self._workers.add(spawn_n(self._work))
+
+    def _work(self) -> None:
+        """Take names until there are no more."""
+        try:
+            while self._crash is None and (subject := self._take()) is not None:
+                self._note(self._resolve(subject))
+        except Exception as exc:  # ours, not a server's: the consumer gets it
+            self._crash = exc
+        finally:
+            self._workers.discard(getcurrent())
+            self._wake_consumer()
+
+    def _take(self) -> Subject | None:
+        self._idle += 1
+        try:
+            subject = self._names.take()
+        finally:
+            self._idle -= 1
+        if subject is None:
+            return None
+        self._taken += 1
+        if not (self._idle or self._crowd.waiting) and len(self._workers) < self._most and self._names.has_more_at_hand:
+            self._start_worker()
+        return subject
+
+    def _resolve(self, subject: Subject) -> ResolveRecord:
+        """Ask for all types of a name, one after the other: it is other names that are asked at the same time."""
+        line, text, name, is_address, fault = subject
+        if fault:
+            return ResolveRecord(line, text, "BADNAME", (), fault, None)
+        try:
+            said = tuple([self._ask_one(name, kind) for kind in (REVERSE if is_address else self._types)])
+        except ValueError as exc:
+            return ResolveRecord(line, text, "BADNAME", (), str(exc), None)
+        worst = said[0] if len(said) == 1 else max(said, key=badness)
+        is_wildcard = None
+        if self._is_wildcard is not None and not is_address:
+            is_wildcard = any(each.answers and self._is_wildcard(name, each) for each in said)
+        return new_record((line, text, worst.status, said, worst.reason, is_wildcard))
+
+    def _note(self, record: ResolveRecord) -> None:
+        """Count a record and have it handed over; wait if the consumer is too far behind."""
+        self._done += 1
+        status = record.status
+        self._by_status[status] = self._by_status.get(status, 0) + 1
+        self._records.append(record)
+        if self._consumer is not None:
+            self._wake_consumer()
+        elif len(self._records) >= MAX_WAITING_RECORDS:
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        while len(self._records) >= MAX_WAITING_RECORDS:
+            self._has_room.clear()
+            self._has_room.wait()
+
+
+REVERSE = ("PTR",)
+BADNESS: Mapping[str, int] = {"NOERROR": 0, "NXDOMAIN": 1}
+
+
+def badness(said: Said) -> int:
+    """Return what to compare the types of a name by: its status is the worst of theirs."""
+    return BADNESS.get(said.status, 2)
