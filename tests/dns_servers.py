@@ -19,7 +19,7 @@ from greenprobe.dns.servers import Server
 from greenprobe.green_socket import socket
 from greenprobe.greenthread import GreenThread, kill, spawn
 
-__all__ = ["DnsServer", "Records", "Trick", "dns_server"]
+__all__ = ["DnsServer", "Records", "Trick", "ZoneServer", "dns_server", "rrsets"]
 
 Records = dict[tuple[str, str], list[str]]
 # The query as it came, the answer as it should be, "udp" or "tcp"; returned are the messages to send.
@@ -132,6 +132,28 @@ class DnsServer:
                 response.set_rcode(dns.rcode.NXDOMAIN)
             soa = f"test. {self.negative_ttl} IN SOA ns.test. host.test. 1 2 3 4 {self.negative_ttl}"
             response.authority.extend(rrsets([soa]))
+        return response
+
+
+class ZoneServer(DnsServer):
+    """Serves a zone with authority, and refers to others for the zones below it: name of the zone, lines of its cut."""
+
+    def __init__(self, records: Records, cuts: dict[str, list[str]], *, host: str, port: int = 0) -> None:
+        super().__init__(records, host=host, port=port)
+        self.recursive = False
+        self.cuts = cuts
+
+    def respond(self, query: dns.message.Message) -> dns.message.Message:
+        name = query.question[0].name.to_text().lower()
+        for zone, lines in self.cuts.items():
+            if name == zone or name.endswith("." + zone):
+                response = dns.message.make_response(query, recursion_available=False)
+                found = rrsets(lines)
+                response.authority = [each for each in found if each.rdtype == dns.rdatatype.NS]
+                response.additional = [each for each in found if each.rdtype != dns.rdatatype.NS]
+                return response
+        response = super().respond(query)
+        response.flags |= dns.flags.AA
         return response
 
 

@@ -219,7 +219,7 @@ def _reading(now: ResolveStatistics) -> tuple[float | None, str]:
 
 def _summarize(end: ResolveStatistics, lines: UrlList) -> None:
     """Say on standard error what came of the list, and what is missing."""
-    by_count = sorted(end.by_status.items(), key=lambda pair: -pair[1])
+    by_count = sorted(end.by_status.items(), key=lambda pair: (-pair[1], pair[0]))
     found = ", ".join(f"{count:,} {status}" for status, count in by_count) or "no answers"
     rate = end.done / end.seconds if end.seconds else 0.0
     click.echo(

@@ -6,7 +6,7 @@ never believed of another name.
 
 from typing import Final, NamedTuple
 
-from greenprobe.dns.wire import Question, Record, Reply
+from greenprobe.dns.wire import NOERROR, Question, Record, Reply
 from greenprobe.errors import DnsFormError
 
 __all__ = ["MAX_ALIASES", "Chain", "follow", "negative_ttl"]
@@ -54,7 +54,7 @@ def end_of_chain(reply: Reply, data: list[Record], name: str, aliases: list[str]
     if data:
         ttl = min(ttl, *(record.ttl for record in data))
         return Chain(tuple(dict.fromkeys(record.data for record in data)), name, tuple(aliases), ttl, False)
-    if aliases and not reply.authority:
+    if aliases and reply.rcode == NOERROR and not any(record.type == "SOA" for record in reply.authority):
         return Chain((), name, tuple(aliases), ttl, True)
     return Chain((), name, tuple(aliases), min(ttl, negative_ttl(reply)), False)
 

@@ -181,7 +181,7 @@ class Resolver:
                 return Fact("MALFORMED", (), question.name, (), 0, f"{result.server}: {error}")
             aliases += chain.aliases
             ttl = min(ttl, chain.ttl)
-            if not chain.ends_short or result.reply.rcode != NOERROR:
+            if not chain.ends_short:
                 data = chain.data if result.reply.rcode == NOERROR else ()
                 reason = f"{result.server}: {result.status}"
                 return Fact(result.status, data, chain.canonical, tuple(aliases), ttl, reason)

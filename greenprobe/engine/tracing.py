@@ -74,7 +74,7 @@ class Tracer:
             except DnsFormError as error:
                 result = failure("MALFORMED", result.server, str(error))
                 break
-            if chain.data or not chain.aliases or is_answered(result):
+            if not chain.ends_short:
                 break
             asked = make_question(chain.canonical, question.type)
         reason = ", ".join(str(each) for each in result.complaints) if result.reply is None else None
