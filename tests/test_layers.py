@@ -41,13 +41,14 @@ LAYERS = """
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
     http.response http.client
     http.request_head http.chunked http.response_head
-    wsgi_input wsgi_response wsgi_connection wsgi websocket backdoor
+    wsgi_input wsgi_response wsgi_connection wsgi websocket redirect backdoor objectpool dbpool
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
     compat.eventlet.queue compat.eventlet.greenpool compat.eventlet.corolocal compat.eventlet.coros
     compat.eventlet.support.greenlets compat.eventlet.support.tools compat.eventlet.tpool
-    compat.eventlet.debug
+    compat.eventlet.debug compat.eventlet.pools compat.eventlet.db_pool
+    compat.eventlet.dagpool compat.eventlet.backdoor
     compat.eventlet.greenio.base compat.eventlet.greenio.py3 compat.eventlet.legacy_ssl compat.eventlet.convenience
     compat.eventlet.wsgi
     compat.eventlet.optional compat.eventlet.green.private compat.eventlet.standin compat.eventlet.running
