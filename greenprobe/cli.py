@@ -27,6 +27,8 @@ COMMANDS = {
     "scan": ("greenprobe.commands.scan", "scan"),
 }
 
+PLAIN_PROGRESS = "greenprobe.commands.plain_progress"
+
 EPILOG = """\b
 Shell completion: put one of these lines into your shell's start file.
   bash:  eval "$(_GREENPROBE_COMPLETE=bash_source greenprobe)"
@@ -55,10 +57,16 @@ class LazyGroup(click.Group):
         return command
 
 
-def progress(read: Callable[[], tuple[float | None, str]]) -> AbstractContextManager[None]:
-    """Show progress on standard error if that is a terminal; else nothing, and rich stays unloaded."""
-    if not sys.stderr.isatty():
+def progress(read: Callable[[], tuple[float | None, str]], mode: str = "terminal", /) -> AbstractContextManager[None]:
+    """Show progress on standard error: drawn on a terminal, else, where plain lines are wanted, in lines.
+
+    `mode` is "off", "plain", "auto" for what fits, or "terminal" for nothing but drawn. Only what is drawn loads rich.
+    """
+    if mode == "off" or (mode == "terminal" and not sys.stderr.isatty()):
         return nullcontext()
+    if mode == "plain" or not sys.stderr.isatty():
+        lines: AbstractContextManager[None] = importlib.import_module(PLAIN_PROGRESS).plain_progress(read)
+        return lines
     shown: AbstractContextManager[None] = importlib.import_module("greenprobe.commands.progress").progress(read)
     return shown
 

@@ -5,6 +5,7 @@ gives, item by item. Bytes are handed out, `b""` is the end, a number is so many
 raised. After the last item there is silence. All time is the hub's, so it may jump.
 """
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 from greenprobe.http.connections import Address, Connection
 from greenprobe.hub import Hub
 
-__all__ = ["FakeConnection", "FakeWeb", "Refused", "Script", "ok", "resolve_anything", "web_server"]
+__all__ = ["FakeConnection", "FakeWeb", "Refused", "Script", "ok", "recording_server", "resolve_anything", "web_server"]
 
 Script = Sequence[bytes | float | BaseException]
 
@@ -51,6 +52,9 @@ class FakeConnection(Connection):
 
     def send(self, data: bytes, deadline: float) -> None:
         self.requests.append(data)
+
+    def send_at_once(self) -> None:
+        pass
 
     def receive(self, deadline: float) -> bytes:
         while self.script:
@@ -149,6 +153,34 @@ def web_server(respond: Respond, *, context: SSLContext | None = None, greeting:
                 hang_up(sock)
             for thread in [acceptor, *threads]:
                 thread.join(5)
+
+
+@contextmanager
+def recording_server(seen: list[bytes]) -> Iterator[int]:
+    """Answer one request of one connection, and put its bytes, body and all, into `seen`."""
+    with create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                request = b""
+                while b"\r\n\r\n" not in request or len(request.partition(b"\r\n\r\n")[2]) < announced(request):
+                    request += sock.recv(65536)
+                seen.append(request)
+                sock.sendall(ok(b"", "Connection: close"))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join(5)
+
+
+def announced(request: bytes) -> int:
+    """Return the Content-Length of a request."""
+    found = re.search(rb"\r\nContent-Length: (\d+)", request)
+    return int(found[1]) if found else 0
 
 
 def hang_up(sock: socket) -> None:

@@ -4,16 +4,20 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import trustme
-from fakes import ok, web_server
+from fakes import ok, recording_server, web_server
+from warcio.archiveiterator import ArchiveIterator
 
 from greenprobe.cli import cli, run
 
@@ -47,14 +51,14 @@ def rows(text: str) -> dict[int, dict[str, Any]]:
 
 
 def test_every_line_becomes_a_json_line(urls: Path, port: int, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(cli, ["fetch", str(urls)]) == 1
+    assert run(cli, ["fetch", str(urls), "--fail"]) == 1
     out, err = capfd.readouterr()
     found = rows(out)
     assert sorted(found) == [1, 2, 4, 5]
     assert {line: row["status"] for line, row in found.items()} == {1: 200, 2: None, 4: 200, 5: 404}
     assert (found[1]["bytes"], found[1]["content_type"]) == (5, "text/html")
     assert found[1]["headers"]["x-formula"] == ["=1"]
-    message = "'no url' has a space or control character in it; write %20 for it"
+    message = "'http://no url' has a space or control character in it; write %20 for it"
     assert found[2]["error"] == {"class": "UrlError", "message": message}
     assert found[4]["final_url"] == f"http://127.0.0.1:{port}/"
     assert found[4]["redirects"] == [{"status": 301, "url": f"http://127.0.0.1:{port}/moved"}]
@@ -117,7 +121,7 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
     with web_server(PAGES.__getitem__, context=context) as port:
         (tmp_path / "urls").write_text(f"https://127.0.0.1:{port}/\n")
         codes = [
-            run(cli, ["fetch", str(tmp_path / "urls"), *words])
+            run(cli, ["fetch", str(tmp_path / "urls"), "--fail", *words])
             for words in ([], ["--insecure"], ["--ca-file", str(tmp_path / "ca.pem")])
         ]
     assert codes == [1, 0, 0]
@@ -158,6 +162,227 @@ def test_a_ca_file_without_certificates_is_one_line(urls: Path, capfd: pytest.Ca
     assert out == ""
     assert err.startswith(f"Error: {urls} holds no certificate that can be read: ")
     assert err.count("\n") == 1
+
+
+# -- lists
+
+
+def test_urls_may_be_given_as_words(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["fetch", f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/gone"]) == 0
+    assert {row["status"] for row in rows(capfd.readouterr().out).values()} == {200, 404}
+
+
+def test_hosts_without_a_scheme_get_one(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    urls.write_text(f"127.0.0.1:{port}/gone\n127.0.0.1:{port}\n")
+    run(cli, ["fetch", str(urls)])
+    assert {row["status"] for row in rows(capfd.readouterr().out).values()} == {200, 404}
+
+
+def test_columns_of_the_list_come_along(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    urls.write_text(f"id,link\n7,http://127.0.0.1:{port}/\n8,nowhere at all\n")
+    run(cli, ["fetch", str(urls), "--input-format", "csv", "--url-column", "link"])
+    found = rows(capfd.readouterr().out)
+    assert {line: row["input"] for line, row in found.items()} == {2: {"id": "7"}, 3: {"id": "8"}}
+
+
+def test_templates_are_expanded(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    urls.write_text(f"http://127.0.0.1:{port}/{{gone,moved}}\n")
+    run(cli, ["fetch", str(urls)])
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {(row["line"], row["status"]) for row in found} == {(1, 404), (1, 200)}
+
+
+# -- requests
+
+
+def test_a_request_is_what_the_words_say(capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[bytes] = []
+    with recording_server(seen) as port:
+        words = ["-X", "put", "-H", "X-A: b", "-d", "body", "--user", "u:secret", "--user-agent", "me"]
+        assert run(cli, ["fetch", f"http://127.0.0.1:{port}/p", *words]) == 0
+    request = seen[0].decode()
+    assert request.startswith("PUT /p HTTP/1.1\r\n")
+    for line in ("User-Agent: me", "X-A: b", "Authorization: Basic dTpzZWNyZXQ=", "Content-Length: 4"):
+        assert f"\r\n{line}\r\n" in request
+    assert request.endswith("\r\n\r\nbody")
+    assert "secret" not in "".join(capfd.readouterr())
+
+
+def test_passwords_in_urls_are_in_no_output(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    urls.write_text(f"http://user:secret@127.0.0.1:{port}/moved\nhttp://user:secret@[::/\n")
+    run(cli, ["fetch", str(urls)])
+    out, err = capfd.readouterr()
+    assert "secret" not in out + err
+    assert "http://***@127.0.0.1" in out
+
+
+def test_private_addresses_can_be_refused(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["fetch", str(urls), "--no-private", "--fail"]) == 1
+    assert rows(capfd.readouterr().out)[1]["error"]["class"] == "ForbiddenAddress"
+
+
+@pytest.mark.slow
+def test_what_fails_is_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """Slow: the first pause is between a quarter and half a second."""
+    answers = [ok(status="503 No"), ok(b"in")]
+    with web_server(lambda _: answers.pop(0)) as port:
+        run(cli, ["fetch", f"http://127.0.0.1:{port}/", "--retries", "1"])
+    (row,) = rows(capfd.readouterr().out).values()
+    assert (row["status"], row["attempts"]) == (200, 2)
+
+
+# -- what is found, and where it goes
+
+TITLED = ok(b"<title>Hi \x1b[2J</title> a b", "Content-Type: text/html", "Server: nginx")
+
+
+def test_facts_of_bodies_are_fields(capfd: pytest.CaptureFixture[str]) -> None:
+    with web_server(lambda _: TITLED) as port:
+        run(cli, ["fetch", f"http://127.0.0.1:{port}/", "--facts", "all", "--favicon"])
+    (row,) = rows(capfd.readouterr().out).values()
+    assert row["facts"]["title"] == "Hi \x1b[2J"
+    assert row["facts"]["tech"] == ["nginx"]
+    assert len(row["facts"]["sha256"]) == 64
+    assert isinstance(row["favicon"], int)
+
+
+def test_only_what_is_wanted_is_written(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["fetch", str(urls), "--match", "status=200", "--filter", "body~^nothing$"])
+    assert sorted(rows(capfd.readouterr().out)) == [1, 4]
+
+
+def test_fields_are_columns(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["fetch", f"http://127.0.0.1:{port}/", "--fields", "status,elapsed.total,headers.x-formula,error"])
+    (row,) = map(json.loads, capfd.readouterr().out.splitlines())
+    assert list(row) == ["status", "elapsed.total", "headers.x-formula", "error"]
+    assert (row["status"], row["headers.x-formula"], row["error"]) == (200, ["=1"], None)
+
+
+def test_bodies_are_saved(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["fetch", str(urls), "--save", str(tmp_path / "bodies")])
+    found = rows(capfd.readouterr().out)
+    assert (tmp_path / "bodies" / found[1]["file"]).read_bytes() == b"hello"
+    assert not list((tmp_path / "bodies").rglob(".part*"))
+
+
+def test_a_warc_is_read_back_by_warcio(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.warc.gz"
+    run(cli, ["fetch", str(urls), "--warc", str(path)])
+    with path.open("rb") as file:
+        found = [
+            (record.rec_type, record.rec_headers.get_header("WARC-Target-URI"), record.content_stream().read())
+            for record in ArchiveIterator(file)
+        ]
+    responses = {url.rpartition("/")[2]: body for kind, url, body in found if kind == "response"}
+    assert responses == {"": b"hello", "gone": b"no"}
+    assert sum(kind == "request" for kind, _, _ in found) == 3
+    offsets = [row["warc_offset"] for row in rows(capfd.readouterr().out).values() if "warc_offset" in row]
+    with path.open("rb") as file:
+        file.seek(offsets[0])
+        assert next(iter(ArchiveIterator(file))).rec_type == "response"
+
+
+def test_sqlite_has_a_row_for_each(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.sqlite"
+    run(cli, ["fetch", str(urls), "--sqlite", str(path)])
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute(
+            "SELECT line, status, json_extract(row, '$.bytes') FROM results ORDER BY line"
+        ).fetchall()
+    assert found == [(1, 200, 5), (2, None, 0), (4, 200, 5), (5, 404, 2)]
+    assert run(cli, ["fetch", str(urls), "--sqlite", str(path)]) == 1
+    assert "has results in it already" in capfd.readouterr().err
+
+
+def test_the_summary_is_json(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["fetch", str(urls), "--summary", str(tmp_path / "summary.json")])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["urls"], summary["statuses"]) == (4, {"200": 2, "404": 1})
+    assert summary["errors"]["UrlError"]["count"] == 1
+    assert summary["timings"]["total"]["count"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    (
+        (["--match", "status"], "is no condition"),
+        (["--facts", "colour"], "'colour' is unknown"),
+        (["--proxy", "ftp://u:secret@h"], "has the scheme 'ftp'"),
+        (["-H", "a b: c"], "is no name that a header may have"),
+        (["-H", "a: b\nc: d"], "line break"),
+        (["--pin", "x"], "is no SHA-256"),
+        (["--data", "@none"], "No such file"),
+        (["--state", "s"], "--state needs the results in a file"),
+        (["--rate", "0"], "0.0 is not in the range"),
+    ),
+)
+def test_words_that_cannot_be_are_one_line_and_exit_code_2(
+    words: list[str], message: str, urls: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(urls.parent)
+    assert run(cli, ["fetch", str(urls), *words]) == 2
+    err = capfd.readouterr().err
+    assert message in err
+    assert "secret" not in err
+
+
+# -- going on
+
+
+def test_a_finished_run_has_nothing_left_to_do(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["fetch", str(urls), "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
+    run(cli, words)
+    before = (tmp_path / "out").read_bytes()
+    run(cli, words)
+    assert (tmp_path / "out").read_bytes() == before
+    assert "4 URLs are done already" in capfd.readouterr().err
+
+
+def test_a_list_that_grew_is_gone_on_with(urls: Path, tmp_path: Path, port: int) -> None:
+    words = ["fetch", str(urls), "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
+    run(cli, words)
+    with urls.open("a") as file:
+        file.write(f"http://127.0.0.1:{port}/gone\n")
+    run(cli, words)
+    assert sorted(rows((tmp_path / "out").read_text())) == [1, 2, 4, 5, 6]
+
+
+def test_another_list_is_refused(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["fetch", str(urls), "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
+    run(cli, words)
+    urls.write_text("http://127.0.0.1:1/\n")
+    assert run(cli, words) == 2
+    assert "has changed since" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_kill_9_at_any_moment_leaves_every_url_exactly_once(tmp_path: Path, seed: int) -> None:
+    """Slow: processes that are killed and started again until the list is done."""
+    count = 6000
+    chance = Random(seed)
+    with web_server(lambda path: ok(path.encode())) as port:
+        (tmp_path / "urls").write_text("".join(f"http://127.0.0.1:{port}/{n}\n" for n in range(count)))
+        words = ["urls", "-o", "out", "--state", "state", "--warc", "w.gz", "--sqlite", "db", "-c", "20"]
+        kills = 0
+        while True:
+            child = process(*words, cwd=tmp_path)
+            try:
+                _, err = child.communicate(timeout=0.3 + 0.5 * chance.random() if kills < 4 else None)
+                break
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.communicate()
+                kills += 1
+    assert child.returncode == 0, err
+    assert kills > 0
+    found = sorted(json.loads(line)["line"] for line in (tmp_path / "out").read_text().splitlines())
+    assert found == list(range(1, count + 1))
+    with (tmp_path / "w.gz").open("rb") as file:
+        archived = [r.content_stream().read() for r in ArchiveIterator(file) if r.rec_type == "response"]
+    assert len(archived) == len(set(archived)) == count
+    with closing(sqlite3.connect(tmp_path / "db")) as database:
+        assert database.execute("SELECT count(*), min(line), max(line) FROM results").fetchone() == (count, 1, count)
 
 
 # -- as a process

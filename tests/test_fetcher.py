@@ -69,6 +69,7 @@ def test_a_record_has_the_row_of_the_documentation(bench: Bench, clock: JumpCloc
     answer = ok(b"hello", "Content-Type: text/x", "A: 1", "A: 2")
     record = bench.records(["http://a/x"], 0.25, [redirect, 0.5, answer])[1]
     assert record.row() == {
+        "v": 1,
         "line": 1,
         "url": "http://a/x",
         "final_url": "http://a/there",
@@ -77,6 +78,10 @@ def test_a_record_has_the_row_of_the_documentation(bench: Bench, clock: JumpCloc
         "content_type": "text/x",
         "redirects": [{"status": 302, "url": "http://a/x"}],
         "elapsed": {"dns": 0.0, "connect": 0.25, "tls": None, "first_byte": 0.5, "total": 0.75},
+        "address": "a",
+        "sent_bytes": 218,
+        "received_bytes": len(redirect + answer),
+        "attempts": 1,
         "headers": {"content-type": ("text/x",), "a": ("1", "2"), "content-length": ("5",)},
         "error": None,
     }

@@ -68,10 +68,13 @@ LAYERS = """
     compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
     engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.scanner
-    engine.urllist engine.links engine.robots engine.frontier engine.fetchplan engine.fetcher engine.crawler
+    engine.lineforms engine.urllist engine.conditions engine.facts engine.links engine.robots engine.frontier
+    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher engine.crawler
+    engine.journal engine.tally engine.bodystore
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
-    commands.options commands.output commands.progress commands.scan_table
+    commands.options commands.output commands.progress commands.plain_progress commands.warc commands.database
+    commands.recording commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
     commands.zone_format commands.fetch commands.resolve commands.scan commands.crawl commands.demosite commands.demo
     cli __main__
 """.split()

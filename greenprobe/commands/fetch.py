@@ -1,179 +1,168 @@
 """`greenprobe fetch`: what a list of URLs answers."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from functools import partial
-from ssl import SSLContext
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
 import click
 
-from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
-from greenprobe.commands.output import Column, Output, encoder
+from greenprobe.commands.database import ResultsDatabase
+from greenprobe.commands.fetch_options import fetch_options
+from greenprobe.commands.fetch_plan import (
+    Choice,
+    choice_of,
+    client_options,
+    encoding_of,
+    line_form,
+    plan_of,
+    trust_of,
+)
+from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
+from greenprobe.commands.options import Progress
+from greenprobe.commands.output import Output
+from greenprobe.commands.recording import Recording
+from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.fetcher import Fetcher
-from greenprobe.engine.fetchplan import FetchPlan, FetchStatistics
+from greenprobe.engine.fetchplan import FetchPlan
+from greenprobe.engine.journal import Journal, identify
 from greenprobe.engine.urllist import UrlList
-from greenprobe.http.client import Client, ClientOptions
-from greenprobe.http.trust import trusting
+from greenprobe.errors import LocalProtocolError, TargetError
+from greenprobe.http.client import Client
 from greenprobe.hub import get_hub
 
 __all__ = ["fetch"]
 
-CSV_COLUMNS = [
-    Column("line", "line"),
-    Column("url", "url"),
-    Column("final_url", "final_url"),
-    Column("status", "status"),
-    Column("bytes", "bytes"),
-    Column("content_type", "content_type"),
-    Column("dns", "elapsed.dns"),
-    Column("connect", "elapsed.connect"),
-    Column("tls", "elapsed.tls"),
-    Column("first_byte", "elapsed.first_byte"),
-    Column("total", "elapsed.total"),
-    Column("error", "error.class"),
-    Column("message", "error.message"),
-]
-TEXT_COLUMNS = [
-    Column("status", "status", -6),
-    Column("bytes", "bytes", -11),
-    Column("seconds", "elapsed.total", -8),
-    Column("url", "url", 40),
-    Column("error", "error.message"),
-]
-
-SECONDS = click.FloatRange(0, min_open=True)
-
 
 @click.command()
-@click.argument("urls", metavar="URLS", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
-@concurrency_option(default=100)
-@click.option(
-    "--per-host",
-    metavar="N",
-    type=click.IntRange(1),
-    help="How many run at once against one scheme, host and port, at most.  [default: as --concurrency]",
-)
-@timeout_option(default=60.0, what="a URL must be done, redirects and all, or it fails")
-@click.option(
-    "--connect-timeout",
-    metavar="SECONDS",
-    type=SECONDS,
-    default=10.0,
-    show_default=True,
-    help="Seconds in which a connection must stand: name, TCP and TLS together.",
-)
-@click.option(
-    "--read-timeout",
-    metavar="SECONDS",
-    type=SECONDS,
-    default=30.0,
-    show_default=True,
-    help="Seconds that a server may be silent.",
-)
-@click.option(
-    "--max-redirects", metavar="N", type=click.IntRange(0), default=10, show_default=True, help="Follow at most N."
-)
-@click.option(
-    "--max-body",
-    metavar="BYTES",
-    type=click.IntRange(0),
-    default=1 << 26,
-    show_default=True,
-    help="A body that is longer than this when decoded is an error.",
-)
-@click.option(
-    "--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Trust these authorities."
-)
-@click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")
-@click.option("--allow-downgrade", is_flag=True, help="Follow redirects from https to http.")
-@format_option("jsonl", "csv", "text", default="jsonl")
-@output_option()
+@click.argument("urls", metavar="URLS", nargs=-1, required=True)
+@fetch_options()
 @click.pass_obj
-def fetch(
-    progress: Progress,
-    urls: str,
-    concurrency: int,
-    per_host: int | None,
-    timeout: float,
-    connect_timeout: float,
-    read_timeout: float,
-    max_redirects: int,
-    max_body: int,
-    ca_file: str | None,
-    insecure: bool,
-    allow_downgrade: bool,
-    format_name: str,
-    output: str,
-) -> int:
-    """GET every URL of a list and write one result each, as it comes.
+def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
+    """Fetch every URL of a list and write one result each, as it comes.
 
-    URLS is a file with a URL a line, or - for standard input. It is read as it is needed, so it may be of any length,
-    or a pipe that never ends.
+    URLS is a file with a URL a line, or - for standard input, or URLs themselves. A list is read as it is needed, so
+    it may be of any length, or a pipe that never ends. {1..100} in a URL stands for each of these numbers.
 
     \b
       greenprobe fetch urls.txt
       greenprobe fetch urls.txt --format csv -o results.csv
+      greenprobe fetch urls.txt -o results.jsonl --state run.state
       echo http://127.0.0.1/ | greenprobe fetch - --timeout 5
 
     A line that is no URL, and a URL that cannot be fetched, become results with an error; the run goes on. Exit code:
-    0 if every URL was answered, with whatever status, 1 if not.
+    0, or 1 with --fail if some URL was not answered.
     """
-    plan = FetchPlan(
-        concurrency=_affordable(concurrency),
-        client=ClientOptions(
-            per_host=per_host or concurrency,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=timeout,
-            max_redirects=max_redirects,
-            max_body_bytes=max_body,
-            allows_downgrade=allow_downgrade,
-        ),
-    )
-    client = Client(get_hub(), plan.client, trust=_trust(ca_file, verify=not insecure))
-    with _opened(urls) as source, Output(output, inputs=[urls]) as out, closing(client):
-        fetcher = Fetcher(get_hub(), plan, source, client)
-        try:
-            with progress(lambda: _reading(fetcher.statistics())):
-                _write_records(fetcher, out, format_name)
-        finally:
-            out.flush()
-            _summarize(fetcher.statistics(), source)
-    return 1 if fetcher.statistics().failed else 0
-
-
-def _write_records(fetcher: Fetcher, out: Output, format_name: str) -> None:
-    heading, encode = encoder(format_name, CSV_COLUMNS if format_name == "csv" else TEXT_COLUMNS)
-    if heading:
-        out.write(heading)
-    with closing(fetcher.run()) as batches:
-        for batch in batches:
-            out.write(b"".join([encode(record.row()) for record in batch]))
-
-
-def _trust(ca_file: str | None, *, verify: bool) -> Callable[[], SSLContext]:
-    """Return what makes the TLS context: when the first https URL needs it, but a file that was named at once."""
-    if ca_file is None or not verify:
-        return partial(trusting, verify=verify)
+    words["concurrency"] = _affordable(words["concurrency"])
     try:
-        context = trusting(ca_file)
+        options, chosen = client_options(words), choice_of(words)
+        plan = plan_of(words, options, chosen)
+    except (TargetError, LocalProtocolError) as exc:
+        raise click.UsageError(str(exc)) from exc
+    with ExitStack() as stack:
+        path = _list_path(urls)
+        journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
+        source = stack.enter_context(_opened(urls, path, words, journal))
+        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
+        recording = _recording(stack, path, words, chosen, plan, journal)
+        return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
+
+
+def _run(progress: Progress, fetcher: Fetcher, source: UrlList, recording: Recording, words: dict[str, Any]) -> int:
+    tally = recording.tally
+    try:
+        shown = progress(lambda: reading(fetcher.statistics(), tally), words["progress_mode"])
+        with shown, closing(fetcher.run()) as batches:
+            for batch in batches:
+                recording.write(batch)
+    finally:
+        recording.commit()
+        end = fetcher.statistics()
+        summarize(end, tally, source.count_rest())
+        if words["summary"]:
+            write_summary(words["summary"], summary_row(end, tally))
+    return 1 if words["fail"] and end.failed else 0
+
+
+def _recording(
+    stack: ExitStack, path: str, words: dict[str, Any], chosen: Choice, plan: FetchPlan, journal: Journal | None
+) -> Recording:
+    """Open everything that records are written to."""
+    lengths = journal.lengths if journal is not None else {}
+    heading, encode = encoding_of(words)
+    out = stack.enter_context(Output(words["output"], inputs=[path], goes_on_at=lengths.get("output")))
+    if journal is not None and not out.is_file:
+        raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
+    warc = None
+    if words["warc"]:
+        warc = WarcFile(words["warc"], plan.request, user_agent=words["user_agent"], goes_on_at=lengths.get("warc"))
+        stack.enter_context(closing(warc))
+    database = None
+    if words["sqlite"]:
+        database = ResultsDatabase(words["sqlite"], done=journal.done if journal is not None else None)
+        stack.enter_context(closing(database))
+    if heading and not lengths.get("output"):
+        out.write(heading)
+    return Recording(
+        out,
+        encode,
+        clock=get_hub().clock,
+        match=chosen.match,
+        drop=chosen.drop,
+        warc=warc,
+        database=database,
+        journal=journal,
+    )
+
+
+# What must be the same when a run goes on.
+BINDING = ("format_name", "fields", "output", "warc", "sqlite", "input_format", "url_column", "scheme")
+
+
+def _journal(path: str, words: dict[str, Any]) -> Journal:
+    if path == "-":
+        raise click.UsageError("--state needs a list in a file, which can be read again; standard input cannot")
+    options = {name.removesuffix("_name"): words[name] for name in BINDING}
+    try:
+        journal = Journal(words["state"], identify(path), options, list_path=path)
     except OSError as exc:
-        raise click.ClickException(f"{ca_file} holds no certificate that can be read: {exc.strerror}") from exc
-    return lambda: context
+        raise click.ClickException(f"cannot use {words['state']}: {exc.strerror}") from exc
+    if len(journal.done):
+        grown = "; the list has grown" if journal.has_grown else ""
+        click.echo(f"{len(journal.done):,} URLs are done already{grown}", err=True)
+    return journal
+
+
+def _list_path(urls: tuple[str, ...]) -> str:
+    """Return the file of the list, "-" for standard input and for URLs on the command line."""
+    if len(urls) > 1 or "://" in urls[0] or urls[0] == "-":
+        return "-"
+    context = click.get_current_context()
+    return str(LIST.convert(urls[0], next(p for p in context.command.params if p.name == "urls"), context))
+
+
+LIST = click.Path(exists=True, dir_okay=False, readable=True)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[UrlList]:
+def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Journal | None) -> Iterator[UrlList]:
     """Open a list for reading; standard input is not ours to close."""
-    fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    urls = UrlList(get_hub(), fd)
+    if path != "-":
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    elif urls == ("-",):
+        fd = 0
+    else:
+        fd = os.memfd_create("urls")
+        os.write(fd, "\n".join(urls).encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+    is_done = journal.done.__contains__ if journal is not None else None
+    source = UrlList(get_hub(), fd, line_form(words), is_done=is_done)
     try:
-        yield urls
+        yield source
     finally:
-        urls.close()
-        if path != "-":
+        source.close()
+        if fd:
             os.close(fd)
 
 
@@ -183,23 +172,3 @@ def _affordable(concurrency: int) -> int:
     if concurrency > free:
         click.echo(f"only {free:,} descriptors may be open here, so {free:,} fetches run at once", err=True)
     return min(concurrency, free)
-
-
-def _reading(now: FetchStatistics) -> tuple[float | None, str]:
-    under_way = now.taken - now.done
-    text = f"{now.done:,} URLs, {now.failed:,} failed, {under_way:,} under way, {now.body_bytes:,} bytes"
-    return (now.read_bytes / now.size_bytes if now.size_bytes else None), text
-
-
-def _summarize(end: FetchStatistics, source: UrlList) -> None:
-    """Say on standard error what came of the list, and what is missing."""
-    answers = ", ".join(f"{count:,} {number}xx" for number, count in enumerate(end.by_class) if count)
-    rate = end.done / end.seconds if end.seconds else 0.0
-    found = f"{answers or 'no answers'}, {end.failed:,} failed, {end.body_bytes:,} bytes"
-    click.echo(f"{end.done:,} URLs in {end.seconds:.2f} s ({rate:,.0f} a second): {found}", err=True)
-    rest = source.count_rest()
-    missing = end.taken - end.done + (rest or 0)
-    if rest is None:
-        click.echo(f"{missing:,} URLs are not finished, and the list was not read to its end", err=True)
-    elif missing:
-        click.echo(f"{missing:,} URLs are not finished", err=True)

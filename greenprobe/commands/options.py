@@ -5,15 +5,22 @@ Each is a decorator for a click command. A command names its defaults; the words
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 __all__ = ["Progress", "concurrency_option", "format_option", "output_option", "timeout_option"]
 
-# The click object of a command: give it a reader of counters (the part that is done, or None, and a text), and use
-# what it returns as a context. See commands/progress.py.
-Progress = Callable[[Callable[[], tuple[float | None, str]]], AbstractContextManager[None]]
+Reader = Callable[[], tuple[float | None, str]]
+
+
+class Progress(Protocol):
+    """The click object of a command. Give it a reader of counters (the part that is done, or None, and a text) and how
+    to show them, "auto", "plain", "off" or "terminal"; use what it returns as a context. See commands/progress.py.
+    """
+
+    def __call__(self, read: Reader, mode: str = "terminal", /) -> AbstractContextManager[None]: ...
+
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -20,7 +20,7 @@ import orjson
 
 from greenprobe.hub import get_hub
 
-__all__ = ["Column", "Encoder", "Output", "encoder", "terminal_safe"]
+__all__ = ["Column", "Encoder", "Output", "encoder", "picking", "terminal_safe"]
 
 MAX_AGE_S = 0.1
 MAX_BUFFER_BYTES = 1 << 17
@@ -66,6 +66,16 @@ def encoder(format_name: str, columns: Sequence[Column]) -> tuple[bytes, Encoder
     return heading(columns), encode(columns)
 
 
+def picking(columns: Sequence[Column]) -> Encoder:
+    """Return what encodes these columns of a row as a JSON line."""
+
+    def encode(row: Row, /) -> bytes:
+        picked = {column.name: column.value(row) for column in columns}
+        return orjson.dumps(picked, option=orjson.OPT_APPEND_NEWLINE)
+
+    return encode
+
+
 def terminal_lines(lines: bytes) -> bytes:
     """Return lines for a terminal: what could steer it is escaped, as JSON escapes it; a line's end stays one."""
     text = lines.decode("utf-8", "backslashreplace")
@@ -92,18 +102,23 @@ class Output:
     such a late flush is raised by the next call, as a click.ClickException whose one line names the file.
     """
 
-    def __init__(self, path: str, *, later: Later = by_hub, inputs: Iterable[str] = ()) -> None:
-        """Open `path` ("-" is standard output), refusing to overwrite any of `inputs`."""
+    def __init__(
+        self, path: str, *, later: Later = by_hub, inputs: Iterable[str] = (), goes_on_at: int | None = None
+    ) -> None:
+        """Open `path` ("-" is standard output), refusing to overwrite any of `inputs`.
+
+        With `goes_on_at` the file is cut to so many bytes, and what is written goes behind them.
+        """
         self._name = "standard output" if path == "-" else path
         self._later = later
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._is_due = False
         self._failure: click.ClickException | None = None
-        self._fd = 1 if path == "-" else self._open(path, inputs)
+        self._fd = 1 if path == "-" else self._open(path, inputs, goes_on_at)
         self._owns_fd = path != "-"
         self._can_truncate = self._owns_fd and stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._whole_bytes = 0
+        self._whole_bytes = goes_on_at or 0
         self._is_terminal = os.isatty(self._fd)
 
     def write(self, lines: bytes) -> None:
@@ -135,6 +150,21 @@ class Output:
             self._failure = self._error("write to", exc)
             raise self._failure from exc
 
+    def sync(self) -> int:
+        """Have everything on the disk, if it is a file, and return its length in bytes."""
+        self.flush()
+        if self._can_truncate:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as exc:
+                raise self._error("write to", exc) from exc
+        return self._whole_bytes
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether it is a regular file, which can be cut and gone on with."""
+        return self._can_truncate
+
     def close(self) -> None:
         """Flush and close. A second call does nothing."""
         if self._fd < 0:
@@ -155,12 +185,16 @@ class Output:
     ) -> None:
         self.close()
 
-    def _open(self, path: str, inputs: Iterable[str]) -> int:
+    def _open(self, path: str, inputs: Iterable[str], goes_on_at: int | None) -> int:
         for source in inputs:
             if source != "-" and _is_same_file(source, path):
                 raise click.ClickException(f"{path} is the input too; write the results to another file")
         try:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if goes_on_at else os.O_TRUNC), 0o666)
+            if goes_on_at:
+                os.ftruncate(fd, goes_on_at)
+                os.lseek(fd, 0, os.SEEK_END)
+            return fd
         except OSError as exc:
             raise self._error("write to", exc) from exc
 

@@ -1,29 +1,31 @@
 """The fetch engine: greenthreads that take URLs from a list, and the records of what came of them, in batches.
 
-There is no greenthread for each URL: `concurrency` of them each take the next line, fetch it and note the record. So
+There is no greenthread for each URL: `concurrency` of them each take the next entry, fetch it and note the record. So
 memory is a function of the concurrency, and a URL costs no spawn. They are started as there is work for them, always
 with one at hand that waits for the next line of a slow list. Records are handed over as a list of all that were
 completed since the last look: a consumer is woken once for all that the hub finished in a turn.
 
-Where a host may have fewer connections than there are workers, a URL whose host has no place free is put aside, and the
-worker goes on to the next line: a list that is sorted by host would otherwise run at the pace of one host. Whoever
-leaves a place calls the oldest URL that waits for it. When too many are aside, workers wait in the host's line.
+Where a host may have fewer connections than there are workers, or may not be asked yet, a URL for it is put aside, and
+the worker goes on to the next line: a list that is sorted by host would otherwise run at the pace of one host. Who may
+go is called by `aside.py`. When too many are aside, workers wait in the host's line. How one URL is fetched is
+`visits.py`'s.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Generator
 
 from greenlet import getcurrent, greenlet
 
-from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, FetchStatistics, Timings
+from greenprobe.engine.aside import Aside
+from greenprobe.engine.fetchplan import FetchPlan, FetchRecord, FetchStatistics
+from greenprobe.engine.politeness import Pace
 from greenprobe.engine.urllist import UrlList
-from greenprobe.errors import FetchError, PoolTimeout, UrlError
+from greenprobe.engine.visits import Job, RichVisits, Visits, unread
+from greenprobe.errors import UrlError
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.http.client import Client
 from greenprobe.http.lanes import Lane
-from greenprobe.http.trace import NO_HEADERS, Trace
-from greenprobe.http.urls import Url, UrlReader, without_credentials
+from greenprobe.http.urls import Url, UrlReader
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
 
@@ -31,11 +33,6 @@ __all__ = ["Fetcher"]
 
 MAX_WAITING_RECORDS = 1000  # for a consumer that is slower than the network
 ASIDE_PER_WORKER = 20
-
-Job = tuple[int, bytes, Url]
-
-_new_record: Callable[..., FetchRecord] = partial(tuple.__new__, FetchRecord)
-_new_timings: Callable[..., Timings] = partial(tuple.__new__, Timings)
 
 
 class Fetcher:
@@ -46,20 +43,24 @@ class Fetcher:
         self._concurrency = plan.concurrency
         self._urls = urls
         self._client = client
-        self._reader = UrlReader()
+        self._reader = UrlReader(plan.scheme)
         self._workers: set[greenlet] = set()
         self._idle = 0
         self._records: list[FetchRecord] = []
         self._consumer: greenlet | None = None
         self._has_room = Event()
         self._crash: Exception | None = None
-        self._is_crowding = plan.client.per_host < plan.concurrency
-        self._max_aside = ASIDE_PER_WORKER * plan.concurrency
-        self._aside: dict[str, deque[Job]] = {}
-        self._aside_count = 0
         self._called: deque[Job] = deque()
+        self._pace = Pace(plan.pace) if plan.pace is not None else None
+        self._is_crowding = plan.client.per_host < plan.concurrency or self._pace is not None
+        self._max_aside = ASIDE_PER_WORKER * plan.concurrency
+        self._aside = Aside(hub, self._pace, is_full=client.lanes.is_full, call=self._call)
         if self._is_crowding:
-            client.lanes.when_free = self._call_next
+            client.lanes.when_free = self._when_free
+        self._visits: Visits = Visits(hub, client, urls.carried)
+        if not plan.is_plain:
+            self._visits = RichVisits(hub, client, urls.carried, plan, self._pace, self._aside.put_later)
+        self._fetch = self._visits.fetch
         self._taken = self._done = self._failed = self._body_bytes = 0
         self._by_class = [0] * 10
         self._began = hub.clock()
@@ -71,7 +72,7 @@ class Fetcher:
         """
         self._start_worker()
         try:
-            while (self._workers or self._records) and self._crash is None:
+            while (self._workers or self._records or self._aside) and self._crash is None:
                 self._wait_for_records()
                 if self._records:
                     yield self._take_records()
@@ -96,11 +97,12 @@ class Fetcher:
             self._hub.clock() - self._began,
             urls.read_bytes,
             urls.size_bytes,
+            len(self._aside),
         )
 
     def _wait_for_records(self) -> None:
         try:
-            while self._workers and not self._records and self._crash is None:
+            while (self._workers or self._aside) and not self._records and self._crash is None:
                 self._consumer = getcurrent()
                 self._hub.switch()
         finally:
@@ -118,6 +120,7 @@ class Fetcher:
 
     def _stop(self) -> None:
         """Kill the workers, and give them the turn in which they put away what they hold."""
+        self._aside.clear()
         if self._workers:
             for worker in self._workers:
                 kill(worker)
@@ -143,7 +146,7 @@ class Fetcher:
         lines = self._urls.lines
         while self._crash is None:
             if self._called:
-                self._note(self._fetch(*self._called.popleft()))
+                self._visit(*self._called.popleft())
                 continue
             if not lines and not self._wait_for_lines():
                 return
@@ -154,11 +157,34 @@ class Fetcher:
             try:
                 url = self._reader.read(line)
             except UrlError as exc:
-                self._note(_unread(number, line, exc))
+                self._note(unread(number, line, exc, self._urls.carried))
                 continue
-            if self._is_crowding and self._put_aside(number, line, url):
+            if self._is_crowding:
+                if len(self._aside) < self._max_aside and self._aside.must_wait(url.origin.key):
+                    self._aside.put((number, line, url))
+                    continue
+                self._visit(number, line, url)
                 continue
-            self._note(self._fetch(number, line, url))
+            record = self._fetch(number, line, url)
+            if record is not None:
+                self._note(record)
+
+    def _visit(self, number: int, line: bytes, url: Url) -> None:
+        """Fetch an entry when its time has come."""
+        if self._pace is not None:
+            self._wait_for_turn(self._pace, url.origin.key)
+            self._aside.call_next(url.origin.key)
+        record = self._fetch(number, line, url)
+        if record is not None:
+            self._note(record)
+
+    def _wait_for_turn(self, pace: Pace, host: str) -> None:
+        """Wait until a host may be asked; only for the rate in all, unless too many are aside."""
+        while (wait := pace.ready_at(host) - self._hub.clock()) > 0:
+            self._hub.sleep(wait)
+        begins = pace.start(host, now := self._hub.clock())
+        if begins > now:
+            self._hub.sleep(begins - now)
 
     def _note(self, record: FetchRecord) -> None:
         """Count a record and have it handed over; wait if the consumer is too far behind."""
@@ -174,24 +200,12 @@ class Fetcher:
         elif len(self._records) >= MAX_WAITING_RECORDS:
             self._wait_for_room()
 
-    def _put_aside(self, number: int, line: bytes, url: Url) -> bool:
-        """Put a URL aside if its host has no place free; False if it has, or if enough are aside."""
-        key = url.origin.key
-        if self._aside_count >= self._max_aside or not (key in self._aside or self._client.lanes.is_full(key)):
-            return False
-        self._aside.setdefault(key, deque()).append((number, line, url))
-        self._aside_count += 1
-        return True
+    def _when_free(self, lane: Lane) -> None:
+        self._aside.call_next(lane.origin.key)
 
-    def _call_next(self, lane: Lane) -> None:
-        """A place of `lane` is free: have the URL fetched that has waited for it the longest."""
-        waiting = self._aside.get(lane.origin.key)
-        if waiting is None:
-            return
-        self._called.append(waiting.popleft())
-        self._aside_count -= 1
-        if not waiting:
-            del self._aside[lane.origin.key]
+    def _call(self, job: Job) -> None:
+        """Have an entry fetched whose host is free for it."""
+        self._called.append(job)
         if len(self._workers) < self._concurrency:  # who left may have to follow a redirect first
             self._start_worker()
 
@@ -206,36 +220,3 @@ class Fetcher:
         while len(self._records) >= MAX_WAITING_RECORDS:
             self._has_room.clear()
             self._has_room.wait()
-
-    def _fetch(self, number: int, line: bytes, url: Url) -> FetchRecord:
-        trace = Trace(url)
-        failure = None
-        try:
-            self._client.fetch(trace)
-        except (FetchError, PoolTimeout) as exc:
-            failure = Failure(type(exc).__name__, str(exc))
-            trace.ended = self._hub.clock()
-        timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
-        origin, target, _ = trace.url
-        text = line.decode()
-        if url.credentials is not None:
-            text = without_credentials(text)
-        return _new_record(
-            (
-                number,
-                text,
-                origin.key + target.decode(),
-                trace.status,
-                trace.size_bytes,
-                trace.headers,
-                trace.hops,
-                _new_timings(timings),
-                failure,
-            )
-        )
-
-
-def _unread(number: int, line: bytes, exc: UrlError) -> FetchRecord:
-    failure = Failure(type(exc).__name__, str(exc))
-    text = without_credentials(line.decode("utf-8", "backslashreplace"))
-    return FetchRecord(number, text, None, None, 0, NO_HEADERS, (), Timings(None, None, None, None, 0.0), failure)

@@ -1,21 +1,64 @@
 """What `fetch` is to do, and what it found: frozen, plain data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from greenprobe.http.client import ClientOptions
-from greenprobe.http.trace import Hop
+from greenprobe.engine.politeness import PaceOptions
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.request import Request
+from greenprobe.http.retries import RetryPolicy
+from greenprobe.http.trace import Hop, Trace
 from greenprobe.http.wire import Headers
 
-__all__ = ["Failure", "FetchPlan", "FetchRecord", "FetchStatistics", "Timings"]
+__all__ = ["Failure", "FetchPlan", "FetchRecord", "FetchStatistics", "Taker", "TakerMaker", "Timings"]
+
+SCHEMA: Final = 1  # of `FetchRecord.row`; see docs/fetch-records.md
+
+
+class Failure(NamedTuple):
+    """Why a URL was not fetched: the name of the error's class, and its message."""
+
+    kind: str
+    message: str
+
+
+class Taker(Protocol):
+    """Takes the decoded body of one answer, and says at the end what belongs to the record because of it."""
+
+    def __call__(self, piece: bytes, /) -> object:
+        """Take the next piece."""
+
+    def finish(self, trace: Trace, failure: Failure | None) -> dict[str, Any]:
+        """Take it that the body is complete, or broken off with `failure`; return the fields it adds to the row."""
+
+
+# Makes a taker for the answer in the trace, the head of which is there, to the entry of the list with this number.
+TakerMaker = Callable[[int, Trace], Taker]
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """How many URLs to fetch at once, and how to fetch each."""
+    """How many URLs to fetch at once, and how to fetch each.
+
+    `scheme` is put before a host without one. `retries` are those of the list: a URL that is to be tried again waits
+    aside meanwhile. `takers` get the bodies.
+    """
 
     concurrency: int = 100
     client: ClientOptions = field(default_factory=ClientOptions)
+    request: Request | None = None
+    scheme: str | None = None
+    pace: PaceOptions | None = None
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    takers: tuple[TakerMaker, ...] = ()
+    wants_favicons: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether each URL is a GET, once, at once, of which only the head is wanted."""
+        has_more = self.takers or self.wants_favicons or self.retries.retries or self.client.notes_tls
+        return self.request is None and self.pace is None and not has_more
 
 
 class Timings(NamedTuple):
@@ -29,15 +72,11 @@ class Timings(NamedTuple):
     total: float
 
 
-class Failure(NamedTuple):
-    """Why a URL was not fetched: the name of the error's class, and its message."""
-
-    kind: str
-    message: str
-
-
 class FetchRecord(NamedTuple):
-    """What one line of the list led to. With an error, the rest is what was learned before it."""
+    """What one entry of the list led to. With an error, the rest is what was learned before it.
+
+    `extras` are fields of the row that only some runs have.
+    """
 
     line: int
     url: str
@@ -48,14 +87,35 @@ class FetchRecord(NamedTuple):
     redirects: tuple[Hop, ...]
     elapsed: Timings
     error: Failure | None
+    address: str | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    attempts: int = 1
+    extras: dict[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
         # Unpacked at once: a field of a NamedTuple costs three times a local variable, and this is the hot path.
-        line, url, final_url, status, size_bytes, headers, redirects, elapsed, error = self
+        (
+            line,
+            url,
+            final_url,
+            status,
+            size_bytes,
+            headers,
+            redirects,
+            elapsed,
+            error,
+            address,
+            sent_bytes,
+            received_bytes,
+            attempts,
+            extras,
+        ) = self
         dns, connect, tls, first_byte, total = elapsed
         content_type = headers.get("content-type")
-        return {
+        row = {
+            "v": SCHEMA,
             "line": line,
             "url": url,
             "final_url": final_url,
@@ -70,9 +130,16 @@ class FetchRecord(NamedTuple):
                 "first_byte": first_byte and int(first_byte * 1e6) / 1e6,
                 "total": int(total * 1e6) / 1e6,
             },
+            "address": address,
+            "sent_bytes": sent_bytes,
+            "received_bytes": received_bytes,
+            "attempts": attempts,
             "headers": headers,
             "error": error and {"class": error.kind, "message": error.message},
         }
+        if extras:
+            row |= extras
+        return row
 
 
 def to_microseconds(seconds: float) -> float:
@@ -84,7 +151,7 @@ class FetchStatistics(NamedTuple):
     """How far a fetch is.
 
     `by_class` counts answers by the first digit of their status. `read_bytes` of `size_bytes` of the list are read; the
-    latter is None for a pipe.
+    latter is None for a pipe. `waiting` are put aside until their host may be asked.
     """
 
     taken: int
@@ -95,3 +162,4 @@ class FetchStatistics(NamedTuple):
     seconds: float
     read_bytes: int
     size_bytes: int | None
+    waiting: int = 0

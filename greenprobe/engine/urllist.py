@@ -6,10 +6,12 @@ non-blocking, as it may be shared with other processes. Blank lines are left out
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from select import select
 from stat import S_ISREG
 from typing import Final
 
+from greenprobe.engine.lineforms import Entry, LineForm, PlainLines
 from greenprobe.hub import Hub
 from greenprobe.sync import Lock
 
@@ -21,10 +23,18 @@ BOM: Final = b"\xef\xbb\xbf"
 
 
 class UrlList:
-    """Lines with their numbers: take them from `lines`, and `refill` it when it is empty. For one hub."""
+    """Entries with their numbers: take them from `lines`, and `refill` it when it is empty. For one hub.
 
-    def __init__(self, hub: Hub, fd: int) -> None:
-        """Read from `fd`, which stays open and belongs to the caller."""
+    `carried` is what belongs to entries beside their URL, by their number, until somebody takes it.
+    """
+
+    def __init__(
+        self, hub: Hub, fd: int, form: LineForm | None = None, *, is_done: Callable[[int], bool] | None = None
+    ) -> None:
+        """Read from `fd`, which stays open and belongs to the caller. Entries that are done are left out."""
+        self._form = form or PlainLines()
+        self._is_done = is_done
+        self.carried = self._form.carried
         self._hub = hub
         self._fd = fd
         status = os.fstat(fd)
@@ -82,4 +92,14 @@ class UrlList:
         first = self._number + 1
         self._number += len(whole)
         self._rest = rest[:MAX_LINE_BYTES]
-        self.lines.extend([(number, line) for number, line in enumerate(map(bytes.strip, whole), first) if line])
+        entries = self._form.entries(first, whole)
+        if self._is_done is not None:
+            entries = self._undone(entries, self._is_done)
+        self.lines.extend(entries)
+
+    def _undone(self, entries: Iterable[Entry], is_done: Callable[[int], bool]) -> Iterator[Entry]:
+        for number, line in entries:
+            if is_done(number):
+                self.carried.pop(number, None)
+            else:
+                yield number, line

@@ -108,7 +108,9 @@ class Exchange:
                 said = behind_head(said)
             else:
                 self._put(connection, head + next(pieces, b""), trace)
-            for piece in pieces:
+            for number, piece in enumerate(pieces):
+                if number == 0:
+                    connection.send_at_once()
                 self._put(connection, piece, trace)
         except TimeoutError as exc:
             if self._clock() >= trace.deadline:

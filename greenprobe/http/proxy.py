@@ -131,6 +131,11 @@ class Proxies:
         none = NoProxy(environ.get("no_proxy") or environ.get("NO_PROXY") or "")
         return cls({scheme: read_proxy(text) for scheme, text in named.items() if text}, none)
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing goes through a proxy."""
+        return not self._by_scheme
+
     def choose(self, origin: Origin) -> Proxy | None:
         """Return the proxy for an origin, None for none."""
         proxy = self._by_scheme.get(origin.scheme)

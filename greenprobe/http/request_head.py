@@ -250,9 +250,7 @@ def _merge(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         if variable in merged and variable in ONCE:
             raise BadRequest(400, f"the field {variable.removeprefix('HTTP_').replace('_', '-').title()} comes twice")
         merged.setdefault(variable, []).append(value)
-    return {
-        variable: ("; " if variable == "HTTP_COOKIE" else ", ").join(values) for variable, values in merged.items()
-    }
+    return {variable: ("; " if variable == "HTTP_COOKIE" else ", ").join(values) for variable, values in merged.items()}
 
 
 # -- framing: RFC 9112, 6 and 9.3

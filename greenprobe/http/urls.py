@@ -30,6 +30,8 @@ PLAIN: Final = PLAIN_BYTES.decode()
 # RFC 3986, appendix B. Groups: scheme, authority (None if there is none), path, query with its question mark.
 _parts = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL).fullmatch
 _is_bare_origin = re.compile(rb"[A-Za-z]+://[^/?#@\\]+").fullmatch
+# "host:81/x" and "host:81" have none; "mailto:x" has one.
+_has_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:[/?#]|$))").match
 _is_name = re.compile(r"[A-Za-z0-9_\-.]{1,253}").fullmatch
 # Anything up to the last @ before the path, also where that makes no valid URL.
 _userinfo = re.compile(r"((?:^|//|\\\\))[^/?#\\]*@")
@@ -65,12 +67,13 @@ _new_url: Callable[[tuple[Origin, bytes, None]], Url] = partial(tuple.__new__, U
 
 
 class UrlReader:
-    """Reads URLs from lines of a list; knows the origins it has seen."""
+    """Reads URLs from lines of a list; knows the origins it has seen. A line without a scheme gets `scheme`."""
 
-    __slots__ = ("_origins",)
+    __slots__ = ("_origins", "_scheme")
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str | None = None) -> None:
         self._origins: dict[bytes, Origin] = {}
+        self._scheme = scheme
 
     def read(self, line: bytes) -> Url:
         """Return the URL on `line`, which has no white space around it. Raises UrlError."""
@@ -85,6 +88,8 @@ class UrlReader:
         return self._learn(line, slash)
 
     def _learn(self, line: bytes, slash: int) -> Url:
+        if self._scheme is not None and not _has_scheme(line):
+            return self.read(self._scheme.encode() + b"://" + line)
         try:
             url = read_url(line.decode())
         except UnicodeDecodeError as exc:

@@ -1,0 +1,163 @@
+"""The options of `greenprobe fetch`, in groups: each group is one decorator, in the order in which help shows them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.http.trust import TLS_VERSIONS
+
+__all__ = ["fetch_options"]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+SECONDS: Final = click.FloatRange(0, min_open=True)
+COUNT: Final = click.IntRange(0)
+READABLE: Final = click.Path(exists=True, dir_okay=False, readable=True)
+FILE: Final = click.Path(dir_okay=False)
+
+INPUT: Final = [
+    click.option(
+        "--input-format",
+        type=click.Choice(["lines", "jsonl", "csv"]),
+        default="lines",
+        show_default=True,
+        help="A URL a line, or rows with a column of URLs, the other columns of which come along as `input`.",
+    ),
+    click.option("--url-column", metavar="NAME", default="url", show_default=True, help="The column of URLs."),
+    click.option(
+        "--scheme",
+        type=click.Choice(["http", "https"]),
+        default="http",
+        show_default=True,
+        help="For hosts without a scheme.",
+    ),
+]
+REQUEST: Final = [
+    click.option("-X", "--method", metavar="NAME", help="The request's method.  [default: GET, or POST with --data]"),
+    click.option("-H", "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Send this header too."),
+    click.option("-d", "--data", metavar="TEXT", help="Send this body; @FILE reads it from a file."),
+    click.option("--user-agent", metavar="TEXT", default="greenprobe", show_default=True, help="Who we say we are."),
+    click.option("--user", metavar="NAME:PASSWORD", help="Authorize to the hosts of the list."),
+    click.option("--digest", is_flag=True, help="Prove the password of --user instead of sending it."),
+    click.option("--bearer", metavar="TOKEN", help="Authorize with a token."),
+    click.option("--netrc", is_flag=True, help="Take names and passwords from ~/.netrc."),
+    click.option("--netrc-file", metavar="FILE", type=READABLE, help="Take names and passwords from FILE."),
+    click.option("--keep-cookies", is_flag=True, help="Keep cookies and send them back."),
+    click.option("--cookies", metavar="FILE", type=READABLE, help="Begin with the cookies of a cookies.txt, and keep."),
+    click.option("--max-redirects", metavar="N", type=COUNT, default=10, show_default=True, help="Follow at most N."),
+    click.option("--allow-downgrade", is_flag=True, help="Follow redirects from https to http."),
+]
+LIMITS: Final[list[Decorator]] = [
+    concurrency_option(default=100),
+    click.option(
+        "--per-host",
+        metavar="N",
+        type=click.IntRange(1),
+        help="How many run at once against one scheme, host and port, at most.  [default: as --concurrency]",
+    ),
+    timeout_option(default=60.0, what="a URL must be done, redirects and all, or it fails"),
+    click.option(
+        "--connect-timeout",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=10.0,
+        show_default=True,
+        help="Seconds in which a connection must stand: name, TCP and TLS together.",
+    ),
+    click.option("--tls-timeout", metavar="SECONDS", type=SECONDS, help="Seconds for the TLS handshake alone."),
+    click.option("--first-byte-timeout", metavar="SECONDS", type=SECONDS, help="Seconds until an answer begins."),
+    click.option(
+        "--read-timeout",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=30.0,
+        show_default=True,
+        help="Seconds that a server may be silent.",
+    ),
+    click.option(
+        "--max-body",
+        metavar="BYTES",
+        type=COUNT,
+        default=1 << 26,
+        show_default=True,
+        help="A body that is longer than this when decoded is an error.",
+    ),
+]
+PACE: Final = [
+    click.option("--rate", metavar="N", type=SECONDS, help="Start at most N requests a second in all."),
+    click.option("--host-rate", metavar="N", type=SECONDS, help="Start at most N requests a second to a host."),
+    click.option("--delay", metavar="SECONDS", type=click.FloatRange(0), default=0.0, help="Between two to a host."),
+    click.option("--adapt", is_flag=True, help="Ask hosts that answer 429 or 503, or ever more slowly, less often."),
+    click.option("--retries", metavar="N", type=COUNT, default=0, show_default=True, help="Try what may pass again."),
+    click.option(
+        "--max-retry-after",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=120.0,
+        show_default=True,
+        help="Obey Retry-After up to this.",
+    ),
+]
+NETWORK: Final = [
+    click.option("--proxy", metavar="URL", help="http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT."),
+    click.option("--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all."),
+    click.option("--no-private", is_flag=True, help="Refuse addresses that are not public, also behind redirects."),
+    click.option("--ca-file", metavar="FILE", type=READABLE, help="Trust these authorities."),
+    click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+    click.option("--cert", metavar="FILE", type=READABLE, help="Our certificate, PEM, with its key or without."),
+    click.option("--key", metavar="FILE", type=READABLE, help="The key of --cert."),
+    click.option(
+        "--tls-min", type=click.Choice(list(TLS_VERSIONS)), default="1.2", show_default=True, help="At least."
+    ),
+    click.option("--sni", metavar="NAME", help="Ask TLS for this name, and check the certificate for it."),
+    click.option(
+        "--pin", "pins", metavar="SHA256", multiple=True, help="The server's certificate or key must be this."
+    ),
+]
+FACTS: Final = [
+    click.option(
+        "--facts",
+        metavar="LIST",
+        help="Look into bodies: title, words, lines, sha256, simhash, tech, between commas, or `all`.",
+    ),
+    click.option("--tls-facts", is_flag=True, help="Add version, cipher and certificate."),
+    click.option("--favicon", is_flag=True, help="Add the hash of each site's favicon."),
+    click.option("--match", "matches", metavar="CONDITION", multiple=True, help="Write only what fulfils this."),
+    click.option("--filter", "filters", metavar="CONDITION", multiple=True, help="Do not write what fulfils this."),
+]
+OUTPUT: Final[list[Decorator]] = [
+    format_option("jsonl", "csv", "text", default="jsonl"),
+    click.option(
+        "--fields", metavar="LIST", help="Write these columns, as in status,url,elapsed.total,headers.server."
+    ),
+    output_option(),
+    click.option("--warc", metavar="FILE", type=FILE, help="Also write a WARC file, gzipped."),
+    click.option("--save", metavar="DIR", type=click.Path(file_okay=False), help="Also write each body to a file."),
+    click.option("--sqlite", metavar="FILE", type=FILE, help="Also write a SQLite database."),
+    click.option("--state", metavar="FILE", type=FILE, help="Keep what is done there; the same command goes on."),
+    click.option("--summary", metavar="FILE", type=FILE, help="At the end, write counts and percentiles as JSON."),
+    click.option(
+        "--progress",
+        "progress_mode",
+        type=click.Choice(["auto", "plain", "off"]),
+        default="auto",
+        show_default=True,
+        help="Draw a line on a terminal, or write plain lines.",
+    ),
+    click.option("--fail", is_flag=True, help="Exit with 1 if some URL was not answered."),
+]
+GROUPS: Final[tuple[Sequence[Decorator], ...]] = (INPUT, REQUEST, LIMITS, PACE, NETWORK, FACTS, OUTPUT)
+
+
+def fetch_options() -> Decorator:
+    """Add all options of fetch."""
+    options = [option for group in GROUPS for option in group]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

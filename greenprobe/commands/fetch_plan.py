@@ -1,0 +1,236 @@
+"""From the words of `greenprobe fetch` to what it is to do: client options, a plan, conditions, columns.
+
+Everything that can be wrong with the words is found here, before anything is opened or sent, and is a TargetError or a
+click error that names it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from ssl import SSLContext
+from typing import Any, Final, NamedTuple
+
+import click
+
+from greenprobe.commands.output import Column, Encoder, encoder, picking
+from greenprobe.commands.warc import spool
+from greenprobe.engine.bodystore import BodyStore
+from greenprobe.engine.conditions import BODY_FIELDS, Condition, read_condition
+from greenprobe.engine.facts import FACT_NAMES, FactsTaker
+from greenprobe.engine.fetchplan import FetchPlan, TakerMaker
+from greenprobe.engine.lineforms import CsvRows, JsonRows, LineForm, PlainLines
+from greenprobe.engine.politeness import PaceOptions
+from greenprobe.http.auth import Auth, Basic, Bearer, Digest, Netrc
+from greenprobe.http.bodies import BytesBody
+from greenprobe.http.cookies import CookieJar, read_cookies_txt
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.proxy import NoProxy, Proxies, read_proxy
+from greenprobe.http.request import Fields, Request, checked_fields
+from greenprobe.http.retries import RetryPolicy
+from greenprobe.http.trust import TlsOptions, read_pin, tls_context
+
+__all__ = ["Choice", "choice_of", "client_options", "encoding_of", "line_form", "plan_of", "trust_of"]
+
+Words = Mapping[str, Any]
+
+CSV_COLUMNS: Final = [
+    Column("line", "line"),
+    Column("url", "url"),
+    Column("final_url", "final_url"),
+    Column("status", "status"),
+    Column("bytes", "bytes"),
+    Column("content_type", "content_type"),
+    Column("dns", "elapsed.dns"),
+    Column("connect", "elapsed.connect"),
+    Column("tls", "elapsed.tls"),
+    Column("first_byte", "elapsed.first_byte"),
+    Column("total", "elapsed.total"),
+    Column("address", "address"),
+    Column("error", "error.class"),
+    Column("message", "error.message"),
+]
+TEXT_COLUMNS: Final = [
+    Column("status", "status", -6),
+    Column("bytes", "bytes", -11),
+    Column("seconds", "elapsed.total", -8),
+    Column("url", "url", 40),
+    Column("error", "error.message"),
+]
+BY_NAME: Final = {column.name: column.path for column in CSV_COLUMNS if column.name != "tls"}
+
+
+def client_options(words: Words) -> ClientOptions:
+    """Return how the client is to fetch. Raises TargetError, LocalProtocolError, OSError."""
+    return ClientOptions(
+        per_host=words["per_host"] or words["concurrency"],
+        max_open=words["concurrency"] + MAX_SPARE,
+        connect_timeout=words["connect_timeout"],
+        tls_timeout=words["tls_timeout"],
+        first_byte_timeout=words["first_byte_timeout"],
+        read_timeout=words["read_timeout"],
+        total_timeout=words["timeout"],
+        max_redirects=words["max_redirects"],
+        max_body_bytes=words["max_body"],
+        allows_downgrade=words["allow_downgrade"],
+        allows_private=not words["no_private"],
+        user_agent=words["user_agent"],
+        headers=_headers(words),
+        auth=_auth(words),
+        netrc=Netrc(words["netrc_file"]) if words["netrc"] or words["netrc_file"] else None,
+        cookies=_cookies(words),
+        proxies=_proxies(words),
+        notes_tls=words["tls_facts"],
+        pins=frozenset(map(read_pin, words["pins"])),
+        server_name=words["sni"],
+    )
+
+
+MAX_SPARE: Final = 20  # idle connections beyond those at work
+
+
+def _headers(words: Words) -> Fields:
+    pairs = [line.partition(":") for line in words["headers"]]
+    checked_fields([("User-Agent", words["user_agent"])])
+    fields = checked_fields([(name.strip(), value.strip()) for name, _, value in pairs])
+    if words["warc"]:
+        fields = (("Accept-Encoding", "identity"), *fields)  # the archive holds what was sent, not how
+    return fields
+
+
+def _auth(words: Words) -> Auth | None:
+    if words["bearer"]:
+        Bearer(words["bearer"]).header("GET", "/")
+        return Bearer(words["bearer"])
+    if not words["user"]:
+        return None
+    user, _, password = words["user"].partition(":")
+    return Digest(user, password) if words["digest"] else Basic(user, password)
+
+
+def _cookies(words: Words) -> CookieJar | None:
+    if words["cookies"]:
+        with open(words["cookies"], encoding="utf-8", errors="replace") as lines:
+            return CookieJar(read_cookies_txt(lines))
+    return CookieJar() if words["keep_cookies"] else None
+
+
+def _proxies(words: Words) -> Proxies | None:
+    none = words["no_proxy"]
+    if words["proxy"]:
+        return Proxies.always(read_proxy(words["proxy"]), NoProxy(none or ""))
+    environ = dict(os.environ) | ({"no_proxy": none} if none is not None else {})
+    proxies = Proxies.of_environment(environ)
+    return None if proxies.is_empty else proxies
+
+
+def trust_of(words: Words) -> Callable[[], SSLContext]:
+    """Return what makes the TLS context: when the first https URL needs it, but with files that were named at once."""
+    options = TlsOptions(
+        ca_file=words["ca_file"],
+        verify=not words["insecure"],
+        client_cert=words["cert"],
+        client_key=words["key"],
+        min_version=words["tls_min"],
+    )
+    if options.ca_file is None and options.client_cert is None:
+        return partial(tls_context, options)
+    try:
+        context = tls_context(options)
+    except OSError as exc:
+        named = options.client_cert if options.ca_file is None else options.ca_file
+        raise click.ClickException(f"{named} holds no certificate that can be read: {exc.strerror}") from exc
+    return lambda: context
+
+
+def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
+    """Return the plan. Raises TargetError, LocalProtocolError, OSError."""
+    paced = PaceOptions(
+        delay=words["delay"],
+        rate_per_s=words["rate"],
+        host_rate_per_s=words["host_rate"],
+        adapts=words["adapt"],
+        longest_retry_after=words["max_retry_after"],
+    )
+    return FetchPlan(
+        concurrency=words["concurrency"],
+        client=client,
+        request=_request(words),
+        scheme=words["scheme"],
+        pace=paced if words["adapt"] or words["retries"] or not paced.is_free else None,
+        retries=RetryPolicy(words["retries"], longest_retry_after=words["max_retry_after"]),
+        takers=_takers(words, chosen),
+        wants_favicons=words["favicon"],
+    )
+
+
+def _request(words: Words) -> Request | None:
+    data, method = words["data"], words["method"]
+    if data is None and method is None:
+        return None
+    body = None
+    if data is not None:
+        body = BytesBody(_data(data), "application/x-www-form-urlencoded")
+    return Request.of((method or "POST").upper(), (), body)
+
+
+def _data(text: str) -> bytes:
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        with open(text[1:], "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise click.UsageError(f"--data {text}: {exc.strerror}") from exc
+
+
+def _takers(words: Words, chosen: "Choice") -> tuple[TakerMaker, ...]:
+    takers: list[TakerMaker] = []
+    if chosen.facts or chosen.needs_body:
+        takers.append(lambda number, trace: FactsTaker(chosen.facts, keeps_text=chosen.needs_body))
+    if words["save"]:
+        takers.append(BodyStore(words["save"]).taker)
+    if words["warc"]:
+        takers.append(spool)
+    return tuple(takers)
+
+
+class Choice(NamedTuple):
+    """What is looked for in bodies, and which records are written."""
+
+    facts: tuple[str, ...]
+    needs_body: bool
+    match: tuple[Condition, ...]
+    drop: tuple[Condition, ...]
+
+
+def choice_of(words: Words) -> Choice:
+    """Return it. Raises TargetError, or click.UsageError for a fact that is unknown."""
+    match, drop = (tuple(map(read_condition, words[name])) for name in ("matches", "filters"))
+    named = {name.strip() for name in (words["facts"] or "").split(",") if name.strip()}
+    if "all" in named:
+        named = set(FACT_NAMES)
+    unknown = sorted(named - set(FACT_NAMES))
+    if unknown:
+        raise click.UsageError(f"--facts {unknown[0]!r} is unknown; known are {', '.join(FACT_NAMES)} and all")
+    used = {condition.field for condition in (*match, *drop)} & BODY_FIELDS
+    facts = tuple(name for name in FACT_NAMES if name in named | used)
+    return Choice(facts, "body" in used, match, drop)
+
+
+def line_form(words: Words) -> LineForm:
+    """Return what lines of the list mean."""
+    column = words["url_column"]
+    if words["input_format"] == "lines":
+        return PlainLines()
+    return JsonRows(column) if words["input_format"] == "jsonl" else CsvRows(column)
+
+
+def encoding_of(words: Words) -> tuple[bytes, Encoder]:
+    """Return the heading of the output and what encodes its rows."""
+    format_name, fields = words["format_name"], words["fields"]
+    columns = CSV_COLUMNS if format_name == "csv" else TEXT_COLUMNS
+    if not fields:
+        return encoder(format_name, columns)
+    names = [name.strip() for name in fields.split(",") if name.strip()]
+    columns = [Column(name, BY_NAME.get(name, name)) for name in names]
+    return (b"", picking(columns)) if format_name == "jsonl" else encoder(format_name, columns)

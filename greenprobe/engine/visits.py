@@ -1,0 +1,214 @@
+"""One entry of a list: fetch it and make its record.
+
+`Visits` does what most runs want, and is the hot path. `RichVisits` also sends any request, hands the body to takers,
+and learns the pace of hosts; it returns None where the entry is to be tried again later.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from random import random
+from time import time
+from typing import Any
+
+from greenprobe.engine.favicons import Favicons
+from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, Timings
+from greenprobe.engine.politeness import Pace
+from greenprobe.errors import FetchError, PoolTimeout, UrlError
+from greenprobe.http.client import Client
+from greenprobe.http.decoding import Sink
+from greenprobe.http.trace import NO_HEADERS, Trace
+from greenprobe.http.urls import Url, without_credentials
+from greenprobe.hub import Hub
+
+__all__ = ["Job", "RichVisits", "Visits", "unread"]
+
+# An entry's number, its text, and the URL that it is.
+Job = tuple[int, bytes, Url]
+Extras = dict[str, Any]
+
+_new_record: Callable[..., FetchRecord] = partial(tuple.__new__, FetchRecord)
+_new_timings: Callable[..., Timings] = partial(tuple.__new__, Timings)
+
+
+class Visits:
+    """Fetches entries with a GET and counts their bodies. `carried` is what belongs to entries by their number."""
+
+    def __init__(self, hub: Hub, client: Client, carried: dict[int, Extras]) -> None:
+        self._hub = hub
+        self._client = client
+        self._carried = carried
+
+    def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
+        """Fetch a URL and return its record."""
+        trace = Trace(url)
+        failure = None
+        try:
+            self._client.fetch(trace)
+        except (FetchError, PoolTimeout) as exc:
+            failure = Failure(type(exc).__name__, str(exc))
+            trace.ended = self._hub.clock()
+        return self._record(number, line, url, trace, failure, None)
+
+    def _record(
+        self, number: int, line: bytes, url: Url, trace: Trace, failure: Failure | None, extras: Extras | None
+    ) -> FetchRecord:
+        """Make the record of a fetch that is over."""
+        timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
+        origin, target, _ = trace.url
+        text = line.decode()
+        if url.credentials is not None:
+            text = without_credentials(text)
+        if self._carried:
+            extras = {**self._carried.pop(number, NOTHING), **(extras or NOTHING)}
+        return _new_record(
+            (
+                number,
+                text,
+                origin.key + target.decode(),
+                trace.status,
+                trace.size_bytes,
+                trace.headers,
+                trace.hops,
+                _new_timings(timings),
+                failure,
+                trace.address and trace.address.sockaddr[0],
+                trace.sent_bytes,
+                trace.received_bytes,
+                trace.attempts,
+                extras,
+            )
+        )
+
+
+NOTHING: Extras = {}
+
+
+class RichVisits(Visits):
+    """Fetches entries with everything a plan may ask for. `later` takes what is to be tried again, and when."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        client: Client,
+        carried: dict[int, Extras],
+        plan: FetchPlan,
+        pace: Pace | None,
+        later: Callable[[Job, float], None],
+    ) -> None:
+        super().__init__(hub, client, carried)
+        self._plan = plan
+        self._pace = pace
+        self._later = later
+        self._favicons = Favicons(client) if plan.wants_favicons else None
+        self._wants_open = bool(plan.takers or plan.retries.retries)
+        self._attempts: dict[int, int] = {}  # of entries that were tried before
+
+    def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
+        """Fetch a URL and return its record, or None if it will be fetched again."""
+        trace = Trace(url)
+        trace.attempts = self._attempts.pop(number, 0) + 1
+        takers: list[Taker] = []
+        error: FetchError | PoolTimeout | None = None
+        try:
+            open_sink = partial(self._open, number, takers) if self._wants_open else None
+            self._client.fetch(trace, None, self._plan.request, open_sink=open_sink)
+        except (FetchError, PoolTimeout) as exc:
+            error = exc
+            trace.ended = self._hub.clock()
+        except BaseException:
+            closed(takers, trace, ABANDONED)
+            raise
+        self._learn(trace)
+        failure = failure_of(error)
+        try:
+            extras = closed(takers, trace, failure)
+        except FetchError as exc:
+            failure, extras = failure_of(exc), {}
+        pause = self._pause(trace, error)
+        if pause is not None:
+            self._attempts[number] = trace.attempts
+            self._later((number, line, url), self._hub.clock() + pause)
+            return None
+        if trace.tls_facts is not None:
+            extras["tls"] = tls_row(trace)
+        if self._favicons is not None and failure is None:
+            extras["favicon"] = self._favicons.hash_of(trace.url.origin)
+        return self._record(number, line, url, trace, failure, extras)
+
+    def _open(self, number: int, takers: list[Taker], trace: Trace) -> Sink | None:
+        """The head of the answer is there: make what takes its body."""
+        closed(takers, trace, ABANDONED)
+        if self._plan.retries.wants(trace.attempts, status=trace.status, error=None) and self._can_repeat():
+            return None
+        takers += [make(number, trace) for make in self._plan.takers]
+        if len(takers) == 1:
+            return takers[0]
+        return partial(to_each, takers) if takers else None
+
+    def _pause(self, trace: Trace, error: FetchError | PoolTimeout | None) -> float | None:
+        """Return how long to wait before another attempt, None for no other."""
+        retries = self._plan.retries
+        if not retries.wants(trace.attempts, status=trace.status, error=error) or not self._can_repeat():
+            return None
+        return retries.pause(trace.attempts, trace.headers, random=random, now=time())
+
+    def _can_repeat(self) -> bool:
+        return self._plan.request is None or self._plan.request.can_repeat
+
+    def _learn(self, trace: Trace) -> None:
+        if self._pace is not None:
+            self._pace.answered(
+                trace.url.origin.key,
+                status=trace.status,
+                headers=trace.headers,
+                seconds=trace.first_byte,
+                now=trace.ended,
+                unix_now=time(),
+            )
+
+
+ABANDONED = Failure("Abandoned", "another attempt follows")
+
+
+def failure_of(error: Exception | None) -> Failure | None:
+    """Return what a record says of an error."""
+    return None if error is None else Failure(type(error).__name__, str(error))
+
+
+def closed(takers: list[Taker], trace: Trace, failure: Failure | None) -> Extras:
+    """Finish takers, leave none, and return what they add to the row."""
+    extras: Extras = {}
+    while takers:
+        extras |= takers.pop().finish(trace, failure)
+    return extras
+
+
+def to_each(takers: list[Taker], piece: bytes) -> None:
+    """Hand a piece to all takers."""
+    for take in takers:
+        take(piece)
+
+
+def tls_row(trace: Trace) -> Extras:
+    """Return the TLS facts of a trace as JSON has them."""
+    facts = trace.tls_facts
+    assert facts is not None
+    row: Extras = {
+        "version": facts.version,
+        "cipher": facts.cipher,
+        "alpn": facts.alpn,
+        "resumed": facts.is_resumed,
+        "certificate": None,
+    }
+    if facts.certificate is not None:
+        row["certificate"] = facts.certificate._asdict()
+    return row
+
+
+def unread(number: int, line: bytes, exc: UrlError, carried: dict[int, Extras]) -> FetchRecord:
+    """Return the record of an entry that is no URL."""
+    failure = Failure(type(exc).__name__, str(exc))
+    text = without_credentials(line.decode("utf-8", "backslashreplace"))
+    nothing = Timings(None, None, None, None, 0.0)
+    extras = carried.pop(number, None)
+    return FetchRecord(number, text, None, None, 0, NO_HEADERS, (), nothing, failure, extras=extras)
