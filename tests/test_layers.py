@@ -31,7 +31,7 @@ LAYERS = """
     dns.resolution dns.flow dns.inflight dns.udp dns.stream dns.asker dns.resolver
     dns.interfaces dns.ordering dns.shapes dns.family green_dns
     happy_eyeballs acceptor convenience
-    descriptors children green_files green_os green_subprocess
+    descriptors children green_files green_os green_subprocess aio
     pool server taskgroup local debug testing
     green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
     stale copies patcher

@@ -7,6 +7,7 @@ from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Any
 
 import pytest
+from core_tools import turns
 
 from greenprobe.green_socket import socket, socketpair
 from greenprobe.greenthread import sleep, spawn
@@ -135,7 +136,7 @@ def test_closing_it_ends_a_poll_with_an_error(ends: tuple[socket, socket]) -> No
     poller = LevelPoller()
     poller.register(ends[0].fileno(), EPOLLIN)
     waiters = [spawn(poller.poll), spawn(poller.poll)]
-    sleep(0)
+    turns()
     poller.close()
     for waiter in waiters:
         with pytest.raises(OSError, match="closed"):
