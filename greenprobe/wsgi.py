@@ -11,14 +11,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from socket import MSG_PEEK
 from ssl import SSLContext
 from typing import Any, Final, Self, TextIO
 
 from greenlet import getcurrent
 
-from greenprobe.convenience import BACKLOG
 from greenprobe.green_socket import socket
-from greenprobe.green_ssl import HANDSHAKE_TIMEOUT
+from greenprobe.green_ssl import HANDSHAKE_TIMEOUT, wrap
+from greenprobe.http.forwarded import TrustedProxies
+from greenprobe.http.proxy_protocol import MAX_HEADER_BYTES, read_proxy_header
 from greenprobe.hub import get_hub
 from greenprobe.pool import GreenPool
 from greenprobe.server import StreamServer
@@ -28,6 +30,7 @@ from greenprobe.wsgi_response import FileWrapper
 __all__ = ["Server", "ServerStatistics"]
 
 STOP_TIMEOUT: Final = 30.0
+BACKLOG: Final = 2048  # the kernel may allow less
 DEFAULT_LIMITS: Final = Limits()
 DEFAULT_TIMEOUTS: Final = Timeouts()
 IDLE_GRACE: Final = 0.5  # seconds that a connection without a request gets when the server stops
@@ -56,6 +59,9 @@ class Server:
     what every request gets. `server_header` None sends no Server field. `pool` bounds the connections together with
     other users of that pool.
 
+    `proxies` are believed about the client. With `proxy_protocol` every connection begins with a PROXY header, before
+    TLS, and comes from one of `proxies` if those are given.
+
     As a context manager it is started on entry and stopped on exit.
     """
 
@@ -71,6 +77,8 @@ class Server:
         errors: TextIO | None = None,
         environ: dict[str, Any] | None = None,
         server_header: str | None = "greenprobe",
+        proxies: TrustedProxies | None = None,
+        proxy_protocol: bool = False,
         pool: GreenPool | None = None,
         backlog: int = BACKLOG,
     ) -> None:
@@ -84,12 +92,14 @@ class Server:
             server_header=server_header,
             errors=errors,
             log=log,
+            proxies=proxies,
         )
+        self._proxy_protocol = proxy_protocol
         self._stream = StreamServer(
             listener,
             self._handle,
             pool=limits.connections if pool is None else pool,
-            context=context,
+            context=None if proxy_protocol else context,  # its header comes before the handshake
             handshake_timeout=min(HANDSHAKE_TIMEOUT, timeouts.head),
             backlog=backlog,
         )
@@ -160,6 +170,33 @@ class Server:
     def _handle(self, sock: socket, address: Address) -> None:
         self._accepted += 1
         variables = client_variables(address)
+        if self._proxy_protocol:
+            self._handle_proxied(sock, variables)
+        else:
+            self._admit(sock, variables)
+
+    def _handle_proxied(self, sock: socket, variables: dict[str, Any]) -> None:
+        """Learn from the PROXY header who the client is; then the handshake is made, if there is to be one."""
+        proxies = self._site.proxies
+        if proxies is not None and not proxies.trusts(variables["REMOTE_ADDR"]):
+            self._turned_away += 1
+            return
+        try:
+            sock.settimeout(self._site.timeouts.head)
+            variables.update(receive_proxy_header(sock))
+            secure = None if self._context is None else wrap(sock, self._context, server_side=True)
+        except OSError:
+            self._turned_away += 1
+            return
+        if secure is None:
+            self._admit(sock, variables)
+            return
+        with secure:
+            self._admit(secure, variables)
+            secure.farewell()
+
+    def _admit(self, sock: socket, variables: dict[str, Any]) -> None:
+        """Serve a connection unless its client has too many."""
         if self._limits.connections_per_client is None:
             self._serve(sock, variables)
             return
@@ -182,6 +219,24 @@ class Server:
             connection.serve()
         finally:
             del self._connections[me]
+
+
+def receive_proxy_header(sock: socket) -> dict[str, Any]:
+    """Take the PROXY header off a connection, and not a byte more; return what the environ says of the client.
+
+    Raises BadRequest, OSError, TimeoutError.
+    """
+    received = b""
+    while True:
+        seen = sock.recv(MAX_HEADER_BYTES, MSG_PEEK)
+        if not seen:
+            raise ConnectionResetError("the connection ended before its PROXY header")
+        header = read_proxy_header(received + seen)
+        if header is not None:
+            break
+        received += sock.recv(len(seen))  # all of it belongs to the header
+    sock.recv(header.size - len(received))
+    return {} if header.client is None else client_variables(header.client)
 
 
 def base_environ(extra: dict[str, Any], errors: TextIO | None, *, is_secure: bool) -> dict[str, Any]:

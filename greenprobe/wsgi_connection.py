@@ -22,6 +22,7 @@ from greenlet import GreenletExit
 from greenprobe.errors import BadRequest
 from greenprobe.green_socket import socket
 from greenprobe.green_ssl import SSLSocket
+from greenprobe.http.forwarded import TrustedProxies
 from greenprobe.http.request_head import HeadLimits, RequestHead, read_head, refuse_early
 from greenprobe.http.response_head import encode_fields, simple_response
 from greenprobe.hub import get_hub
@@ -91,6 +92,7 @@ class Site:
         server_header: str | None,
         errors: TextIO | None,
         log: Callable[[Access], None] | None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.app = app
         self.environ = environ
@@ -99,6 +101,7 @@ class Site:
         self.max_body_bytes = inf if limits.body_bytes is None else limits.body_bytes
         self.server_line = b"" if server_header is None else encode_fields([("Server", server_header)])
         self.log = log
+        self.proxies = proxies
         self.closing = False
         self.requests = 0
         self.refused = 0
@@ -248,10 +251,14 @@ class Connection:
         self.sock.settimeout(site.timeouts.io)
         body = None if request.length == 0 else self._input(request)
         response = Response(self, request)
-        began = time() if site.log is not None else 0.0
-        refusal = self._call(request, response, body)
-        if site.log is not None:
-            self._log(site.log, request, response, began)
+        environ = self._environ(request, response, body)
+        if site.log is None:
+            refusal = self._call(environ, request, response)
+        else:
+            began = time()
+            client = environ["REMOTE_ADDR"]
+            refusal = self._call(environ, request, response)
+            site.log(access_of(client, request, response, began))
         if refusal is not None:
             self._refuse(refusal)
             return False
@@ -259,8 +266,7 @@ class Connection:
             return False
         return self._is_ready_for_more(response, body)
 
-    def _call(self, request: RequestHead, response: Response, body: Input | None) -> BadRequest | None:
-        """Have the application answer; return what is to be answered in its place, if it fails before it has begun."""
+    def _environ(self, request: RequestHead, response: Response, body: Input | None) -> dict[str, Any]:
         site = self._site
         environ = {
             **site.environ,
@@ -271,6 +277,13 @@ class Connection:
             "greenprobe.request": request,
             "greenprobe.response": response,
         }
+        if site.proxies is not None:
+            environ |= site.proxies.variables(environ["REMOTE_ADDR"], request.variables)
+        return environ
+
+    def _call(self, environ: dict[str, Any], request: RequestHead, response: Response) -> BadRequest | None:
+        """Have the application answer; return what is to be answered in its place, if it fails before it has begun."""
+        site = self._site
         try:
             result = site.app(environ, response.start)
             try:
@@ -405,24 +418,22 @@ class Connection:
         except OSError:
             pass
 
-    def _log(
-        self, log: Callable[[Access], None], request: RequestHead, response: Response, began: float
-    ) -> None:
-        variables = request.variables
-        log(
-            Access(
-                self.variables.get("REMOTE_ADDR", ""),
-                began,
-                request.method,
-                request.target,
-                request.version,
-                response.status[:3],
-                response.body_bytes,
-                variables.get("HTTP_REFERER", ""),
-                variables.get("HTTP_USER_AGENT", ""),
-                time() - began,
-            )
-        )
+
+def access_of(client: str, request: RequestHead, response: Response, began: float) -> Access:
+    """Return what is logged of a request that was answered."""
+    variables = request.variables
+    return Access(
+        client,
+        began,
+        request.method,
+        request.target,
+        request.version,
+        response.status[:3],
+        response.body_bytes,
+        variables.get("HTTP_REFERER", ""),
+        variables.get("HTTP_USER_AGENT", ""),
+        time() - began,
+    )
 
 
 def refused_access(variables: dict[str, Any], status: int) -> Access:

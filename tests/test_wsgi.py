@@ -17,6 +17,7 @@ from greenprobe.convenience import connect
 from greenprobe.green_socket import socket
 from greenprobe.green_ssl import wrap
 from greenprobe.greenthread import sleep, spawn
+from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.http.request_head import HeadLimits
 from greenprobe.http.wire import Body, End, Head, Headers, ResponseReader
 from greenprobe.hub import Hub
@@ -702,7 +703,8 @@ def test_it_serves_at_a_path(tmp_path: Path) -> None:
         assert status_of(talk(server, LAST)) == 200
 
 
-def test_it_speaks_tls() -> None:
+@pytest.mark.parametrize("proxied", [False, True])
+def test_it_speaks_tls(proxied: bool) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -714,11 +716,44 @@ def test_it_speaks_tls() -> None:
         return [environ["wsgi.url_scheme"].encode(), environ["wsgi.input"].read(), b"x" * 1_000_000]
 
     with (
-        Server(LOOPBACK, app, context=context) as server,
-        wrap(connect(server.address), client, server_hostname="127.0.0.1") as sock,
+        Server(LOOPBACK, app, context=context, proxy_protocol=proxied) as server,
+        connect(server.address) as plain,
     ):
+        if proxied:
+            plain.sendall(b"PROXY UNKNOWN\r\n")
+        sock = wrap(plain, client, server_hostname="127.0.0.1")
         sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
         assert Answer(read_all(sock)).body == b"httpsabc" + b"x" * 1_000_000
+        sock.close()
+
+
+# -- behind proxies
+
+
+def who(environ: Environ, start: Start) -> Iterable[bytes]:
+    start("200 OK", PLAIN)
+    return [f"{environ['REMOTE_ADDR']} {environ['wsgi.url_scheme']}".encode()]
+
+
+def test_a_trusted_proxy_is_believed_about_the_client() -> None:
+    log: list[Access] = []
+    data = LAST[:-2] + b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\r\n"
+    assert ask(who, data).body == b"127.0.0.1 http"
+    proxies = TrustedProxies(read_networks(["127.0.0.1"]))
+    assert ask(who, data, proxies=proxies, log=log.append).body == b"192.0.2.1 https"
+    assert log[0].client == "192.0.2.1"
+
+
+@pytest.mark.parametrize("piece", [None, 1])
+def test_a_proxy_header_says_who_the_client_is(piece: int | None) -> None:
+    with Server(LOOPBACK, who, proxy_protocol=True) as server:
+        answer = talk(server, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n" + LAST, piece=piece)
+        assert b"192.0.2.1 http" in answer
+        assert talk(server, LAST) == b""
+        assert server.statistics().turned_away == 1
+    strict = TrustedProxies(read_networks(["10.0.0.1"]))
+    with Server(LOOPBACK, who, proxy_protocol=True, proxies=strict) as server:
+        assert talk(server, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n" + LAST) == b""
 
 
 # -- counting and logging
