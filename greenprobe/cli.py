@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
     "resolve": ("greenprobe.commands.resolve", "resolve"),
+    "serve": ("greenprobe.commands.serve", "serve"),
     "scan": ("greenprobe.commands.scan", "scan"),
 }
 

@@ -75,13 +75,15 @@ LAYERS = """
     engine.journal engine.tally engine.bodystore
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
+    serving
     commands.options commands.output commands.progress commands.plain_progress commands.warc commands.database
     commands.recording commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
-    commands.zone_format commands.fetch commands.resolve commands.scan commands.crawl commands.demosite commands.demo
+    commands.zone_format commands.fetch commands.resolve commands.scan commands.serve commands.crawl commands.demosite commands.demo
     cli __main__
 """.split()
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
+MAY_IMPORT_BY_NAME |= {"app_loader.py"}  # what users name
 MAY_IMPORT_BY_NAME |= {"names.py", "dns/deferred.py"}  # at the first name that a socket looks up; what takes dnspython
 MAY_IMPORT_BY_NAME |= {f"compat/eventlet/{name}.py" for name in ("standin", "optional", "patcher")}  # what users name
 LATE_IMPORTS = {"cli.py"}

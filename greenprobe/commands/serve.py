@@ -1,0 +1,153 @@
+"""`greenprobe serve`: a WSGI application, or a folder of files."""
+
+import click
+
+from greenprobe.access_log import FORMATS
+from greenprobe.http.forwarded import TrustedProxies, read_networks
+from greenprobe.listeners import read_bind
+from greenprobe.serving import ServePlan, serve_plan
+from greenprobe.wsgi_connection import Limits
+
+__all__ = ["serve"]
+
+FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command(short_help="Serve a WSGI application, or a folder of files.")
+@click.argument("target", metavar="APP|FOLDER")
+@click.option(
+    "-b",
+    "--bind",
+    "binds",
+    metavar="PLACE",
+    multiple=True,
+    default=["127.0.0.1:8000"],
+    show_default=True,
+    help="Listen at HOST:PORT, [HOST]:PORT, unix:PATH or fd:NUMBER; may be given several times.",
+)
+@click.option(
+    "-p",
+    "--processes",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Serve in N processes.",
+)
+@click.option("--tls-cert", metavar="FILE", type=FILE, help="Speak TLS with this certificate chain (PEM).")
+@click.option("--tls-key", metavar="FILE", type=FILE, help="Its private key, if it is not in the same file.")
+@click.option(
+    "--access-log",
+    metavar="FORMAT",
+    type=click.Choice([*FORMATS, "off"]),
+    default="off",
+    show_default=True,
+    help="Write a line for each request: common, combined, json, off.",
+)
+@click.option(
+    "--access-log-file", metavar="FILE", default="-", show_default=True, help="Where; `-` is standard output."
+)
+@click.option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Serve N connections at once, at most, in each process.",
+)
+@click.option(
+    "--max-per-client", metavar="N", type=click.IntRange(1), help="Serve N connections of one address at once, at most."
+)
+@click.option(
+    "--max-body",
+    metavar="BYTES",
+    type=click.IntRange(0),
+    default=1 << 30,
+    show_default=True,
+    help="A request with a longer body is answered with 413.",
+)
+@click.option(
+    "--trust-proxy",
+    "trusted",
+    metavar="NETWORK",
+    multiple=True,
+    help="Believe what this proxy says of its client; may be given several times.",
+)
+@click.option(
+    "--forwarded",
+    metavar="KIND",
+    type=click.Choice(["x-forwarded", "standard"]),
+    default="x-forwarded",
+    show_default=True,
+    help="What trusted proxies say it with: x-forwarded (X-Forwarded-For, -Proto), standard (Forwarded).",
+)
+@click.option("--proxy-protocol", is_flag=True, help="Expect a PROXY header (version 1 or 2) on every connection.")
+@click.option("--reuse-port", is_flag=True, help="Let other programs listen at the same port (SO_REUSEPORT).")
+@click.option("--patch", is_flag=True, help="Make the standard library green before the application is loaded.")
+@click.option("--reload", is_flag=True, help="Start anew when the application's source changes.")
+@click.option("--listing", is_flag=True, help="Show what is in a folder that has no index.html.")
+@click.option("--no-server-header", is_flag=True, help="Send no Server field.")
+@click.option("--asgi", is_flag=True, help="The application is an ASGI one (not supported yet).")
+@click.option(
+    "--stop-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds in which requests may finish when the server stops.",
+)
+def serve(
+    target: str,
+    binds: tuple[str, ...],
+    processes: int,
+    tls_cert: str | None,
+    tls_key: str | None,
+    access_log: str,
+    access_log_file: str,
+    max_connections: int | None,
+    max_per_client: int | None,
+    max_body: int,
+    trusted: tuple[str, ...],
+    forwarded: str,
+    proxy_protocol: bool,
+    reuse_port: bool,
+    patch: bool,
+    reload: bool,
+    listing: bool,
+    no_server_header: bool,
+    asgi: bool,
+    stop_timeout: float,
+) -> int:
+    """Serve a WSGI application, or a folder of files.
+
+    APP is MODULE:OBJECT, as in mysite.wsgi:application; `()` behind it calls a factory. FOLDER is a path.
+
+    SIGTERM and Ctrl-C finish what runs and stop, a second one stops at once; SIGHUP starts anew from new code without
+    losing a connection.
+
+    \b
+    greenprobe serve mysite.wsgi:application --processes 4
+    greenprobe serve 'mysite:create_app()' --bind 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
+    greenprobe serve ./public --listing
+    """
+    if asgi:
+        raise click.UsageError("ASGI applications cannot be served yet; give a WSGI application")
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    plan = ServePlan(
+        target=target,
+        binds=tuple(read_bind(bind) for bind in binds),
+        processes=processes,
+        listing=listing,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_format=None if access_log == "off" else access_log,
+        log_file=access_log_file,
+        limits=Limits(body_bytes=max_body, connections=max_connections, connections_per_client=max_per_client),
+        proxies=TrustedProxies(read_networks(trusted), standard=forwarded == "standard") if trusted else None,
+        proxy_protocol=proxy_protocol,
+        reuse_port=reuse_port,
+        reload=reload,
+        patch=patch,
+        server_header=not no_server_header,
+        stop_timeout=stop_timeout,
+    )
+    return serve_plan(plan, lambda line: click.echo(line, err=True))

@@ -1,0 +1,160 @@
+"""What `greenprobe serve` does, as a plan: an application or a folder, where, with how many processes, and how."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from socket import AF_UNIX, socket
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
+from typing import TextIO
+
+from greenprobe.access_log import FORMATS, AccessLog
+from greenprobe.app_loader import load_app
+from greenprobe.engine.fdlimit import raise_limit
+from greenprobe.errors import TargetError
+from greenprobe.graceful import serve_until_stopped
+from greenprobe.greenthread import spawn
+from greenprobe.http.forwarded import TrustedProxies
+from greenprobe.listeners import Bind, inherited_listeners, open_listener, url_of
+from greenprobe.module_watch import watch_modules
+from greenprobe.patcher import monkey_patch
+from greenprobe.static_files import StaticFiles
+from greenprobe.supervisor import CANNOT_START, Supervisor, WorkerLinks
+from greenprobe.wsgi import STOP_TIMEOUT, Server
+from greenprobe.wsgi_connection import Application, Limits
+
+__all__ = ["ServePlan", "serve_plan"]
+
+
+@dataclass(frozen=True)
+class ServePlan:
+    """What to serve (the name of an application, or a folder) and how. `log_format` None writes no access log."""
+
+    target: str
+    binds: tuple[Bind, ...]
+    processes: int = 1
+    listing: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    log_format: str | None = None
+    log_file: str = "-"
+    limits: Limits = field(default_factory=Limits)
+    proxies: TrustedProxies | None = None
+    proxy_protocol: bool = False
+    reuse_port: bool = False
+    reload: bool = False
+    patch: bool = False
+    server_header: bool = True
+    stop_timeout: float = STOP_TIMEOUT
+
+
+def serve_plan(plan: ServePlan, tell: Callable[[str], object]) -> int:
+    """Serve until a signal says stop; return an exit status. `tell` gets a line of text when something happens.
+
+    Raises TargetError and OSError for what is wrong before the first worker is started.
+    """
+    context_of(plan)  # a wrong certificate is found now, and read again by each worker
+    listeners = inherited_listeners(os.environ)
+    try:
+        for bind in plan.binds if not listeners else ():
+            listeners.append(open_listener(bind, reuse_port=plan.reuse_port))
+        for listener in listeners:
+            tell(f"serving {plan.target} at {url_of(listener, is_secure=plan.tls_cert is not None)}")
+        work = partial(be_worker, plan, listeners, tell)
+        on_stop = partial(close_all, listeners)
+        supervisor = Supervisor(work, plan.processes, stop_timeout=plan.stop_timeout, tell=tell, on_stop=on_stop)
+        return supervisor.run()
+    finally:
+        close_all(listeners)
+
+
+def close_all(listeners: Sequence[socket]) -> None:
+    """Close listeners, and remove the paths of Unix ones."""
+    for listener in listeners:
+        if listener.fileno() >= 0 and listener.family == AF_UNIX:
+            try:
+                os.unlink(listener.getsockname())
+            except OSError:
+                pass  # abstract, or somebody was faster
+        listener.close()
+
+
+def context_of(plan: ServePlan) -> SSLContext | None:
+    """Return the TLS context of a plan. Raises TargetError that names the file."""
+    if plan.tls_cert is None:
+        return None
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(plan.tls_cert, plan.tls_key)
+    except (SSLError, OSError) as error:
+        files = plan.tls_cert if plan.tls_key is None else f"{plan.tls_cert} and {plan.tls_key}"
+        raise TargetError(f"no certificate and key in {files}: {error.strerror or error}") from error
+    return context
+
+
+def be_worker(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str], object], links: WorkerLinks) -> int:
+    """Be one worker process; return its exit status."""
+    raise_limit()
+    if plan.patch:
+        monkey_patch()
+    try:
+        app = application_of(plan)
+        log_fd = None if plan.log_format is None else open_log(plan.log_file)
+    except (TargetError, OSError) as error:
+        tell(f"Error: {error}")
+        return CANNOT_START
+    except Exception as error:
+        traceback.print_exception(error)
+        tell(f"Error: the application {plan.target} cannot be loaded: {type(error).__name__}: {error}")
+        return CANNOT_START
+    log = None if log_fd is None else AccessLog(log_fd, FORMATS[plan.log_format or "combined"])
+    servers = [server_of(plan, app, listener, log, sys.stderr) for listener in listeners]
+    for listener in listeners:
+        listener.close()  # each server has its own descriptor, and closes it when it stops
+    if plan.reload:
+        spawn(watch_modules, partial(os.kill, os.getppid(), signal.SIGHUP))
+    serve_until_stopped(
+        servers,
+        signals=[signal.SIGTERM],
+        stop_timeout=plan.stop_timeout,
+        on_ready=links.say_ready,
+        lifeline=links.lifeline_fd,
+    )
+    if log is not None:
+        log.close()
+    return 0
+
+
+def application_of(plan: ServePlan) -> Application:
+    """Return the application of a plan: a folder's, or the one that is named."""
+    if os.path.isdir(plan.target):
+        return StaticFiles(plan.target, listing=plan.listing)
+    app: Application = load_app(plan.target)
+    if not callable(app):
+        raise TargetError(f"{plan.target} is no WSGI application but {type(app).__name__}, which cannot be called")
+    return app
+
+
+def open_log(path: str) -> int:
+    """Return a descriptor to write a log to; `-` is standard output."""
+    return 1 if path == "-" else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def server_of(plan: ServePlan, app: Application, listener: socket, log: AccessLog | None, errors: TextIO) -> Server:
+    """Return a server for one of the listeners."""
+    return Server(
+        socket(fileno=os.dup(listener.fileno())),
+        app,
+        context=context_of(plan),
+        limits=plan.limits,
+        log=log,
+        errors=errors,
+        environ={"wsgi.multiprocess": plan.processes > 1},
+        server_header="greenprobe" if plan.server_header else None,
+        proxies=plan.proxies,
+        proxy_protocol=plan.proxy_protocol,
+    )

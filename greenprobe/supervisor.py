@@ -1,0 +1,239 @@
+"""Worker processes of a server: so many at all times, replaced when they die, exchanged on request, stopped in order.
+
+The supervisor serves nothing and has no hub: it forks, waits and signals, so there is little in it that can fail. Its
+workers share the listening sockets that were opened before; who dies takes no connection with it that another has.
+
+SIGHUP exchanges all workers: new ones are started, from new code, and when they say that they serve, the old ones are
+told to stop. New ones that cannot even start change nothing. SIGTERM and SIGINT stop; a second one ends everything now.
+"""
+
+import os
+import select
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from greenprobe.process import flush_and_exit
+
+__all__ = ["CANNOT_START", "Supervisor", "WorkerLinks"]
+
+CANNOT_START: Final = 3  # the exit status of a worker that will fail again, if it is started again
+KILL_AFTER: Final = 5.0  # seconds beyond the time to stop
+SHORT_LIFE: Final = 1.0  # a worker that dies sooner is started again after a pause
+LONGEST_PAUSE: Final = 10.0
+LONGEST_WAIT: Final = 60.0
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+@dataclass(frozen=True)
+class WorkerLinks:
+    """What a worker has of its supervisor: a pipe to write to when it serves, and one that ends with the supervisor."""
+
+    ready_fd: int
+    lifeline_fd: int
+
+    def say_ready(self) -> None:
+        """Tell the supervisor that this worker serves."""
+        os.write(self.ready_fd, b".")
+
+
+@dataclass
+class Worker:
+    """A worker process, as the supervisor sees it."""
+
+    pid: int
+    ready_fd: int
+    generation: int
+    started: float
+    is_ready: bool = False
+    stopping_since: float | None = field(default=None)
+
+
+class Supervisor:
+    """Runs `work(links)` in `processes` processes until it is told to stop; what it returns is their exit status.
+
+    `tell` is called with a line of text when something happens, `on_stop` when it begins to stop: to close listeners,
+    so that who comes then is refused. Workers get `stop_timeout` seconds to stop.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[WorkerLinks], int],
+        processes: int,
+        *,
+        stop_timeout: float,
+        tell: Callable[[str], object],
+        on_stop: Callable[[], object],
+    ) -> None:
+        self._work = work
+        self._processes = processes
+        self._stop_timeout = stop_timeout
+        self._tell = tell
+        self._on_stop = on_stop
+        self._workers: dict[int, Worker] = {}
+        self._generation = 0
+        self._failures = 0  # short lives in a row
+        self._start_after = 0.0
+        self._status: int | None = None  # what to end with; None: go on
+        self._lifeline = os.pipe()
+
+    def run(self) -> int:
+        """Supervise until a signal says stop, or the workers cannot start; return an exit status."""
+        with wakeup_pipe() as bell:
+            try:
+                while self._status is None or self._workers:
+                    self._start_missing(bell)
+                    self._wait(bell)
+                    self._reap()
+                    self._retire()
+            finally:
+                self._signal_all(signal.SIGKILL)
+                for fd in self._lifeline:
+                    os.close(fd)
+        return self._status or 0
+
+    # -- workers
+
+    def _start_missing(self, bell: int) -> None:
+        if self._status is not None or monotonic() < self._start_after:
+            return
+        present = sum(worker.generation == self._generation for worker in self._workers.values())
+        for _ in range(self._processes - present):
+            self._start(bell)
+
+    def _start(self, bell: int) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        pid = os.fork()
+        if not pid:
+            flush_and_exit(self._be_worker(WorkerLinks(writer, self._lifeline[0]), [reader, bell, self._lifeline[1]]))
+        os.close(writer)
+        self._workers[pid] = Worker(pid, reader, self._generation, monotonic())
+
+    def _be_worker(self, links: WorkerLinks, not_ours: list[int]) -> int:
+        signal.set_wakeup_fd(-1)
+        for signum in HANDLED:
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of the terminal's processes: ours to pass on
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for fd in [*not_ours, *(worker.ready_fd for worker in self._workers.values())]:
+            os.close(fd)
+        try:
+            return self._work(links)
+        except SystemExit as error:
+            return error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+            return 1
+
+    def _wait(self, bell: int) -> None:
+        """Wait for signals, and for workers that say they are ready."""
+        watched = [bell, *(worker.ready_fd for worker in self._workers.values() if not worker.is_ready)]
+        readable, _, _ = select.select(watched, [], [], self._patience())
+        for worker in self._workers.values():
+            if worker.ready_fd in readable and os.read(worker.ready_fd, 1):
+                worker.is_ready = True
+        if bell in readable:
+            for signum in os.read(bell, 1000):
+                self._take_signal(signum)
+
+    def _patience(self) -> float:
+        now = monotonic()
+        times = [self._start_after] if self._status is None and self._start_after > now else []
+        times += [
+            worker.stopping_since + self._stop_timeout + KILL_AFTER
+            for worker in self._workers.values()
+            if worker.stopping_since is not None
+        ]
+        return max(0.0, min([LONGEST_WAIT, *(time - now for time in times)]))
+
+    def _take_signal(self, signum: int) -> None:
+        if signum in (signal.SIGTERM, signal.SIGINT):
+            if self._status is not None:
+                self._signal_all(signal.SIGKILL)
+                return
+            self._tell("stopping")
+            self._end(130 if signum == signal.SIGINT else 0)
+        elif signum == signal.SIGHUP and self._status is None:
+            self._tell("reloading")
+            self._generation += 1
+            self._start_after = 0.0
+
+    def _reap(self) -> None:
+        while self._workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                os.close(worker.ready_fd)
+                self._note_death(worker, os.waitstatus_to_exitcode(status))
+
+    def _note_death(self, worker: Worker, code: int) -> None:
+        if worker.stopping_since is not None or self._status is not None:
+            return
+        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        if code == CANNOT_START and not worker.is_ready:
+            self._give_up(worker)
+            return
+        self._failures = self._failures + 1 if monotonic() - worker.started < SHORT_LIFE else 0
+        pause = min(LONGEST_PAUSE, 2.0**self._failures / 4) if self._failures else 0.0
+        self._start_after = monotonic() + pause
+        self._tell(f"worker {worker.pid} ended {how}; starting another" + (f" in {pause:g} s" if pause else ""))
+
+    def _give_up(self, worker: Worker) -> None:
+        """A worker cannot start: keep those that serve, or end if there are none."""
+        serving = [other.generation for other in self._workers.values() if other.is_ready]
+        if serving:
+            if worker.generation == self._generation:
+                self._generation = max(serving)
+                self._tell("the new workers cannot start; the old ones serve on")
+            return
+        self._end(1)
+
+    def _end(self, status: int) -> None:
+        self._status = status
+        self._on_stop()
+        for worker in self._workers.values():
+            self._stop(worker)
+
+    def _retire(self) -> None:
+        """Stop workers of older generations once the new ones serve; kill those whose time to stop is over."""
+        current = [worker for worker in self._workers.values() if worker.generation == self._generation]
+        enough = sum(worker.is_ready for worker in current) >= self._processes
+        for worker in self._workers.values():
+            if worker.generation != self._generation and (enough or worker.generation > self._generation):
+                self._stop(worker)
+            since = worker.stopping_since
+            if since is not None and monotonic() > since + self._stop_timeout + KILL_AFTER:
+                os.kill(worker.pid, signal.SIGKILL)
+
+    def _stop(self, worker: Worker) -> None:
+        if worker.stopping_since is None:
+            worker.stopping_since = monotonic()
+            os.kill(worker.pid, signal.SIGTERM)
+
+    def _signal_all(self, signum: int) -> None:
+        for pid in self._workers:
+            os.kill(pid, signum)
+
+
+@contextmanager
+def wakeup_pipe() -> Iterator[int]:
+    """Have the signals of a supervisor written to a pipe, and give its reading end."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = {signum: signal.signal(signum, lambda *_: None) for signum in HANDLED}
+    fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(fd)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        os.close(reader)
+        os.close(writer)
