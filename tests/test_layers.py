@@ -78,7 +78,8 @@ LAYERS = """
     serving
     commands.options commands.output commands.progress commands.plain_progress commands.warc commands.database
     commands.recording commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
-    commands.zone_format commands.fetch commands.resolve commands.scan commands.serve commands.crawl commands.demosite commands.demo
+    commands.zone_format commands.fetch commands.resolve commands.scan commands.serve commands.crawl
+    commands.demosite commands.demo
     cli __main__
 """.split()
 
