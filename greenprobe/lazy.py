@@ -1,4 +1,4 @@
-"""Installed packages that few runs need, loaded when one does: they would cost every start some 40 ms.
+"""Modules that few runs need, loaded when one does: what is installed would cost every start some 40 ms.
 
     h2 = Lazy("h2.connection")
     h2.H2Connection(...)

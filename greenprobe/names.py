@@ -8,9 +8,9 @@ looked up: who connects to numbers only never pays for it.
 import socket as stdlib
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
+from greenprobe.lazy import Lazy
 from greenprobe.threadpool import run_in_thread
 
 __all__ = ["AddrInfo", "Resolver", "install", "is_numeric", "resolve"]
@@ -18,6 +18,7 @@ __all__ = ["AddrInfo", "Resolver", "install", "is_numeric", "resolve"]
 AddrInfo = tuple[int, int, int, str, Any]
 Resolver = Callable[[str | bytes, int | str | None, int, int], list[AddrInfo]]
 
+green_dns = Lazy("greenprobe.green_dns")
 libc_getaddrinfo: Callable[..., Any] = stdlib.getaddrinfo
 
 
@@ -48,8 +49,8 @@ def in_thread(host: str | bytes, port: int | str | None, family: int, kind: int)
 
 def by_default(host: str | bytes, port: int | str | None, family: int, kind: int) -> list[AddrInfo]:
     """Ask the resolver that `green_dns` chooses."""
-    lookup: Resolver = import_module("greenprobe.green_dns").lookup
-    return lookup(host, port, family, kind)
+    found: list[AddrInfo] = green_dns.lookup(host, port, family, kind)
+    return found
 
 
 _resolver: Resolver = by_default

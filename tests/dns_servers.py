@@ -7,6 +7,7 @@ all other names are answered as they should be.
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
+from ssl import SSLContext
 
 import dns.flags
 import dns.message
@@ -17,6 +18,7 @@ import dns.rrset
 
 from greenprobe.dns.servers import Server
 from greenprobe.green_socket import socket
+from greenprobe.green_ssl import wrap
 from greenprobe.greenthread import GreenThread, kill, spawn
 
 __all__ = ["DnsServer", "Records", "Trick", "ZoneServer", "dns_server", "rrsets"]
@@ -56,6 +58,7 @@ class DnsServer:
         self.queries: list[dns.message.Message] = []
         self.recursive = True
         self.negative_ttl = 60
+        self.context: SSLContext | None = None  # TCP is TLS then
         self.peer: tuple[str, int] = (host, 0)
         self._tcp, self.udp = bound_to_one_port(host, port)
         self.address: tuple[str, int] = self._tcp.getsockname()
@@ -94,6 +97,11 @@ class DnsServer:
             self._greens.append(spawn(self._serve_connection, sock))
 
     def _serve_connection(self, sock: socket) -> None:
+        if self.context is not None:
+            try:
+                sock = wrap(sock, self.context, server_side=True)
+            except OSError:
+                return  # the client does not trust us
         with closing(sock):
             data = b""
             while more := sock.recv(4096):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
-    errors timers poller whereabouts process runqueue waits hub
+    lazy errors timers poller whereabouts process runqueue waits hub
     waitqueue outcome sync timeout condition bare_greenthread greenthread level
     running_loop green_select green_selectors
     queue channel threadpool executor names
@@ -35,11 +35,10 @@ LAYERS = """
     pool server taskgroup local debug testing
     green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
     stale copies patcher
-    lazy
     http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
     http.cookies http.retries http.auth http.bodies http.request http.options
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
-    http.response http.client
+    http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head
     http.proxy_protocol http.forwarded http.websocket_handshake
     wsgi_input wsgi_response wsgi_connection wsgi access_log static_files
@@ -85,7 +84,6 @@ LAYERS = """
 
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
 MAY_IMPORT_BY_NAME |= {"app_loader.py"}  # what users name
-MAY_IMPORT_BY_NAME |= {"names.py", "dns/deferred.py"}  # at the first name that a socket looks up; what takes dnspython
 MAY_IMPORT_BY_NAME |= {f"compat/eventlet/{name}.py" for name in ("standin", "optional", "patcher")}  # what users name
 LATE_IMPORTS = {"cli.py"}
 

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from ssl import SSLContext
 from typing import Any
 
 import click
@@ -23,7 +25,9 @@ from greenprobe.engine.resolving import Resolving, asking
 from greenprobe.engine.tracing import Tracer
 from greenprobe.engine.urllist import UrlList
 from greenprobe.engine.wildcards import Wildcards
+from greenprobe.http.trust import trusting
 from greenprobe.hub import Hub, get_hub
+from greenprobe.lazy import Lazy
 
 __all__ = ["resolve"]
 
@@ -32,6 +36,8 @@ CSV_COLUMNS = [Column(name, name) for name in (
 )]  # fmt: skip
 TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 9), Column("answers", "answers")]
 MAX_TYPES = 20
+
+dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
 
 
 @click.command()
@@ -48,7 +54,8 @@ MAX_TYPES = 20
     "-s",
     "--servers",
     metavar="SERVERS",
-    help="Whom to ask: a file, or a list between commas, of 192.0.2.1, [2001:db8::1]:53, tcp://192.0.2.1.  "
+    help="Whom to ask: a file, or a list between commas, of 192.0.2.1, [2001:db8::1]:53, tls://192.0.2.1#dns.test, "
+    "https://dns.test/dns-query, tcp://192.0.2.1.  "
     "[default: those of /etc/resolv.conf; the root with --trace]",
 )
 @click.option(
@@ -68,12 +75,25 @@ MAX_TYPES = 20
 )
 @click.option("--tcp", is_flag=True, help="Ask over TCP.")
 @click.option("--mixed-case", is_flag=True, help='Ask in mixed case and believe only replies that keep it ("0x20").')
+@click.option(
+    "--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Trust these authorities."
+)
+@click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")
 @click.option("--trace", is_flag=True, help="Ask from the root down, and write which servers led where.")
 @click.option("--wildcards", is_flag=True, help="Say of each name whether all names next to it have the same answer.")
 @format_option("jsonl", "csv", "text", "zone", default="jsonl")
 @output_option()
 @click.pass_obj
-def resolve(progress: Progress, /, names: str, format_name: str, output: str, **options: Any) -> int:
+def resolve(
+    progress: Progress,
+    /,
+    names: str,
+    ca_file: str | None,
+    insecure: bool,
+    format_name: str,
+    output: str,
+    **options: Any,
+) -> int:
     """Ask name servers for every name of a list and write one result each, as it comes.
 
     NAMES is a file with a name a line, or - for standard input. An address, or a block as 192.0.2.0/24, is asked for
@@ -89,7 +109,7 @@ def resolve(progress: Progress, /, names: str, format_name: str, output: str, **
     """
     plan = _plan(**options)
     hub = get_hub()
-    asker = Asker(hub, pace=Pace(hub, plan.rate_per_s).wait if plan.rate_per_s else None)
+    asker = _asker(hub, plan.rate_per_s, partial(trusting, ca_file, verify=not insecure, alpn=()))
     with _opened(names) as lines, Output(output, inputs=[names]) as out, closing(asker):
         resolving = _resolving(hub, plan, asker, lines)
         try:
@@ -117,6 +137,15 @@ def _plan(
         finds_wildcards=wildcards,
         traces=trace,
         port=port,
+    )
+
+
+def _asker(hub: Hub, rate_per_s: float | None, trust: Callable[[], SSLContext]) -> Asker:
+    return Asker(
+        hub,
+        pace=Pace(hub, rate_per_s).wait if rate_per_s else None,
+        exchanges={"https": lambda hub, server: dns_over_https.HttpsPath(hub, server, trust=trust)},
+        trust=trust,
     )
 
 

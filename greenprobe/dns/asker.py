@@ -1,12 +1,11 @@
 """Doing what `Resolution` says: the ways to servers, for the greenthreads of one hub.
 
 UDP, TCP and TLS are here. Another protocol, DNS over HTTPS, comes from above as an `Exchange`: our own HTTP client
-stands on names itself, so it cannot be imported here. `greenprobe.http.dns` has it.
+stands on names itself, so it cannot be imported here. `greenprobe.http.dns_over_https` has it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from os import strerror
 from random import SystemRandom
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY
 from ssl import SSLContext, create_default_context
@@ -27,6 +26,7 @@ from greenprobe.names import in_thread
 __all__ = ["AskOptions", "Asker", "Exchange", "MakeExchange"]
 
 RANDOM: Final = SystemRandom()
+HEADER_BYTES: Final = 12
 
 
 class Exchange(Protocol):
@@ -38,6 +38,9 @@ class Exchange(Protocol):
         `asked` is the question in it; with `keeps_case` a reply must have it letter for letter. Raises OSError,
         TimeoutError after `timeout` seconds.
         """
+
+    def close(self) -> None:
+        """End what is kept open."""
 
 
 MakeExchange = Callable[[Hub, Server], Exchange]
@@ -119,8 +122,7 @@ class Asker:
     def close(self) -> None:
         """End the connections that are kept."""
         for path in self._paths.values():
-            if isinstance(path, StreamPath):
-                path.close()
+            path.close()
         self._paths.clear()
 
     def _take(self, step: Ask, question: Question, options: AskOptions, resolution: Resolution) -> None:
@@ -151,7 +153,7 @@ class Asker:
         except OSError as error:
             counts.failures += 1
             book.failed(server, self._hub.clock())
-            resolution.failed("UNREACHABLE", strerror(error.errno) if error.errno else str(error))
+            resolution.failed("UNREACHABLE", error.strerror or str(error))
 
     def _exchange(
         self, server: Server, protocol: str, question: Question, options: AskOptions, *, edns: bool, timeout: float
@@ -164,6 +166,8 @@ class Asker:
         head = HEADS.get((options.flags, edns)) or head_of(options.flags, edns=edns)
         query = head + asked + (OPTIONS[options.dnssec] if edns else b"")
         wire = path.exchange(query, asked, timeout, keeps_case=options.mixes_case)
+        if len(wire) < HEADER_BYTES:
+            raise DnsFormError("the reply is shorter than a header")
         if protocol == "udp" and wire[2] << 8 & TRUNCATED:
             return None
         return read_reply(with_question(wire, question), question)

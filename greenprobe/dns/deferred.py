@@ -5,25 +5,22 @@ names and plain replies are read by `wire.py`. So it is loaded late, here and no
 """
 
 from functools import lru_cache
-from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from greenprobe.dns.wire import TYPES, Question, Reply, question, read_plain
 from greenprobe.errors import DnsFormError
+from greenprobe.lazy import Lazy
 
 __all__ = ["make_question", "read_reply", "to_ascii"]
 
 
-@lru_cache(maxsize=1)
-def the_library() -> Any:
-    """Return the module `library`, loaded now if it was not."""
-    return import_module("greenprobe.dns.library")
+library = Lazy("greenprobe.dns.library")
 
 
 @lru_cache(maxsize=256)
 def type_number(kind: str) -> int:
     """Return the number of a type of records. Raises ValueError if there is none of that name."""
-    return TYPES.get(kind) or cast(int, the_library().type_number(kind))
+    return TYPES.get(kind) or cast(int, library.type_number(kind))
 
 
 def make_question(name: str, kind: str) -> Question:
@@ -34,7 +31,7 @@ def make_question(name: str, kind: str) -> Question:
     except UnicodeEncodeError:
         raise ValueError(f"{name!r} is not ASCII") from None
     except ValueError:
-        return cast(Question, the_library().ask(name, kind))
+        return cast(Question, library.ask(name, kind))
 
 
 def read_reply(wire: bytes, asked: Question) -> Reply:
@@ -42,7 +39,7 @@ def read_reply(wire: bytes, asked: Question) -> Reply:
     plain = read_plain(wire, asked)
     if plain is not None:
         return plain
-    reply, about = the_library().read_reply(wire)
+    reply, about = library.read_reply(wire)
     if about is not None and (about[0].lower(), about[1]) != (asked.name.lower(), asked.type):
         raise DnsFormError(f"the reply is about {about[0]} {about[1]}")
     return cast(Reply, reply)
@@ -50,4 +47,4 @@ def read_reply(wire: bytes, asked: Question) -> Reply:
 
 def to_ascii(host: str) -> str:
     """Return a name in ASCII. Raises ValueError if it is no name."""
-    return host if host.isascii() else cast(str, the_library().to_ascii(host))
+    return host if host.isascii() else cast(str, library.to_ascii(host))

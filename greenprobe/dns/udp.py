@@ -140,6 +140,9 @@ class UdpPath:
         self.window.answered(now - began)
         return reply
 
+    def close(self) -> None:
+        """Do nothing: a socket is closed when nobody waits for it any more."""
+
     def _wait_for_place(self, timeout: float) -> None:
         """Wait in line for a place, which is counted then. As long as the server answers, the time does not count."""
         waiter = self._line.enrol()
