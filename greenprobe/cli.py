@@ -6,6 +6,7 @@ ours.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,11 +24,13 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
+    "report": ("greenprobe.commands.report", "report"),
     "resolve": ("greenprobe.commands.resolve", "resolve"),
     "serve": ("greenprobe.commands.serve", "serve"),
     "scan": ("greenprobe.commands.scan", "scan"),
 }
 
+CONFIG = "greenprobe.commands.config"
 PLAIN_PROGRESS = "greenprobe.commands.plain_progress"
 
 EPILOG = """\b
@@ -55,6 +58,9 @@ class LazyGroup(click.Group):
         module, attribute = COMMANDS[cmd_name]
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        name_variables(cmd_name, command)
+        if ctx.default_map is not None:
+            ctx.default_map = load(CONFIG).defaults(ctx.default_map, cmd_name, command)
         return command
 
 
@@ -66,10 +72,37 @@ def progress(read: Callable[[], tuple[float | None, str]], mode: str = "terminal
     if mode == "off" or (mode == "terminal" and not sys.stderr.isatty()):
         return nullcontext()
     if mode == "plain" or not sys.stderr.isatty():
-        lines: AbstractContextManager[None] = importlib.import_module(PLAIN_PROGRESS).plain_progress(read)
+        lines: AbstractContextManager[None] = load(PLAIN_PROGRESS).plain_progress(read)
         return lines
-    shown: AbstractContextManager[None] = importlib.import_module("greenprobe.commands.progress").progress(read)
+    shown: AbstractContextManager[None] = load("greenprobe.commands.progress").progress(read)
     return shown
+
+
+def name_variables(name: str, command: click.Command) -> None:
+    """Let every option of a command have a variable of the environment, GREENPROBE_COMMAND_OPTION."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar is None:
+            word = next((word for word in option.opts if word.startswith("--")), None)
+            if word is not None:
+                option.envvar = f"GREENPROBE_{name}_{word[2:]}".upper().replace("-", "_")
+
+
+def load(module: str) -> Any:
+    """Return a module that few runs need."""
+    return importlib.import_module(module)
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    path = value or default_config()
+    if path is not None and not ctx.resilient_parsing:
+        ctx.default_map = load(CONFIG).read(path)
+
+
+def default_config() -> str | None:
+    """Return the path of the user's own configuration, None if there is none."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    path = os.path.join(folder, "greenprobe", "config.toml")
+    return path if os.path.isfile(path) else None
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -81,6 +114,16 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+    envvar="GREENPROBE_CONFIG",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="Take defaults of options from this TOML file.  [default: greenprobe/config.toml in ~/.config, if there]",
 )
 @click.pass_context
 def cli(ctx: click.Context) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -81,3 +82,43 @@ def test_a_command_loads_only_what_it_needs(words: list[str], absent: set[str]) 
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not absent & set(json.loads(shown.stderr))
+
+
+# -- configuration
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "greenprobe").mkdir()
+    (tmp_path / "urls").write_text("http://127.0.0.1:1/\n")
+    return tmp_path / "greenprobe" / "config.toml"
+
+
+def test_options_come_from_words_then_environment_then_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = str(config.parent.parent / "urls")
+    config.write_text('[fetch]\nformat = "nonsense"\nmatch = ["status=200"]\n')
+    assert run(cli, ["fetch", urls]) == 2
+    monkeypatch.setenv("GREENPROBE_FETCH_FORMAT", "other")
+    assert run(cli, ["fetch", urls]) == 2
+    assert "'other' is not one of" in capsys.readouterr().err
+    assert run(cli, ["fetch", urls, "--format", "csv"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    (
+        ("[fetch]\ncolour = 1", "'colour', which is no option of fetch"),
+        ("fetch = 1", "outside of any table"),
+        ("[fetch", "cannot be used as configuration"),
+    ),
+)
+def test_a_broken_configuration_is_one_line(
+    config: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config.with_name("other.toml")
+    path.write_text(text)
+    assert run(cli, ["--config", str(path), "fetch", str(config.parent.parent / "urls")]) == 2
+    assert message in capsys.readouterr().err

@@ -4,15 +4,19 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import FakeWeb, Refused, ok, resolve_anything
 
 from greenprobe.engine.fetcher import ASIDE_PER_WORKER, MAX_WAITING_RECORDS, Fetcher
-from greenprobe.engine.fetchplan import FetchPlan, FetchRecord
+from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord
+from greenprobe.engine.politeness import PaceOptions
 from greenprobe.engine.urllist import UrlList
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client, ClientOptions
+from greenprobe.http.retries import RetryPolicy
+from greenprobe.http.trace import Trace
 from greenprobe.hub import Hub
 from greenprobe.testing import JumpClock, wait_all_blocked
 from greenprobe.whereabouts import parked
@@ -27,15 +31,17 @@ class Bench:
         self.clients: list[Client] = []
         self.fds: list[int] = []
 
-    def fetcher(self, lines: list[str], *scripts: object, concurrency: int = 10, per_host: int = 1000) -> Fetcher:
+    def fetcher(
+        self, lines: list[str], *scripts: object, concurrency: int = 10, per_host: int = 1000, **plan_options: Any
+    ) -> Fetcher:
         self.path.write_text("\n".join(lines))
         self.fds.append(os.open(self.path, os.O_RDONLY))
         self.web = FakeWeb(*scripts)  # type: ignore[arg-type]
-        plan = FetchPlan(concurrency, ClientOptions(per_host=per_host))
+        plan = FetchPlan(concurrency, ClientOptions(per_host=per_host), **plan_options)
         self.clients.append(Client(self.hub, plan.client, resolve=resolve_anything, connect=self.web.connect))
         return Fetcher(self.hub, plan, UrlList(self.hub, self.fds[-1]), self.clients[-1])
 
-    def records(self, lines: list[str], *scripts: object, **options: int) -> dict[int, FetchRecord]:
+    def records(self, lines: list[str], *scripts: object, **options: Any) -> dict[int, FetchRecord]:
         fetcher = self.fetcher(lines, *scripts, **options)
         return {record.line: record for batch in fetcher.run() for record in batch}
 
@@ -68,7 +74,7 @@ def test_a_record_has_the_row_of_the_documentation(bench: Bench, clock: JumpCloc
     redirect = ok(b"", "Location: /there", status="302 Found")
     answer = ok(b"hello", "Content-Type: text/x", "A: 1", "A: 2")
     record = bench.records(["http://a/x"], 0.25, [redirect, 0.5, answer])[1]
-    assert record.row() == {
+    assert record.row() | {"ended": 0} == {
         "v": 1,
         "line": 1,
         "url": "http://a/x",
@@ -82,6 +88,7 @@ def test_a_record_has_the_row_of_the_documentation(bench: Bench, clock: JumpCloc
         "sent_bytes": 218,
         "received_bytes": len(redirect + answer),
         "attempts": 1,
+        "ended": 0,
         "headers": {"content-type": ("text/x",), "a": ("1", "2"), "content-length": ("5",)},
         "error": None,
     }
@@ -215,3 +222,80 @@ def test_a_fault_of_ours_ends_the_run_with_its_traceback(bench: Bench) -> None:
     fetcher = bench.fetcher(["http://a/", "http://b/"], ValueError("a bug"), [])
     with pytest.raises(ValueError, match="a bug"):
         list(fetcher.run())
+
+
+# -- pace and retries
+
+
+def test_a_delayed_host_holds_nobody_else_up(bench: Bench, clock: JumpClock) -> None:
+    lines = ["http://slow/1", "http://slow/2", "http://slow/3", "http://quick/"]
+    found = bench.records(lines, [ok(), ok(), ok()], [ok()], concurrency=2, pace=PaceOptions(delay=10.0))
+    assert {line: record.status for line, record in found.items()} == {1: 200, 2: 200, 3: 200, 4: 200}
+    assert list(found) == [1, 4, 2, 3]
+    assert clock.now() == pytest.approx(20.0)
+
+
+def test_the_rate_of_a_host_does_not_wait_for_its_answers(bench: Bench, clock: JumpClock) -> None:
+    scripts = [[5.0, ok()] for _ in range(4)]
+    found = bench.records([f"http://h/{n}" for n in range(4)], *scripts, pace=PaceOptions(host_rate_per_s=1.0))
+    assert len(found) == 4
+    assert clock.now() == pytest.approx(8.0)
+
+
+def test_the_rate_in_all_is_kept_over_all_hosts(bench: Bench, clock: JumpClock) -> None:
+    lines = [f"http://h{n}/" for n in range(5)]
+    bench.records(lines, *[[ok()] for _ in range(5)], pace=PaceOptions(rate_per_s=2.0))
+    assert clock.now() == pytest.approx(2.0)
+
+
+def test_a_busy_host_is_asked_again_after_its_time_while_others_go_on(bench: Bench, clock: JumpClock) -> None:
+    busy = ok(b"no", "Retry-After: 30", status="429 No")
+    found = bench.records(
+        ["http://busy/1", "http://other/"],
+        [busy],
+        [ok()],
+        [ok(b"yes")],
+        concurrency=1,
+        pace=PaceOptions(),
+        retries=RetryPolicy(3),
+    )
+    assert list(found) == [2, 1]
+    assert (found[1].status, found[1].attempts) == (200, 2)
+    assert clock.now() == pytest.approx(30.0)
+
+
+def test_retries_come_to_an_end(bench: Bench, clock: JumpClock) -> None:
+    refused = [Refused() for _ in range(3)]
+    (record,) = bench.records(["http://h/"], *refused, retries=RetryPolicy(2)).values()
+    assert (record.error is not None and record.error.kind, record.attempts) == ("ConnectError", 3)
+
+
+def test_a_stopped_run_leaves_nothing_aside(bench: Bench, clock: JumpClock) -> None:
+    fetcher = bench.fetcher([f"http://h/{n}" for n in range(5)], [ok()] * 5, pace=PaceOptions(delay=100.0))
+    with closing(fetcher.run()) as batches:
+        next(batches)
+        assert fetcher.statistics().waiting == 4
+    assert fetcher.statistics().waiting == 0
+
+
+class Noted:
+    """A taker that notes what it is given."""
+
+    def __init__(self, notes: list[Any]) -> None:
+        self.notes = notes
+
+    def __call__(self, piece: bytes) -> None:
+        self.notes.append(piece)
+
+    def finish(self, trace: Trace, failure: Failure | None) -> dict[str, Any]:
+        self.notes.append(failure and failure.kind)
+        return {"noted": len(self.notes)}
+
+
+def test_takers_get_bodies_and_add_to_the_row(bench: Bench, clock: JumpClock) -> None:
+    notes: list[Any] = []
+    lines = ["http://a/", "http://b/"]
+    scripts = [[ok(b"", "Location: /x", status="302 F"), ok(b"body")], [ok(b"half")[:-2], b""]]
+    found = bench.records(lines, *scripts, concurrency=1, takers=(lambda number, trace: Noted(notes),))
+    assert notes == [b"body", None, b"ha", "IncompleteBody"]
+    assert [record.row()["noted"] for record in found.values()] == [2, 4]

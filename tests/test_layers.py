@@ -75,9 +75,12 @@ LAYERS = """
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving
-    commands.options commands.output commands.progress commands.plain_progress commands.warc commands.database
-    commands.recording commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
-    commands.zone_format commands.fetch commands.resolve commands.scan commands.serve commands.crawl
+    reporting.findings reporting.page
+    commands.config commands.options commands.output commands.progress commands.plain_progress
+    commands.warc commands.database commands.recording
+    commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
+    commands.zone_format commands.report commands.fetch commands.resolve commands.scan commands.serve
+    commands.crawl
     commands.demosite commands.demo
     cli __main__
 """.split()

@@ -13,6 +13,15 @@ __all__ = ["fetch_options"]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 SECONDS: Final = click.FloatRange(0, min_open=True)
+
+
+class Lines(click.types.StringParamType):
+    """Text; in a variable of the environment several stand on lines of their own."""
+
+    envvar_list_splitter = "\n"
+
+
+LINES: Final = Lines()
 COUNT: Final = click.IntRange(0)
 READABLE: Final = click.Path(exists=True, dir_okay=False, readable=True)
 FILE: Final = click.Path(dir_okay=False)
@@ -36,7 +45,9 @@ INPUT: Final = [
 ]
 REQUEST: Final = [
     click.option("-X", "--method", metavar="NAME", help="The request's method.  [default: GET, or POST with --data]"),
-    click.option("-H", "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Send this header too."),
+    click.option(
+        "-H", "--header", "headers", metavar="'NAME: VALUE'", multiple=True, type=LINES, help="Send this header too."
+    ),
     click.option("-d", "--data", metavar="TEXT", help="Send this body; @FILE reads it from a file."),
     click.option("--user-agent", metavar="TEXT", default="greenprobe", show_default=True, help="Who we say we are."),
     click.option("--user", metavar="NAME:PASSWORD", help="Authorize to the hosts of the list."),
@@ -124,8 +135,12 @@ FACTS: Final = [
     ),
     click.option("--tls-facts", is_flag=True, help="Add version, cipher and certificate."),
     click.option("--favicon", is_flag=True, help="Add the hash of each site's favicon."),
-    click.option("--match", "matches", metavar="CONDITION", multiple=True, help="Write only what fulfils this."),
-    click.option("--filter", "filters", metavar="CONDITION", multiple=True, help="Do not write what fulfils this."),
+    click.option(
+        "--match", "matches", metavar="CONDITION", multiple=True, type=LINES, help="Write only what fulfils this."
+    ),
+    click.option(
+        "--filter", "filters", metavar="CONDITION", multiple=True, type=LINES, help="Do not write what fulfils this."
+    ),
 ]
 OUTPUT: Final[list[Decorator]] = [
     format_option("jsonl", "csv", "text", default="jsonl"),

@@ -75,7 +75,7 @@ class Timings(NamedTuple):
 class FetchRecord(NamedTuple):
     """What one entry of the list led to. With an error, the rest is what was learned before it.
 
-    `extras` are fields of the row that only some runs have.
+    `ended` is Unix time; `extras` are fields of the row that only some runs have.
     """
 
     line: int
@@ -91,6 +91,7 @@ class FetchRecord(NamedTuple):
     sent_bytes: int = 0
     received_bytes: int = 0
     attempts: int = 1
+    ended: float = 0.0
     extras: dict[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
@@ -110,6 +111,7 @@ class FetchRecord(NamedTuple):
             sent_bytes,
             received_bytes,
             attempts,
+            ended,
             extras,
         ) = self
         dns, connect, tls, first_byte, total = elapsed
@@ -134,6 +136,7 @@ class FetchRecord(NamedTuple):
             "sent_bytes": sent_bytes,
             "received_bytes": received_bytes,
             "attempts": attempts,
+            "ended": int(ended * 1e3) / 1e3,
             "headers": headers,
             "error": error and {"class": error.kind, "message": error.message},
         }

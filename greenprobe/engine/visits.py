@@ -37,6 +37,7 @@ class Visits:
         self._hub = hub
         self._client = client
         self._carried = carried
+        self._epoch = time() - hub.clock()
 
     def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
         """Fetch a URL and return its record."""
@@ -75,6 +76,7 @@ class Visits:
                 trace.sent_bytes,
                 trace.received_bytes,
                 trace.attempts,
+                trace.ended + self._epoch,
                 extras,
             )
         )

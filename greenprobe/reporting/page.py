@@ -1,0 +1,38 @@
+"""A report as one HTML page that needs nothing else: data, style and script are in it.
+
+Every byte from outside is in one JSON document inside a script element, in which `<`, `>` and `&` are escaped, so that
+nothing in it can end the element; the script puts values into the page as text, never as markup. The page's policy
+forbids to load or send anything.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+__all__ = ["page_of"]
+
+TEMPLATE: Final = Path(__file__).with_name("page.html")
+PLACEHOLDER: Final = b"@@DATA@@"
+# What could end the element, or a line of script in an old browser.
+ESCAPES: Final = {
+    b"<": b"\\u003c",
+    b">": b"\\u003e",
+    b"&": b"\\u0026",
+    "\u2028".encode(): b"\\u2028",
+    "\u2029".encode(): b"\\u2029",
+}
+
+
+def page_of(findings: dict[str, Any], *, source: str) -> bytes:
+    """Return the page that shows findings; `source` is the name of the file they are from."""
+    before, _, after = TEMPLATE.read_bytes().partition(PLACEHOLDER)
+    return before + embedded({"source": source, **findings}) + after
+
+
+def embedded(value: dict[str, Any]) -> bytes:
+    """Return a value as JSON that can stand in a script element."""
+    data = orjson.dumps(value)
+    for plain, escaped in ESCAPES.items():
+        data = data.replace(plain, escaped)
+    return data

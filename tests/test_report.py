@@ -1,0 +1,112 @@
+"""The report: what it counts, and that nothing from outside can be more than text in it."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenprobe.cli import cli, run
+from greenprobe.reporting.findings import MAX_HOSTS, gather
+from greenprobe.reporting.page import page_of
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\u2028&amp;"
+
+
+def row_of(**fields: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "v": 1,
+        "url": "http://h/",
+        "final_url": "http://h/",
+        "status": 200,
+        "bytes": 10,
+        "content_type": "text/html; charset=x",
+        "elapsed": {"total": 0.5, "first_byte": 0.02},
+        "ended": 1000.5,
+        "error": None,
+    }
+    return row | fields
+
+
+def lines_of(*rows: dict[str, Any]) -> list[bytes]:
+    return [json.dumps(row).encode() + b"\n" for row in rows]
+
+
+FAILED = row_of(
+    status=None, error={"class": "TlsError", "message": EVIL}, url="http://other:81/" + EVIL, final_url=None
+)
+
+
+def test_findings_count_everything_once() -> None:
+    certificate = {"expires": 2000.0, "subject": "CN=h", "issuer": "CN=i"}
+    rows = lines_of(
+        row_of(), row_of(status=404, ended=1001.2, tls={"version": "TLSv1.3", "certificate": certificate}), FAILED
+    )
+    found = gather([*rows, b"rubbish\n", b"[]\n", b"\n"]).row()
+    assert (found["records"], found["failed"], found["broken_lines"], found["bytes"]) == (3, 1, 2, 30)
+    assert found["statuses"] == [("200", 1), ("404", 1)]
+    assert found["errors"][0][:2] == ["TlsError", 1]
+    assert found["timeline"] == [[1000.0, 1.0, 1.0], [1001.0, 1.0, 0.0]]
+    assert [host[:3] for host in found["hosts"]] == [["h", 2, 0], ["other:81", 1, 1]]
+    assert found["certificates"] == [["h", 2000.0, "CN=h", "CN=i", "TLSv1.3"]]
+    assert sum(count for _, count in found["latencies"]) == 2
+
+
+def test_findings_are_bounded() -> None:
+    rows = (line for n in range(MAX_HOSTS + 50) for line in lines_of(row_of(final_url=f"http://h{n}/")))
+    found = gather(rows).row()
+    assert len(found["hosts"]) == MAX_HOSTS + 1
+    assert ["(others)", 50] in [host[:2] for host in found["hosts"]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    (
+        {"url": 5},
+        {"url": None, "error": "x", "elapsed": [], "tls": 7, "status": []},
+        {"url": "http://[", "bytes": "x", "ended": "y", "tls": {"certificate": {"expires": "z"}}},
+    ),
+)
+def test_rows_that_are_not_as_they_should_be_do_no_harm(row: dict[str, Any]) -> None:
+    assert gather(lines_of(row)).records == 1
+
+
+def test_nothing_from_outside_can_end_the_script_element() -> None:
+    page = page_of(gather(lines_of(FAILED)).row(), source=EVIL).decode()
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert not set("<>&\u2028\u2029") & set(data[1])
+    assert json.loads(data[1])["source"] == EVIL
+    assert "innerHTML" not in page
+    assert "http" not in page.replace(data[1], "").replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_the_command_writes_a_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").write_bytes(b"".join(lines_of(row_of(), FAILED)))
+    assert run(cli, ["report", str(tmp_path / "in"), "-o", str(tmp_path / "out.html")]) == 0
+    assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
+    (tmp_path / "empty").write_text("no results\n")
+    assert run(cli, ["report", str(tmp_path / "empty")]) == 1
+    assert "has no results of fetch in it" in capfd.readouterr().err
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_a_browser_shows_the_page_and_runs_nothing_from_outside(tmp_path: Path) -> None:
+    """Slow: a browser."""
+    page = tmp_path / "page.html"
+    page.write_bytes(page_of(gather(lines_of(row_of(), FAILED)).row(), source=EVIL))
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "<title>greenprobe report</title>" in done.stdout
+    assert "other:81" in done.stdout
+    assert "<img" not in done.stdout
+    assert done.stdout.count("<rect") >= 2
