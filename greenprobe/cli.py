@@ -24,6 +24,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
+    "probes": ("greenprobe.commands.probes", "probes"),
     "report": ("greenprobe.commands.report", "report"),
     "resolve": ("greenprobe.commands.resolve", "resolve"),
     "serve": ("greenprobe.commands.serve", "serve"),

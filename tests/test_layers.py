@@ -69,6 +69,9 @@ LAYERS = """
     compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
     engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.scanner
+    engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
+    engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
+    engine.probes.certificates engine.probes.registry engine.link engine.services engine.examined
     engine.lineforms engine.urllist engine.conditions engine.facts engine.links engine.robots engine.frontier
     engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher engine.crawler
     engine.journal engine.tally engine.bodystore
@@ -79,7 +82,7 @@ LAYERS = """
     commands.config commands.options commands.output commands.progress commands.plain_progress
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
-    commands.zone_format commands.report commands.fetch commands.resolve commands.scan commands.serve
+    commands.zone_format commands.report commands.fetch commands.resolve commands.probes commands.scan commands.serve
     commands.crawl
     commands.demosite commands.demo
     cli __main__

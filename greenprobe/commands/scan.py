@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from socket import SOCK_STREAM, getaddrinfo
 
 import click
@@ -10,9 +11,12 @@ import click
 from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_table import ScanTable
+from greenprobe.engine.examined import door_of, examined
 from greenprobe.engine.ports import parse_ports
+from greenprobe.engine.probes.registry import Registry, load_probes
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
+from greenprobe.engine.services import Examiner
 from greenprobe.engine.targets import Targets, parse_hosts
 from greenprobe.errors import TargetError
 
@@ -27,8 +31,12 @@ COLUMNS = [
     Column("reason", "reason", 16),
     Column("rtt_ms", "rtt_ms", -9),
     Column("tries", "tries", -5),
-    Column("icmp_from", "icmp_from"),
+    Column("icmp_from", "icmp_from", 15),
+    Column("service", "service", 10),
+    Column("product", "product", 24),
+    Column("banner", "banner"),
 ]
+EXAMINED_AT_ONCE = 256  # open ports
 FEW_PORTS = 20  # up to here the table shows every port, also closed ones: somebody asked for just these
 
 Write = Callable[[list[ScanRecord]], None]
@@ -53,6 +61,15 @@ Write = Callable[[list[ScanRecord]], None]
 @click.option(
     "--seed", metavar="N", type=click.IntRange(0), help="Probe in the order of this number.  [default: random]"
 )
+@click.option("--service", "asks_service", is_flag=True, help="Say what speaks at each open port, and what it tells.")
+@click.option("--banner", "asks_banner", is_flag=True, help="As --service, but only listen and ask once.")
+@click.option(
+    "--probes",
+    "probes_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take more probes from a TOML file; see `greenprobe probes`.",
+)
 @format_option("table", "jsonl", "csv", "text", default="table")
 @output_option()
 @click.pass_obj
@@ -67,6 +84,9 @@ def scan(
     timeout: float,
     retries: int,
     seed: int | None,
+    asks_service: bool,
+    asks_banner: bool,
+    probes_file: Path | None,
     format_name: str,
     output: str,
 ) -> None:
@@ -95,7 +115,11 @@ def scan(
         else:
             write = _row_writer(out, format_name, only_open=only_open)
         try:
-            with progress(lambda: _reading(scanner.statistics())), closing(scanner.batches()) as batches:
+            records = scanner.batches()
+            if asks_service or asks_banner:
+                examiner = Examiner(Registry(load_probes(probes_file)), only_banner=not asks_service)
+                records = examined(records, examiner.examine, door_of, concurrency=EXAMINED_AT_ONCE)
+            with progress(lambda: _reading(scanner.statistics())), closing(records) as batches:
                 for batch in batches:
                     write(batch)
         finally:

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
+from greenprobe.commands.output import terminal_safe
 from greenprobe.engine.scanplan import ScanRecord
 
 __all__ = ["ScanTable"]
 
 MAX_HOSTS: Final = 4096
 HEADING: Final = ("PORT", "STATE", "REASON", "RTT")
+SERVICE_HEADING: Final = ("SERVICE", "SAYS")
+MAX_SAYS: Final = 100  # characters of what a service says
 
 Kind = tuple[str, str]  # state, reason
 
@@ -55,7 +58,9 @@ class ScanTable:
         records = sorted(self._shown[ip], key=lambda record: record.port)
         name = records[0].host
         yield ip if name == ip else f"{ip} ({name})"
-        yield from _columns([HEADING, *map(_cells, records)])
+        asked = any(record.service is not None for record in records)
+        heading = HEADING + SERVICE_HEADING if asked else HEADING
+        yield from _columns([heading, *(_cells(record) + (_service(record) if asked else ()) for record in records)])
         if ip in self._counts:
             yield f"  not shown: {_say(self._counts[ip])}"
 
@@ -81,6 +86,18 @@ class ScanTable:
 def _cells(record: ScanRecord) -> tuple[str, ...]:
     rtt = "-" if record.rtt is None else f"{record.rtt * 1e3:.3f} ms"
     return f"{record.port}/tcp", record.state, record.reason, rtt
+
+
+def _service(record: ScanRecord) -> tuple[str, ...]:
+    service = record.service
+    if service is None:
+        return "-", ""
+    info = service.info or {}
+    certificate = (service.tls or {}).get("certificate") or {}
+    says = [service.product or service.banner or service.note]
+    says += [str(info[key]) for key in ("status", "title", "location", "fingerprint") if info.get(key)]
+    says += [f"certificate of {certificate['subject']}"] if certificate.get("subject") else []
+    return service.name or "unknown", terminal_safe("; ".join(filter(None, says)))[:MAX_SAYS]
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:

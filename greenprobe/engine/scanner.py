@@ -454,7 +454,7 @@ class Scanner:
         self._resends += tries - 1
         self._stuck_since = NOT_YET
         sender = icmp.sender if icmp is not None else None
-        self._batch.append(new(ScanRecord, (host.name, host.text, port, state, reason, rtt, tries, sender)))
+        self._batch.append(new(ScanRecord, (host.name, host.text, port, state, reason, rtt, tries, sender, None)))
         if self._reader is not None:
             self._wake_reader()
 

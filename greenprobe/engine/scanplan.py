@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from greenprobe.engine.targets import Targets
 from greenprobe.engine.verdicts import State
 
-__all__ = ["ScanPlan", "ScanRecord", "ScanStatistics"]
+__all__ = ["ScanPlan", "ScanRecord", "ScanStatistics", "Service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,30 @@ class ScanPlan:
     host_window: int = 4000
 
 
+class Service(NamedTuple):
+    """What speaks at a port. `name` is "" if nobody knows; `note` says what happened instead of an answer."""
+
+    name: str
+    banner: str = ""
+    product: str = ""
+    info: dict[str, Any] | None = None
+    tls: dict[str, Any] | None = None
+    note: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as it is written to files."""
+        row: dict[str, Any] = {"service": self.name or None, "product": self.product or None}
+        row["banner"] = self.banner or None
+        row["info"] = self.info
+        row["tls"] = self.tls
+        row["note"] = self.note or None
+        return row
+
+
 class ScanRecord(NamedTuple):
     """One port and what it said. `rtt` is in seconds, None without an answer; `sender` wrote the ICMP error, if any.
+
+    `service` is None unless it was asked what speaks there.
 
     A named tuple: the cheapest thing that cannot be changed, and a scan makes one a probe.
     """
@@ -41,11 +63,12 @@ class ScanRecord(NamedTuple):
     rtt: float | None
     tries: int
     sender: str | None = None
+    service: Service | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the record as it is written to files. `rtt_ms` has microseconds."""
-        host, ip, port, state, reason, rtt, tries, sender = self  # a third of the price of eight attributes
-        return {
+        host, ip, port, state, reason, rtt, tries, sender, service = self  # a third of the price of nine attributes
+        row = {
             "host": host,
             "ip": ip,
             "port": port,
@@ -56,6 +79,7 @@ class ScanRecord(NamedTuple):
             "tries": tries,
             "icmp_from": sender,
         }
+        return row if service is None else row | service.row()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

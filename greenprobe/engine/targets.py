@@ -16,7 +16,7 @@ from greenprobe.engine.order import Permutation
 from greenprobe.engine.ports import Ports
 from greenprobe.errors import TargetError
 
-__all__ = ["BLOCK", "Address", "Hosts", "Resolve", "Span", "Target", "Targets", "parse_hosts"]
+__all__ = ["BLOCK", "Address", "Hosts", "Resolve", "Span", "Target", "Targets", "parse_hosts", "scope_id_of"]
 
 WIDTH: Final[dict[int, int]] = {AF_INET: 4, AF_INET6: 16}
 LINK_LOCAL: Final = (0xFE80 << 112, (0xFEC0 << 112) - 1)
@@ -73,7 +73,7 @@ class Hosts:
         ip = inet_ntop(family, number.to_bytes(WIDTH[family], "big"))
         if not scope:
             return Address(family, ip, 0, ip)
-        return Address(family, ip, _scope_id(scope), f"{ip}%{scope}")
+        return Address(family, ip, scope_id_of(scope), f"{ip}%{scope}")
 
     def name_of(self, address: Address) -> str:
         """Return the name that led to `address`, or its text if it was asked for by number."""
@@ -179,7 +179,7 @@ def _block(word: str, text: str, family: int, scope: str) -> Span:
 def _check_scope(word: str, span: Span) -> None:
     if span.scope:
         try:
-            _scope_id(span.scope)
+            scope_id_of(span.scope)
         except OSError:
             known = ", ".join(_interfaces())
             raise TargetError(f"{word!r}: there is no interface {span.scope!r} here; there are {known}") from None
@@ -187,7 +187,8 @@ def _check_scope(word: str, span: Span) -> None:
         raise TargetError(f"{word!r} is link-local: say on which interface, as in {word}%{_interfaces()[-1]}")
 
 
-def _scope_id(scope: str) -> int:
+def scope_id_of(scope: str) -> int:
+    """Return the number of an interface given by name or number. Raises OSError if there is none."""
     return int(scope) if scope.isdecimal() and scope.isascii() else if_nametoindex(scope)
 
 

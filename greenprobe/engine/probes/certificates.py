@@ -1,0 +1,75 @@
+"""What a TLS server shows: a chain of certificates becomes plain facts.
+
+The package `cryptography` reads them: its parser is made for hostile input. A certificate that it refuses is told by
+its hash. Nothing is verified: a scan wants to know what is there, also where it is expired or signed by nobody.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+
+from greenprobe.engine.probes.probe import MAX_ITEMS, Fields, text_of
+
+__all__ = ["certificate_fields", "chain_fields"]
+
+MAX_CHAIN: Final = 10
+
+
+def chain_fields(chain: Sequence[bytes]) -> Fields:
+    """Return the facts of the first certificate, and who signed whom above it. Each is DER."""
+    first, *above = chain[:MAX_CHAIN] or [b""]
+    return {"certificate": certificate_fields(first), "chain": [_subject(der) for der in above]} if first else {}
+
+
+def certificate_fields(der: bytes) -> Fields:
+    """Return the facts of a certificate in DER; of one that cannot be read, its hash only."""
+    facts: Fields = {"sha256": sha256(der).hexdigest()}
+    try:
+        found = x509.load_der_x509_certificate(der)
+        facts |= {
+            "subject": _name(found.subject),
+            "issuer": _name(found.issuer),
+            "names": _names(found),
+            "not_before": _time(found.not_valid_before_utc),
+            "not_after": _time(found.not_valid_after_utc),
+            "serial": f"{found.serial_number:x}",
+            "self_signed": found.issuer == found.subject,
+            "key": _key(found),
+            "signature": found.signature_hash_algorithm.name if found.signature_hash_algorithm else "",
+        }
+    except (ValueError, UnsupportedAlgorithm, TypeError, OverflowError) as exc:
+        facts["unreadable"] = text_of(str(exc).encode())
+    return facts
+
+
+def _subject(der: bytes) -> str:
+    return str(certificate_fields(der).get("subject", ""))
+
+
+def _name(name: x509.Name) -> str:
+    return text_of(name.rfc4514_string().encode())
+
+
+def _names(found: x509.Certificate) -> list[str]:
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension):
+        return []
+    kinds = (x509.DNSName, x509.IPAddress, x509.RFC822Name, x509.UniformResourceIdentifier)
+    return [text_of(str(name.value).encode()) for name in names if isinstance(name, kinds)][:MAX_ITEMS]
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _key(found: x509.Certificate) -> str:
+    key = found.public_key()
+    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey):
+        return f"{'RSA' if isinstance(key, rsa.RSAPublicKey) else 'DSA'} {key.key_size}"
+    return f"EC {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__.strip("_")
