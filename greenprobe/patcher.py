@@ -16,7 +16,7 @@ import runpy
 import sys
 import threading
 import warnings
-from _thread import LockType, RLock, get_native_id
+from _thread import LockType, RLock, get_ident
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -182,7 +182,7 @@ def too_late(groups: Iterable[str]) -> list[str]:
 
 def is_foreign(thread: threading.Thread) -> bool:
     """Tell whether a thread is somebody's else than the main one and greenprobe's."""
-    return thread.native_id != get_native_id() and thread.native_id not in WORKERS
+    return thread.ident != get_ident() and thread.native_id not in WORKERS  # a fork leaves an old native_id
 
 
 def blocking_sockets() -> Iterable[type]:

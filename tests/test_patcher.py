@@ -207,3 +207,17 @@ def test_help_says_how_to_call_it() -> None:
 
 def test_importing_the_patcher_patches_nothing() -> None:
     assert run("import greenprobe.patcher, time; print(time.sleep.__module__)", patch="") == ["time"]
+
+
+def test_a_forked_child_may_patch_without_a_warning() -> None:
+    code = """
+        import os, threading
+        import greenprobe
+        pid = os.fork()
+        if not pid:
+            greenprobe.monkey_patch()  # warnings are errors here
+            print("patched", flush=True)
+            os._exit(0)
+        print(os.waitpid(pid, 0)[1])
+    """
+    assert run(code, patch="") == ["patched", "0"]

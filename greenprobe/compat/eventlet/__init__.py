@@ -3,6 +3,8 @@
 Nothing of greenprobe knows this package; what eventlet does in ways of its own is done here. See docs/eventlet.md.
 """
 
+import greenlet
+
 from greenprobe.compat.eventlet.convenience import StopServe, connect, listen, serve, wrap_ssl
 from greenprobe.compat.eventlet.event import Event
 from greenprobe.compat.eventlet.greenpool import GreenPile, GreenPool
@@ -22,12 +24,13 @@ from greenprobe.compat.eventlet.queue import Queue
 from greenprobe.compat.eventlet.semaphore import BoundedSemaphore, CappedSemaphore, Semaphore
 from greenprobe.compat.eventlet.standin import install
 from greenprobe.compat.eventlet.timeout import Timeout, is_timeout, with_timeout, wrap_is_timeout
-from greenprobe.compat.eventlet.version import __version__
+from greenprobe.compat.eventlet.version import EventletDeprecationWarning, __version__
 
 __all__ = [
     "BoundedSemaphore",
     "CappedSemaphore",
     "Event",
+    "EventletDeprecationWarning",
     "GreenPile",
     "GreenPool",
     "Queue",
@@ -40,6 +43,7 @@ __all__ = [
     "connect",
     "exc_after",
     "getcurrent",
+    "greenlet",
     "import_patched",
     "install",
     "is_timeout",

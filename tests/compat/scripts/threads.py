@@ -10,6 +10,7 @@ from show import quiet, show
 
 main = threading.get_ident()
 log: list[Any] = []
+ticked = threading.Event()
 
 
 def where(*args: Any, **kwargs: Any) -> Any:
@@ -28,13 +29,14 @@ def tick() -> None:
     for _ in range(3):
         log.append("tick")
         eventlet.sleep(0.002)
+    ticked.set()
 
 
 show("execute", tpool.execute, where, 1, a=2)
 show("raises", tpool.execute, fail)
 show("timeout crosses", tpool.execute, expire)
 eventlet.spawn(tick)
-show("others run meanwhile", tpool.execute, time.sleep, 0.03)
+show("others run meanwhile", tpool.execute, ticked.wait, 10)
 print(log)
 inside = tpool.execute(lambda: tpool.execute(threading.get_ident) == threading.get_ident())
 print("in place inside", inside)

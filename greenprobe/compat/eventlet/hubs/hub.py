@@ -87,9 +87,9 @@ class Hub:
         self.switch()
 
     def abort(self, wait: bool = False) -> None:
-        """Forget every timer, listener and greenthread that is about to run; `wait` until that is done.
+        """Forget every timer and listener, and who is about to run when this turn ends; `wait` until that is done.
 
-        Other greenthreads that wait never run again, unless something that is started later wakes them.
+        Who waits never runs again, unless something that is started later wakes him.
         """
         core = self._core
         me = getcurrent()

@@ -1,0 +1,1 @@
+"""eventlet.green.OpenSSL, where pyOpenSSL is installed."""
