@@ -51,7 +51,7 @@ LAYERS = """
     compat.eventlet.debug compat.eventlet.pools compat.eventlet.db_pool
     compat.eventlet.dagpool compat.eventlet.backdoor
     compat.eventlet.greenio.base compat.eventlet.greenio.py3 compat.eventlet.legacy_ssl compat.eventlet.convenience
-    compat.eventlet.wsgi
+    compat.eventlet.wsgi compat.eventlet.websocket
     compat.eventlet.asyncio compat.eventlet.optional
     compat.eventlet.support.greendns compat.eventlet.support.psycopg2_patcher
     compat.eventlet.green.private compat.eventlet.standin compat.eventlet.running
