@@ -12,6 +12,8 @@ from importlib.machinery import ExtensionFileLoader
 from types import ModuleType
 from typing import Any, Final
 
+from greenprobe.disguise import disguise
+
 __all__ = ["Copies", "Rows"]
 
 Rows = dict[Any, dict[str, Any]]  # a module's name, or a class -> attribute -> what stands for it
@@ -70,7 +72,8 @@ class Copies:
         copy = self._modules[name]
         for rows in self._values:
             for target in (name, sys.modules.get(name)):
-                vars(copy).update({key: new for key, new in rows.get(target, {}).items() if hasattr(copy, key)})
+                known = {key: new for key, new in rows.get(target, {}).items() if hasattr(copy, key)}
+                vars(copy).update({key: disguise(new, getattr(copy, key)) for key, new in known.items()})
         for rows in self._values:
             for target, attributes in rows.items():
                 own = vars(copy).get(target.__name__) if isinstance(target, type) else None

@@ -11,6 +11,7 @@ import sys
 from typing import Any, Final, NoReturn, Self
 
 from greenprobe.green_ident import get_ident
+from greenprobe.green_turns import give_way
 from greenprobe.sync import Lock, refuse_odd_timeout
 
 __all__ = ["RLock", "allocate_lock", "lock"]
@@ -42,6 +43,7 @@ class lock(Lock):  # noqa: N801 - the name of the type in `_thread`
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # type: ignore[override]
         """Take the lock: True; False if it is not free in `timeout` seconds (-1: wait for ever)."""
+        give_way()
         if self._value > 0 and timeout == -1:
             self._value = 0  # one step with the test
             return True

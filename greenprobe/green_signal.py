@@ -4,16 +4,16 @@ Facts. Python runs a handler in the main OS thread, in whichever greenlet is cur
 the hub's loop while it polls. Failures. A handler that waits cannot do so in the loop. What it raises (a Ctrl-C, a
 SystemExit, an alarm's TimeoutError) would tear whichever greenthread happened to run. It finds itself not to be in the
 main thread, and cannot take again what that holds.
-Choice. In the main greenlet a handler runs where it is, as always. Anywhere else the loop starts it at its next turn,
-which it makes at once if it sleeps, in a greenlet of its own that stands for the main thread (`green_ident.Deputy`);
-what it raises is raised in the main greenthread, where that waits.
-Price. While a greenthread computes, no other runs, and no handler either. So it is with threads that hold the GIL, but
-for handlers that would end the computing thread itself.
+Choice. In the user's code of the main greenlet a handler runs where it is, as always. Anywhere else the loop starts it
+at its next turn, which it makes at once if it sleeps, in a greenlet of its own that stands for the main thread
+(`green_ident.Deputy`); what it raises is raised in the main greenthread, where that waits. Ctrl-C is a handler like
+another; a second one that finds the first still pending is raised where the program stands, which is stuck there.
+Price. While another greenthread computes, no handler runs.
 """
 
 import signal as stdlib
 import sys
-from _thread import get_ident as os_thread_ident, interrupt_main as os_interrupt_main
+from _thread import get_ident as os_thread_ident
 from collections.abc import Callable, Iterable
 from functools import partial
 from signal import (
@@ -22,6 +22,7 @@ from signal import (
     default_int_handler,
     getsignal as os_getsignal,
     pthread_kill as os_pthread_kill,
+    raise_signal as os_raise_signal,
     signal as os_signal,
     sigtimedwait as os_sigtimedwait,
 )
@@ -31,9 +32,10 @@ from typing import Any, Final
 from greenlet import getcurrent
 
 from greenprobe.green_ident import Deputy
+from greenprobe.green_turns import give_way
 from greenprobe.greenthread import spawn_n
 from greenprobe.hub import Hub, get_hub
-from greenprobe.process import Interrupts
+from greenprobe.process import Interrupts, in_main_thread
 from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["PATCHES", "adopt_handlers", "signal"]
@@ -47,24 +49,36 @@ _pausing = WaitQueue()
 class MainThreadHandler:
     """A signal handler that runs as if in the main thread; see the top."""
 
-    __slots__ = ("handler",)
+    __slots__ = ("handler", "pending")
 
     def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
         self.handler = handler
+        self.pending = 0
+
+    @property
+    def wakes_nobody(self) -> bool:
+        """Whether it is no reason to wait for a wake-up from outside: Ctrl-C ends a wait, it does not fulfil it."""
+        return self.handler is default_int_handler
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         hub = get_hub()
-        if getcurrent() is hub.main and not hub.asleep:
+        if getcurrent() is hub.main and not hub.asleep and not is_in_core(frame):
             self.handler(signum, frame)
             _pausing.wake_all()
+        elif self.pending and self.handler is default_int_handler:
+            self.pending = 0
+            raise KeyboardInterrupt  # the second: whoever runs is stuck, as the hub's own handler would say
         else:
+            self.pending += 1
             hub.call_threadsafe(self.run_beside_main, hub, signum)
 
     def run_beside_main(self, hub: Hub, signum: int) -> None:
         """Run the handler in a greenlet of its own. Called by the loop."""
-        deputy = Deputy(self.run, hub.loop)
-        deputy.principal = hub.main
-        deputy.switch(hub, signum)
+        if self.pending:
+            self.pending -= 1
+            deputy = Deputy(self.run, hub.loop)
+            deputy.principal = hub.main
+            deputy.switch(hub, signum)
 
     def run(self, hub: Hub, signum: int) -> None:
         """Call the handler; what it raises goes to the main greenthread."""
@@ -74,6 +88,12 @@ class MainThreadHandler:
             hub.call_threadsafe(hub._throw_to_main, error)
         else:
             _pausing.wake_all()
+
+
+def is_in_core(frame: FrameType | None) -> bool:
+    """Tell whether a signal interrupted greenprobe's own code, where nothing may be raised."""
+    name: str = frame.f_globals.get("__name__", "") if frame is not None else ""
+    return name.startswith("greenprobe.") and name != __name__
 
 
 def is_users(handler: Handler) -> bool:
@@ -90,17 +110,20 @@ def unwrap(handler: Handler) -> Handler:
 
 def adopt_handlers() -> Callable[[], None]:
     """Have the handlers that were set before run as those that are set from now on; return what undoes it."""
-    found = {number: os_getsignal(number) for number in stdlib.valid_signals()}
-    adopted = {number for number, handler in found.items() if is_users(handler) and handler is not default_int_handler}
-    for number in adopted:
-        set_handler(number, found[number])
+    found = {number: os_getsignal(number) for number in stdlib.valid_signals()} if in_main_thread() else {}
+    adopted: dict[int, Handler] = {number: handler for number, handler in found.items() if is_users(unwrap(handler))}
+    for number, handler in adopted.items():
+        os_signal(number, MainThreadHandler(unwrap(handler)))
     return partial(disown_handlers, adopted)
 
 
-def disown_handlers(numbers: Iterable[int]) -> None:
-    """Set the users' own handlers again."""
-    for number in numbers:
-        os_signal(number, unwrap(os_getsignal(number)))
+def disown_handlers(adopted: dict[int, Handler]) -> None:
+    """Set the users' own handlers again, and the hub's where no user has set one since."""
+    for number in stdlib.valid_signals():
+        handler = os_getsignal(number)
+        if isinstance(handler, MainThreadHandler):
+            before = adopted.get(number)
+            os_signal(number, before if unwrap(before) is handler.handler else handler.handler)
 
 
 # -- what stands for the functions of `signal`
@@ -108,26 +131,19 @@ def disown_handlers(numbers: Iterable[int]) -> None:
 
 def set_handler(signalnum: int, handler: Handler, /) -> Handler:
     """`signal.signal`, for handlers that may wait."""
-    if signalnum == stdlib.SIGINT and handler is default_int_handler:
-        before = os_signal(signalnum, handler)
-        get_hub().catch_interrupts()
-    else:
-        before = os_signal(signalnum, MainThreadHandler(handler) if is_users(handler) else handler)
-    return unwrap(before)
+    give_way()
+    return unwrap(os_signal(signalnum, MainThreadHandler(handler) if is_users(handler) else handler))
+
+
+def raise_signal(signalnum: int, /) -> None:
+    """`signal.raise_signal`; who does nothing else lets others run."""
+    give_way()
+    os_raise_signal(signalnum)
 
 
 def getsignal(signalnum: int, /) -> Handler:
     """`signal.getsignal`."""
     return unwrap(os_getsignal(signalnum))
-
-
-def interrupt_main(signum: Any = stdlib.SIGINT, /) -> None:
-    """`_thread.interrupt_main`: as if `signum` had arrived; in the main thread a Ctrl-C is raised at once."""
-    os_interrupt_main(signum)
-    handler = os_getsignal(signum)
-    if isinstance(handler, Interrupts) and handler.pending and getcurrent() is get_hub().main:
-        handler.pending = False
-        raise KeyboardInterrupt
 
 
 def pthread_kill(thread_id: int, signalnum: int, /) -> None:
@@ -204,11 +220,11 @@ class Spawner:
 
 
 PATCHES: Final[dict[Any, dict[str, Any]]] = {
-    "_thread": {"interrupt_main": interrupt_main},
     "signal": {
         "getsignal": getsignal,
         "pause": pause,
         "pthread_kill": pthread_kill,
+        "raise_signal": raise_signal,
         "signal": set_handler,
         "sigtimedwait": sigtimedwait,
         "sigwait": sigwait,

@@ -11,7 +11,6 @@ import os
 import sys
 from _thread import _count as count_os_threads
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -218,7 +217,7 @@ def hook_args_type() -> Callable[[tuple[Any, ...]], Any]:
         Troublemaker()
     finally:
         sys.unraisablehook = before
-    return type(seen[0]) if seen else SimpleNamespace
+    return type(seen[0])
 
 
 class Troublemaker:
@@ -250,6 +249,15 @@ def start_afresh() -> None:
 os.register_at_fork(after_in_child=start_afresh)
 
 
+class thread_local(local):  # noqa: N801 - the name of a class that users subclass
+    """`_thread._local`, green."""
+
+    __slots__ = ()
+
+
+for cls, name in ((ThreadHandle, "_ThreadHandle"), (thread_local, "_local")):
+    cls.__module__, cls.__name__, cls.__qualname__ = "_thread", name, name
+
 PATCHES: Final[dict[Any, dict[str, Any]]] = {
     "_thread": {
         "LockType": lock,
@@ -257,7 +265,7 @@ PATCHES: Final[dict[Any, dict[str, Any]]] = {
         "_ThreadHandle": ThreadHandle,
         "_count": count,
         "_get_main_thread_ident": main_thread_ident,
-        "_local": local,
+        "_local": thread_local,
         "_make_thread_handle": make_thread_handle,
         "_set_sentinel": set_sentinel,
         "_shutdown": shutdown,

@@ -39,6 +39,7 @@ from greenprobe import (
     testing,
 )
 from greenprobe.copies import Copies, Rows
+from greenprobe.disguise import disguise
 from greenprobe.stale import exchange_locks, exchange_references
 from greenprobe.threadpool import WORKERS
 
@@ -130,9 +131,10 @@ def write(rows: Rows) -> dict[int, Any]:
                 continue  # another Python has it
             before = getattr(holder, name)
             _originals.setdefault(target, {})[name] = before
-            _undo.append(put(holder, name, new))
+            green = disguise(new, before)
+            _undo.append(put(holder, name, green))
             if isinstance(target, str):
-                new_by_id[id(before)] = new
+                new_by_id[id(before)] = green
     return new_by_id
 
 

@@ -1,0 +1,36 @@
+"""Python functions that stand for functions written in C.
+
+A function of C's is no descriptor: as an attribute of a class (`nap = time.sleep`) it does not become a method. It is
+pickled by its name. What replaces it must do the same, and names itself as that does.
+"""
+
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+__all__ = ["disguise"]
+
+
+def disguise(new: Any, before: Any) -> Any:
+    """Return what stands for a function: as an attribute of a class it binds, and it is pickled, as that did."""
+    if not isinstance(new, FunctionType):
+        return new
+    if isinstance(before, BuiltinFunctionType):
+        return Builtin(new, before)
+    if isinstance(before, FunctionType):
+        new.__module__ = before.__module__
+    return new
+
+
+class Builtin(staticmethod):  # type: ignore[type-arg]
+    """A function that stands for one written in C: classes that have it as an attribute do not make it a method."""
+
+    def __init__(self, function: FunctionType, before: BuiltinFunctionType) -> None:
+        super().__init__(function)
+        self.__module__ = before.__module__ or function.__module__
+        self.__name__ = self.__qualname__ = before.__name__
+
+    def __repr__(self) -> str:
+        return f"<green function {self.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
