@@ -6,15 +6,16 @@ module whose Python functions look names up in it has to be executed once more. 
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from importlib.machinery import ExtensionFileLoader
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
 from greenprobe.disguise import disguise
 
-__all__ = ["Copies", "Rows"]
+__all__ = ["Copies", "Reloads", "Rows"]
 
 Rows = dict[Any, dict[str, Any]]  # a module's name, or a class -> attribute -> what stands for it
 
@@ -34,10 +35,10 @@ class Copies:
         named = {target for rows in values for target in rows if isinstance(target, str)}
         for name in named - {*EXECUTED_ANEW}:
             self._modules[name] = clone(import_module(name))
-            self._fill(name)
+            fill(self._modules[name], name, self._values)
         for name in EXECUTED_ANEW:
             self._execute(name, {name})
-            self._fill(name)
+            fill(self._modules[name], name, self._values)
 
     def get(self, name: str) -> ModuleType:
         """Return the copy of a module; a module that needs none itself."""
@@ -67,18 +68,73 @@ class Copies:
             sys.modules.clear()
             sys.modules.update({**shared, **before})
 
-    def _fill(self, name: str) -> None:
-        """Write the values for one module, and for classes in it, into its copy."""
-        copy = self._modules[name]
-        for rows in self._values:
-            for target in (name, sys.modules.get(name)):
-                known = {key: new for key, new in rows.get(target, {}).items() if hasattr(copy, key)}
-                vars(copy).update({key: disguise(new, getattr(copy, key)) for key, new in known.items()})
-        for rows in self._values:
-            for target, attributes in rows.items():
-                own = vars(copy).get(target.__name__) if isinstance(target, type) else None
-                if isinstance(own, type) and own.__module__ == name and own is not target:
-                    set_all(own, attributes)
+
+class Reloads(MetaPathFinder):
+    """Patches modules that are patched and are loaded once more, by `importlib.reload` or for tests.
+
+    `values` returns the rows that apply at the time.
+    """
+
+    def __init__(self, values: Callable[[], list[Rows]]) -> None:
+        self._values = values
+        self._searching = False
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the spec that others find for a module of the table, with a loader that patches it."""
+        values = self._values()
+        if self._searching or not any(name == key for rows in values for key in rows):
+            return None
+        self._searching = True
+        try:
+            spec = find_spec_elsewhere(name, path, target)
+        finally:
+            self._searching = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = PatchingLoader(spec.loader, values)
+        return spec
+
+
+def find_spec_elsewhere(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    """Ask the other finders for a module."""
+    for finder in sys.meta_path:
+        spec = None if isinstance(finder, Reloads) else finder.find_spec(name, path, target)
+        if spec is not None:
+            return spec
+    return None
+
+
+class PatchingLoader(Loader):
+    """A loader that patches what another one has loaded."""
+
+    def __init__(self, loader: Loader, values: list[Rows]) -> None:
+        self._loader = loader
+        self._values = values
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Create the module, as the other loader does."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, and patch it."""
+        self._loader.exec_module(module)
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        fill(module, module.__name__, self._values)
+
+
+def fill(copy: ModuleType, name: str, values: list[Rows]) -> None:
+    """Write the values for one module, and for classes in it, into a copy of it."""
+    about_it = [each for rows in values for each in rows.items() if getattr(each[0], "__module__", None) == name]
+    for rows in values:
+        for target, attributes in rows.items():
+            if target == name or (isinstance(target, ModuleType) and target.__name__ == name):
+                known = {key: new for key, new in attributes.items() if hasattr(copy, key)}
+                vars(copy).update({key: disguise(new, getattr(copy, key), name) for key, new in known.items()})
+    for cls, attributes in about_it:
+        own = vars(copy).get(cls.__name__)
+        if isinstance(own, type) and own.__module__ == name and own is not cls:
+            set_all(own, attributes)
 
 
 def set_all(holder: Any, attributes: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 __all__ = ["disguise"]
 
 
-def disguise(new: Any, before: Any) -> Any:
-    """Return what stands for a function: as an attribute of a class it binds, and it is pickled, as that did."""
+def disguise(new: Any, before: Any, module: str) -> Any:
+    """Return what stands for a function `before` of a module, if `new` is a function."""
     if not isinstance(new, FunctionType):
         return new
     if isinstance(before, BuiltinFunctionType):
-        return Builtin(new, before)
+        return Builtin(new, before.__name__, module)
     if isinstance(before, FunctionType):
         new.__module__ = before.__module__
     return new
@@ -24,10 +24,10 @@ def disguise(new: Any, before: Any) -> Any:
 class Builtin(staticmethod):  # type: ignore[type-arg]
     """A function that stands for one written in C: classes that have it as an attribute do not make it a method."""
 
-    def __init__(self, function: FunctionType, before: BuiltinFunctionType) -> None:
+    def __init__(self, function: FunctionType, name: str, module: str) -> None:
         super().__init__(function)
-        self.__module__ = before.__module__ or function.__module__
-        self.__name__ = self.__qualname__ = before.__name__
+        self.__module__ = module
+        self.__name__ = self.__qualname__ = name
 
     def __repr__(self) -> str:
         return f"<green function {self.__name__}>"

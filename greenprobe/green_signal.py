@@ -70,7 +70,7 @@ class MainThreadHandler:
             raise KeyboardInterrupt  # the second: whoever runs is stuck, as the hub's own handler would say
         else:
             self.pending += 1
-            hub.call_threadsafe(self.run_beside_main, hub, signum)
+            hub.interject(self.run_beside_main, hub, signum)
 
     def run_beside_main(self, hub: Hub, signum: int) -> None:
         """Run the handler in a greenlet of its own. Called by the loop."""
@@ -85,7 +85,7 @@ class MainThreadHandler:
         try:
             self.handler(signum, hub.main.gr_frame)
         except BaseException as error:
-            hub.call_threadsafe(hub._throw_to_main, error)
+            hub.interject(hub._throw_to_main, error)
         else:
             _pausing.wake_all()
 

@@ -182,6 +182,14 @@ class Hub(DescriptorWaits):
         """Have the loop call `function(*args)`, which must not wait. Any OS thread may call this."""
         self.schedule(Call(function, args))
 
+    def interject(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call `function(*args)` before anybody who is queued runs; for signal handlers."""
+        if self.asleep:
+            self.call_threadsafe(function, *args)
+        else:
+            self._calls.append(Call(function, args))
+            self._hops = min(self._hops, 1)  # not 0: a handler may run between the test of it and the decrement
+
     def in_greenthread(self) -> bool:
         """Tell whether the caller may wait: it is not a callback of the loop."""
         return getcurrent() is not self.loop

@@ -38,7 +38,7 @@ from greenprobe import (
     green_time,
     testing,
 )
-from greenprobe.copies import Copies, Rows
+from greenprobe.copies import Copies, Reloads, Rows
 from greenprobe.disguise import disguise
 from greenprobe.stale import exchange_locks, exchange_references
 from greenprobe.threadpool import WORKERS
@@ -81,7 +81,8 @@ class PatchWarning(RuntimeWarning):
 
 _undo: list[Callable[[], object]] = []  # what takes the patches back, latest last
 _patched: set[str] = set()  # groups
-_originals: dict[Any, dict[str, Any]] = {}  # as in Rows: what stood there before
+_originals: Rows = {}  # what stood there before
+_reloads = Reloads(lambda: [rows for group in TABLE if group in _patched for rows in TABLE[group]])
 
 
 # -- patch and restore
@@ -102,6 +103,8 @@ def monkey_patch(**on: bool) -> None:
         for rows in TABLE[group]:
             new_by_id |= write(rows)
     _patched.update(groups)
+    if groups and _reloads not in sys.meta_path:
+        sys.meta_path.insert(0, _reloads)
     if new_by_id:
         _undo.extend(exchange_references(new_by_id))
     if "thread" in groups:
@@ -131,7 +134,7 @@ def write(rows: Rows) -> dict[int, Any]:
                 continue  # another Python has it
             before = getattr(holder, name)
             _originals.setdefault(target, {})[name] = before
-            green = disguise(new, before)
+            green = disguise(new, before, holder.__name__)
             _undo.append(put(holder, name, green))
             if isinstance(target, str):
                 new_by_id[id(before)] = green
@@ -159,6 +162,7 @@ def restore() -> None:
     while _undo:
         _undo.pop()()
     exchange_references(old_by_id)  # in modules that were imported meanwhile
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _reloads]
     _originals.clear()
     _patched.clear()
 

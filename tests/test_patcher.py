@@ -221,3 +221,20 @@ def test_a_forked_child_may_patch_without_a_warning() -> None:
         print(os.waitpid(pid, 0)[1])
     """
     assert run(code, patch="") == ["patched", "0"]
+
+
+def test_a_patched_module_that_is_loaded_once_more_is_patched_again() -> None:
+    lines = run("""
+        import importlib, sys, _queue, time, threading
+        del sys.modules["_queue"]
+        import _queue as anew
+        print(anew is not _queue, anew.SimpleQueue is _queue.SimpleQueue, type(anew.__loader__).__name__)
+        del sys.modules["threading"]
+        import threading as again
+        print(again is not threading, again.Condition.wait is threading.Condition.wait)
+        greenprobe.restore()
+        del sys.modules["_queue"]
+        import _queue as plain
+        print(plain.SimpleQueue is anew.SimpleQueue)
+    """)
+    assert lines == ["True True ExtensionFileLoader", "True True", "False"]
