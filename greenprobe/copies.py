@@ -125,22 +125,20 @@ class PatchingLoader(Loader):
 
 def fill(copy: ModuleType, name: str, values: list[Rows]) -> None:
     """Write the values for one module, and for classes in it, into a copy of it."""
-    about_it = [each for rows in values for each in rows.items() if getattr(each[0], "__module__", None) == name]
-    for rows in values:
-        for target, attributes in rows.items():
-            if target == name or (isinstance(target, ModuleType) and target.__name__ == name):
-                known = {key: new for key, new in attributes.items() if hasattr(copy, key)}
-                vars(copy).update({key: disguise(new, getattr(copy, key), name) for key, new in known.items()})
-    for cls, attributes in about_it:
-        own = vars(copy).get(cls.__name__)
-        if isinstance(own, type) and own.__module__ == name and own is not cls:
-            set_all(own, attributes)
+    for target, attributes in [each for rows in values for each in rows.items()]:
+        if isinstance(target, type):
+            fill_class(copy, name, target, attributes)
+        elif name == (target.__name__ if isinstance(target, ModuleType) else target):
+            known = {key: new for key, new in attributes.items() if hasattr(copy, key)}
+            vars(copy).update({key: disguise(new, getattr(copy, key), name) for key, new in known.items()})
 
 
-def set_all(holder: Any, attributes: dict[str, Any]) -> None:
-    """Set attributes of a class."""
-    for key, new in attributes.items():
-        setattr(holder, key, new)
+def fill_class(copy: ModuleType, name: str, target: type, attributes: dict[str, Any]) -> None:
+    """Write values for a class into the copy that a copy of its module has of it."""
+    own = vars(copy).get(target.__name__)
+    if target.__module__ == name and isinstance(own, type) and own.__module__ == name and own is not target:
+        for key, new in attributes.items():
+            setattr(own, key, new)
 
 
 def clone(module: ModuleType) -> ModuleType:
