@@ -79,14 +79,14 @@ class Reloads(MetaPathFinder):
         self._values = values
         self._searching = False
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, anew: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec that others find for a module of the table, with a loader that patches it."""
         values = self._values()
-        if self._searching or not any(name == key for rows in values for key in rows):
+        if self._searching or not any(name == module_of(target) for rows in values for target in rows):
             return None
         self._searching = True
         try:
-            spec = find_spec_elsewhere(name, path, target)
+            spec = find_spec_elsewhere(name, path, anew)
         finally:
             self._searching = False
         if spec is not None and spec.loader is not None:
@@ -123,12 +123,19 @@ class PatchingLoader(Loader):
         fill(module, module.__name__, self._values)
 
 
+def module_of(target: Any) -> str:
+    """Return the name of the module that a row is about."""
+    if isinstance(target, type):
+        return target.__module__
+    return target.__name__ if isinstance(target, ModuleType) else str(target)
+
+
 def fill(copy: ModuleType, name: str, values: list[Rows]) -> None:
     """Write the values for one module, and for classes in it, into a copy of it."""
     for target, attributes in [each for rows in values for each in rows.items()]:
         if isinstance(target, type):
             fill_class(copy, name, target, attributes)
-        elif name == (target.__name__ if isinstance(target, ModuleType) else target):
+        elif name == module_of(target):
             known = {key: new for key, new in attributes.items() if hasattr(copy, key)}
             vars(copy).update({key: disguise(new, getattr(copy, key), name) for key, new in known.items()})
 
@@ -136,7 +143,7 @@ def fill(copy: ModuleType, name: str, values: list[Rows]) -> None:
 def fill_class(copy: ModuleType, name: str, target: type, attributes: dict[str, Any]) -> None:
     """Write values for a class into the copy that a copy of its module has of it."""
     own = vars(copy).get(target.__name__)
-    if target.__module__ == name and isinstance(own, type) and own.__module__ == name and own is not target:
+    if module_of(target) == name and isinstance(own, type) and own.__module__ == name and own is not target:
         for key, new in attributes.items():
             setattr(own, key, new)
 

@@ -7,12 +7,12 @@ of the class that its `sslsocket_class` names, whoever holds the context.
 
 import socket as stdlib
 import ssl
-from _socket import socket as kernel
+from _socket import getnameinfo as os_getnameinfo, socket as kernel
 from typing import Any, Final
 
 from greenprobe import green_dns, green_socket, green_ssl
 
-__all__ = ["SOCKET_PATCHES", "SSL_PATCHES", "SSLSocket"]
+__all__ = ["SOCKET_PATCHES", "SSL_PATCHES"]
 
 PLAIN: Final = stdlib.socket
 
@@ -22,22 +22,12 @@ def make_green(cls: type, *args: Any, **kwargs: Any) -> Any:
     return kernel.__new__(green_socket.socket if cls is PLAIN else cls, *args, **kwargs)
 
 
-class SSLSocket(green_ssl.SSLSocket):
-    """`ssl.SSLSocket`, green, with the handshake of an accepted connection where the standard library makes it."""
+def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
+    """`socket.getnameinfo`, green."""
+    if not isinstance(sockaddr, tuple) or not isinstance(flags, int):
+        return os_getnameinfo(sockaddr, flags)  # says what is wrong
+    return green_dns.getnameinfo(sockaddr, flags)
 
-    def accept(self) -> tuple[green_ssl.SSLSocket, Any]:
-        """Accept a connection and make its handshake, unless `do_handshake_on_connect` is off."""
-        plain, address = green_socket.socket.accept(self)
-        connection = self.context.wrap_socket(
-            plain,
-            do_handshake_on_connect=self.do_handshake_on_connect,
-            suppress_ragged_eofs=self.suppress_ragged_eofs,
-            server_side=True,
-        )
-        return connection, address  # type: ignore[return-value]
-
-
-SSLSocket.__module__ = "ssl"
 
 SOCKET_PATCHES: Final[dict[Any, dict[str, Any]]] = {
     "socket": {
@@ -46,13 +36,14 @@ SOCKET_PATCHES: Final[dict[Any, dict[str, Any]]] = {
         "gethostbyaddr": green_dns.gethostbyaddr,
         "gethostbyname": green_dns.gethostbyname,
         "gethostbyname_ex": green_dns.gethostbyname_ex,
-        "getnameinfo": green_dns.getnameinfo,
+        "getfqdn": green_dns.getfqdn,
+        "getnameinfo": getnameinfo,
         "socket": green_socket.socket,
         "socketpair": green_socket.socketpair,
     },
     PLAIN: {"__new__": make_green},
 }
 SSL_PATCHES: Final[dict[Any, dict[str, Any]]] = {
-    "ssl": {"SSLSocket": SSLSocket},
-    ssl.SSLContext: {"sslsocket_class": SSLSocket},
+    "ssl": {"SSLSocket": green_ssl.SSLSocket},
+    ssl.SSLContext: {"sslsocket_class": green_ssl.SSLSocket},
 }

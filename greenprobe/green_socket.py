@@ -40,6 +40,7 @@ SENDFILE_MAX_BYTES: Final = 1 << 30
 CONNECTING: Final = frozenset({EINPROGRESS, EALREADY})
 INTERNET: Final = frozenset({int(stdlib.AF_INET), int(stdlib.AF_INET6)})
 SOCK_STREAM: Final = int(stdlib.SOCK_STREAM)
+MSG_DONTWAIT: Final = int(stdlib.MSG_DONTWAIT)
 IPPROTO_SCTP: Final = int(stdlib.IPPROTO_SCTP)
 UNIX_RETRY: Final = 0.01  # seconds between connects to a Unix socket whose backlog is full; no event tells of room
 Address = Any
@@ -139,7 +140,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         if self._timeout != 0 and hub.in_greenthread():
             hub.sleep()
 
-    def _read(self, operation: Callable[..., Any], *args: Any) -> Any:
+    def _read(self, operation: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
         """Do a read that never gives a hint: datagrams, messages, reads with flags."""
         self._drained = False
         self._greedy -= 1
@@ -150,9 +151,11 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             try:
                 return operation(self, *args)
             except BlockingIOError as error:
+                if flags & MSG_DONTWAIT:
+                    raise
                 deadline = self._wait_read(deadline, error)
 
-    def _write(self, operation: Callable[..., Any], *args: Any) -> Any:
+    def _write(self, operation: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
         self._greedy -= 1
         if self._greedy < 0:
             self._give_way()
@@ -161,6 +164,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             try:
                 return operation(self, *args)
             except BlockingIOError as error:
+                if flags & MSG_DONTWAIT:
+                    raise
                 deadline = self._wait_write(deadline, error)
 
     def _note_short_read(self) -> None:
@@ -178,7 +183,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if flags or not self._hinted:
-            return cast(bytes, self._read(kernel_recv, bufsize, flags))
+            return cast(bytes, self._read(kernel_recv, bufsize, flags, flags=flags))
         deadline = None
         if self._drained and self._timeout != 0 and bufsize > 0:
             self._drained = False
@@ -200,7 +205,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
         if flags or not self._hinted:
-            return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags))
+            return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags, flags=flags))
         size = nbytes or memoryview(buffer).nbytes
         deadline = None
         if self._drained and self._timeout != 0 and size > 0:
@@ -222,16 +227,16 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         return received
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
-        return cast(tuple[bytes, Address], self._read(kernel.recvfrom, bufsize, flags))
+        return cast(tuple[bytes, Address], self._read(kernel.recvfrom, bufsize, flags, flags=flags))
 
     def recvfrom_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> tuple[int, Address]:
-        return cast(tuple[int, Address], self._read(kernel.recvfrom_into, buffer, nbytes, flags))
+        return cast(tuple[int, Address], self._read(kernel.recvfrom_into, buffer, nbytes, flags, flags=flags))
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        return self._read(kernel.recvmsg, bufsize, ancbufsize, flags)
+        return self._read(kernel.recvmsg, bufsize, ancbufsize, flags, flags=flags)
 
     def recvmsg_into(self, buffers: "Iterable[WriteableBuffer]", ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        return self._read(kernel.recvmsg_into, list(buffers), ancbufsize, flags)
+        return self._read(kernel.recvmsg_into, list(buffers), ancbufsize, flags, flags=flags)
 
     # -- writing
 
@@ -244,6 +249,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             try:
                 return kernel_send(self, data, flags)
             except BlockingIOError as error:
+                if flags & MSG_DONTWAIT:
+                    raise
                 deadline = self._wait_write(deadline, error)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
@@ -262,6 +269,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             try:
                 sent += kernel_send(self, rest[sent:] if sent else rest, flags)
             except BlockingIOError as error:
+                if flags & MSG_DONTWAIT:
+                    raise
                 deadline = self._wait_write(deadline, error)
             else:
                 if sent == size:
@@ -271,7 +280,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         if not args:
             raise TypeError("sendto() takes 2 or 3 arguments (1 given)")
         *flags, address = args
-        return cast(int, self._write(kernel.sendto, data, *flags, self._numeric(address)))
+        return cast(int, self._write(kernel.sendto, data, *flags, self._numeric(address), flags=sum(flags[:1])))
 
     def sendmsg(
         self,
@@ -282,7 +291,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         /,
     ) -> int:
         target = () if address is None else (self._numeric(address),)
-        return cast(int, self._write(kernel.sendmsg, list(buffers), list(ancdata), flags, *target))
+        return cast(int, self._write(kernel.sendmsg, list(buffers), list(ancdata), flags, *target, flags=flags))
 
     def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> int:
         return cast(int, self._write(lambda sock: kernel.sendmsg_afalg(sock, *args, **kwargs)))
@@ -391,6 +400,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         return self._timeout
 
     def setblocking(self, flag: bool, /) -> None:
+        kernel.setblocking(self, False)  # as it is; but who closed the descriptor finds out here
         self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:

@@ -50,8 +50,20 @@ class Unsent(NamedTuple):
         return self.size == len(whole) and whole[self.offset : self.offset + len(self.data)] == self.data
 
 
-class SSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
-    """`ssl.SSLSocket`, green. Made by `wrap`, never directly; methods and errors are the standard library's."""
+class Made:
+    """How an `SSLSocket` begins. `_create` of the standard library goes past the constructor that refuses users.
+
+    It calls the one behind the class that `ssl.SSLSocket` names: the standard library's, or ours when that is patched.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        GreenSocket.__init__(cast(GreenSocket, self), *args, **kwargs)
+
+
+class SSLSocket(Made, ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
+    """`ssl.SSLSocket`, green. Made by `wrap` or by a context, never directly; methods and errors are the stdlib's."""
 
     _connected: bool
     _sslobj: Any
@@ -59,6 +71,7 @@ class SSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
     _writing: Lock
     _shaken: bool
     _handshake_timeout: float | None
+    _lazy: bool
     do_handshake_on_connect: bool
     suppress_ragged_eofs: bool
 
@@ -68,7 +81,14 @@ class SSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
         self._unsent = None
         self._shaken = False
         self._handshake_timeout = None
+        self._lazy = False
         return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(
+            f"{type(self).__name__} does not have a public constructor. "
+            "Instances are returned by SSLContext.wrap_socket()."
+        )
 
     def settimeout(self, value: float | None, /) -> None:
         # The standard library calls this once it has taken the descriptor from another socket, whose `detach` has just
@@ -264,13 +284,28 @@ class SSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
     # -- connections
 
     def accept(self) -> tuple["SSLSocket", Any]:
-        """Accept a connection. Its handshake is left to its first read or write (within 30 s), or to `do_handshake`."""
+        """Accept a connection.
+
+        A listener of `wrap` leaves the handshake to the first read or write (within 30 s), or to `do_handshake`; one
+        of `SSLContext.wrap_socket` makes it, unless `do_handshake_on_connect` is off.
+        """
         plain, address = GreenSocket.accept(self)
+        if not self._lazy:
+            return self._wrap_accepted(plain), address
         connection = create(
             plain, self.context, server_side=True, suppress_ragged_eofs=self.suppress_ragged_eofs, handshake=False
         )
         connection._handshake_timeout = HANDSHAKE_TIMEOUT
         return connection, address
+
+    def _wrap_accepted(self, plain: stdlib_socket) -> "SSLSocket":
+        connection = self.context.wrap_socket(
+            plain,
+            do_handshake_on_connect=self.do_handshake_on_connect,
+            suppress_ragged_eofs=self.suppress_ragged_eofs,
+            server_side=True,
+        )
+        return cast(SSLSocket, connection)
 
 
 def wrap(
@@ -313,6 +348,7 @@ def wrap(
 def create(sock: stdlib_socket, context: SSLContext, *, handshake: bool, **options: Any) -> SSLSocket:
     """Make an SSLSocket of `sock` as `context.wrap_socket` would, of our class and not of the context's."""
     made = SSLSocket._create(sock=sock, context=context, do_handshake_on_connect=handshake, **options)  # type: ignore[attr-defined]
+    made._lazy = True
     return cast(SSLSocket, made)
 
 
