@@ -3,6 +3,7 @@
 It stands on `greenprobe.queue`, which has no lock: a finalizer or a signal handler may put, whatever it interrupted.
 """
 
+from queue import Empty
 from types import GenericAlias
 from typing import Any, Final
 
@@ -50,4 +51,6 @@ class SimpleQueue:
 
 SimpleQueue.__module__ = "_queue"
 
-PATCHES: Final[dict[Any, dict[str, Any]]] = {"_queue": {"SimpleQueue": SimpleQueue}}
+PATCHES: Final[dict[Any, dict[str, Any]]] = {
+    "_queue": {"Empty": Empty, "SimpleQueue": SimpleQueue},  # a module that is loaded anew must raise what ours does
+}

@@ -17,6 +17,7 @@ from os import strerror
 from select import EPOLLIN, EPOLLOUT, EPOLLPRI, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 from typing import Any, Final, Protocol, Self
 
+from greenprobe.green_turns import give_way_between_polls
 from greenprobe.hub import get_hub
 from greenprobe.level import LevelPoller, watch_changes
 from greenprobe.running_loop import keep_running_loops_apart
@@ -96,6 +97,7 @@ class Functions:
         `timeout` is in seconds; None waits for ever. Raises what `select.select` raises.
         """
         keep_running_loops_apart()
+        give_way_between_polls()
         if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout <= PLAIN_TIMEOUT):
             refuse_odd_select_timeout(timeout)
         interests = (
@@ -186,6 +188,7 @@ class Poll:
         Raises RuntimeError if another greenthread polls this object.
         """
         keep_running_loops_apart()
+        give_way_between_polls()
         if timeout is not None and not (type(timeout) in (int, float) and abs(timeout) <= PLAIN_TIMEOUT):
             refuse_odd_poll_timeout(timeout)
         if self._polls:
@@ -278,6 +281,7 @@ class epoll:  # noqa: N801 - stands in for select.epoll
         a closed object, OSError (EBADF) if it is closed while somebody polls.
         """
         keep_running_loops_apart()
+        give_way_between_polls()
         if timeout is not None and not (type(timeout) in (int, float) and abs(timeout) <= PLAIN_TIMEOUT):
             refuse_odd_epoll_timeout(timeout, maxevents)
         found = self._kernel.poll(0, maxevents)

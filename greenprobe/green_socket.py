@@ -439,7 +439,10 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         """Give the descriptor away, blocking if the socket was so to its user, who may go on with `os.read`."""
         self._forget(shared=True)
         if self._timeout is None and not self._shared and kernel.fileno(self) >= 0:
-            kernel.setblocking(self, True)
+            try:
+                kernel.setblocking(self, True)
+            except OSError:
+                pass  # somebody has closed it
         return super().detach()
 
     def dup(self) -> "socket":

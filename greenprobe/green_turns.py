@@ -4,7 +4,9 @@ Facts. Code written for threads may spin on something that never blocks: a queue
 `acquire(False)`, a signal sent again and again. Real threads take turns by the clock; a greenthread that never waits
 keeps all others from running, so what it spins for never comes.
 Choice. What threads meet all the time, locks first of all, looks at the clock once in SAMPLE calls, and lets the others
-run once if this greenthread has not changed for INTERVAL. Price: a decrement a call.
+run if this greenthread has not changed for INTERVAL. A loop over `select` that always finds something ready does so
+each POLLS calls. To let others run is to wait for a moment that has come: so descriptors are polled in between, where
+a plain turn of the run queue would put that off. Price: a decrement a call.
 """
 
 from time import monotonic
@@ -14,12 +16,14 @@ from greenlet import getcurrent
 
 from greenprobe.hub import get_hub
 
-__all__ = ["give_way"]
+__all__ = ["give_way", "give_way_between_polls"]
 
 SAMPLE: Final = 64
 INTERVAL: Final = 0.01  # seconds; twice Python's own
+POLLS: Final = 16
 
 _left = SAMPLE
+_polls_left = POLLS
 _running = 0  # the greenlet that was seen at the last look, by its id
 _since = 0.0
 
@@ -41,6 +45,20 @@ def look() -> None:
         _running, _since = id(green), now
     elif now - _since > INTERVAL:
         _since = now
-        hub = get_hub()
-        if hub.in_greenthread():
-            hub.sleep()
+        let_others_run()
+
+
+def give_way_between_polls() -> None:
+    """Let the others run once in a number of calls: for who polls, which real threads may run beside."""
+    global _polls_left
+    _polls_left -= 1
+    if _polls_left < 0:
+        _polls_left = POLLS
+        let_others_run()
+
+
+def let_others_run() -> None:
+    """Let the others run, and who waits for a descriptor that is ready by now."""
+    hub = get_hub()
+    if hub.in_greenthread():
+        hub.sleep_until(hub.clock())

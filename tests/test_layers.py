@@ -24,7 +24,7 @@ PACKAGE = ROOT / "greenprobe"
 LAYERS = """
     lazy errors timers poller whereabouts process runqueue waits hub
     waitqueue outcome sync timeout condition bare_greenthread greenthread level
-    running_loop green_select green_selectors
+    running_loop green_turns green_select green_selectors
     queue channel threadpool executor names
     green_socket green_ssl
     dns.wire dns.library dns.deferred dns.watched dns.servers dns.conf dns.hosts dns.cache dns.chain
