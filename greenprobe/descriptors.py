@@ -12,6 +12,7 @@ overtaken between the two calls, and then the thread waits for the next byte.
 
 import os
 from collections.abc import Sequence
+from fcntl import F_GETFL, fcntl
 from select import PIPE_BUF, POLLIN, POLLOUT, poll
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final
@@ -36,9 +37,15 @@ def is_ready(fd: int, event: int) -> bool:
     return bool(now.poll(0))
 
 
+def may_block(fd: int, refused: int) -> bool:
+    """Tell whether a call on a descriptor that is not ready waits: not if non-blocking, or opened in mode `refused`."""
+    flags = fcntl(fd, F_GETFL)
+    return not flags & os.O_NONBLOCK and flags & os.O_ACCMODE != refused
+
+
 def wait_readable(fd: int, parking: Parking | None = None) -> None:
     """Park until a read of a blocking descriptor will not block. Returns at once if the descriptor is non-blocking."""
-    while not is_ready(fd, POLLIN) and get_blocking(fd):
+    while not is_ready(fd, POLLIN) and may_block(fd, os.O_WRONLY):
         if parking is not None:
             parking.wait_read()
         else:
@@ -48,7 +55,7 @@ def wait_readable(fd: int, parking: Parking | None = None) -> None:
 
 def wait_writable(fd: int, parking: Parking | None = None) -> None:
     """Park until a write of PIECE bytes to a blocking descriptor will not block. Returns at once if non-blocking."""
-    while not is_ready(fd, POLLOUT) and get_blocking(fd):
+    while not is_ready(fd, POLLOUT) and may_block(fd, os.O_RDONLY):
         if parking is not None:
             parking.wait_write()
         else:

@@ -186,3 +186,10 @@ def test_what_is_not_green_is_os_s_own() -> None:
     assert green_os.fork is os.fork
     with pytest.raises(AttributeError):
         green_os.no_such_name  # noqa: B018 - the look-up is the test
+
+
+def test_a_call_on_the_wrong_end_of_a_pipe_fails_at_once(pipe: tuple[int, int]) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        green_os.write(pipe[0], b"x")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        green_os.read(pipe[1], 1)
