@@ -48,7 +48,7 @@ def running(count: int, core: int = 1) -> Iterator[str]:
             zone.write("$ORIGIN bench.test.\n$TTL 60\n@ SOA ns host 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.2\n")
             for number in range(count):
                 ipv4, name = f"127.1.{number // 250 % 250}.{number % 250}", f"b{number:06}"
-                zone.write(f"{name} A {ipv4}\n{name} AAAA fd00::{number:x}\n")
+                zone.write(f"{name} A {ipv4}\n{name} AAAA fd00::{number >> 16:x}:{number & 0xFFFF:x}\n")
         Path(state, "conf").write_text(CONFIG.format(state=state, host=HOST, port=port))
         pin = ["taskset", "-c", str(core)] if core in os.sched_getaffinity(0) else []
         server = subprocess.Popen([*pin, "knotd", "-c", f"{state}/conf"], stderr=subprocess.DEVNULL)

@@ -121,7 +121,7 @@ def greenprobe_burst() -> None:
     module = greenprobe_resolver()
     greens = [spawn(module.getaddrinfo, todo[0], 80, 0, socket.SOCK_STREAM) for _ in range(1000)]
     done["ok"] = sum(len(green.wait()) == 2 for green in greens)
-    done["queries"] = next(iter(module.installed().resolver._askers.values())).counts.queries
+    done["queries"] = next(iter(module.installed().resolver._tools.values()))[0].counts.queries
 
 
 KINDS = {

@@ -8,8 +8,7 @@ the source's own network, as libc does.
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, inet_pton
 from typing import Final, NamedTuple
 
@@ -17,9 +16,9 @@ from greenprobe.dns.interfaces import Interface
 
 __all__ = ["Policy", "ordered", "parse_gai_conf", "source_of"]
 
-Table = tuple[tuple[bytes, int, int], ...]  # prefix, its bits, value; the longest first
+Table = tuple[tuple[int, int, int], ...]  # bits to shift out, the prefix without them, value; the longest first
 
-MAPPED: Final = b"\0" * 10 + b"\xff\xff"
+MAPPED: Final = 0xFFFF << 32
 PREFIXES: Final = [  # RFC 6724, section 2.1, and libc's: prefix, precedence, label
     ("::1/128", 50, 0),
     ("::/0", 40, 1),
@@ -36,16 +35,16 @@ LINK_LOCAL, SITE_LOCAL, GLOBAL = 2, 5, 14
 def table_of(rows: Sequence[tuple[str, int]]) -> Table:
     """Return a table to look the longest match up in."""
     networks = [(ip_network(prefix, strict=False), value) for prefix, value in rows]
-    found = [
-        (as_ipv6(each.network_address.packed), each.prefixlen + (96 if each.version == 4 else 0), value)
-        for each, value in networks
-    ]
-    return tuple(sorted(found, key=lambda row: -row[1]))
+    found = []
+    for each, value in networks:
+        shift = each.max_prefixlen - each.prefixlen
+        found.append((shift, as_ipv6(each.network_address.packed) >> shift, value))
+    return tuple(sorted(found))
 
 
-def as_ipv6(packed: bytes) -> bytes:
-    """Return a packed address as IPv6 has it."""
-    return packed if len(packed) == 16 else MAPPED + packed
+def as_ipv6(packed: bytes) -> int:
+    """Return a packed address as a number, one of IPv4 mapped into IPv6."""
+    return int.from_bytes(packed, "big") | (MAPPED if len(packed) == 4 else 0)
 
 
 PRECEDENCE: Final = table_of([(prefix, precedence) for prefix, precedence, _ in PREFIXES])
@@ -107,10 +106,10 @@ def rank(address: str, source: str | None, policy: Policy, here: dict[str, Inter
     A key can stand for the rules, which compare pairs, as each of them looks at one address and its source only; rule 9
     is between addresses of one family, and the family is settled before by the precedence.
     """
+    target = number_of(address)
     if source is None:
-        target = packed(address)
         return (1, 0, 0, 0, -look_up(policy.precedence, target), scope(target), 0)
-    target, from_ = packed(address), packed(source)
+    from_ = number_of(source)
     interface = here.get(source)
     return (
         0,  # 1: avoid unusable destinations
@@ -123,37 +122,37 @@ def rank(address: str, source: str | None, policy: Policy, here: dict[str, Inter
     )
 
 
-def packed(address: str) -> bytes:
-    """Return an address, its scope left out, as IPv6 has it."""
-    return as_ipv6(inet_pton(AF_INET6 if ":" in address else AF_INET, address.partition("%")[0]))
+def number_of(address: str) -> int:
+    """Return an address as a number, its scope left out."""
+    if ":" in address:
+        return int.from_bytes(inet_pton(AF_INET6, address.partition("%")[0]), "big")
+    return int.from_bytes(inet_pton(AF_INET, address), "big") | MAPPED
 
 
-@lru_cache(maxsize=1024)
-def look_up(table: Table, address: bytes) -> int:
+def look_up(table: Table, address: int) -> int:
     """Return the value of the longest prefix that fits."""
-    number = int.from_bytes(address, "big")
-    for prefix, bits, value in table:
-        if not bits or (number ^ int.from_bytes(prefix, "big")) >> (128 - bits) == 0:
+    for shift, prefix, value in table:
+        if address >> shift == prefix:
             return value
     return 1
 
 
-@lru_cache(maxsize=1024)
-def scope(address: bytes) -> int:
+def scope(address: int) -> int:
     """Return the scope of an address. Source: RFC 6724, sections 3.1 and 3.2."""
-    if address.startswith(MAPPED):
-        return LINK_LOCAL if address[12] == 127 or address[12:14] == b"\xa9\xfe" else GLOBAL
-    if address[0] == 0xFF:
-        return address[1] & 15
-    parsed = ip_address(address)
-    if parsed.is_loopback or parsed.is_link_local:
+    if address >> 32 == 0xFFFF:
+        is_near = address >> 24 & 0xFF == 127 or address >> 16 & 0xFFFF == 0xA9FE
+        return LINK_LOCAL if is_near else GLOBAL
+    high = address >> 112
+    if high >= 0xFF00:
+        return high & 15
+    if address == 1 or high & 0xFFC0 == 0xFE80:
         return LINK_LOCAL
-    return SITE_LOCAL if address[0] == 0xFE and address[1] & 0xC0 == 0xC0 else GLOBAL
+    return SITE_LOCAL if high & 0xFFC0 == 0xFEC0 else GLOBAL
 
 
-def common_bits(target: bytes, source: bytes, interface: Interface | None) -> int:
+def common_bits(target: int, source: int, interface: Interface | None) -> int:
     """Return how many bits from the front are the same; of IPv4, only within the network of the source."""
-    same = 128 - (int.from_bytes(target, "big") ^ int.from_bytes(source, "big")).bit_length()
-    if not target.startswith(MAPPED):
+    same = 128 - (target ^ source).bit_length()
+    if target >> 32 != 0xFFFF:
         return same
     return same if interface is not None and same - 96 >= interface.prefix else 0

@@ -20,6 +20,7 @@ from greenprobe.dns.asker import Asker, AskOptions, MakeExchange
 from greenprobe.dns.cache import Cache
 from greenprobe.dns.chain import MAX_ALIASES, follow
 from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
+from greenprobe.dns.crew import Crew
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
 from greenprobe.dns.resolution import Result
@@ -27,9 +28,8 @@ from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
 from greenprobe.dns.wire import AUTHENTIC, NOERROR, RECURSION_DESIRED, Question
 from greenprobe.errors import DnsFormError
-from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.hub import Hub, get_hub
-from greenprobe.outcome import Outcome
+from greenprobe.outcome import AsyncResult, Outcome
 from greenprobe.sync import Event
 
 __all__ = ["Fact", "Found", "Resolver"]
@@ -95,8 +95,8 @@ class Resolver:
         self._trust = trust
         self._book = Book()
         self._options = AskOptions()
-        self._askers: dict[Hub, Asker] = {}
-        self._flights: dict[tuple[Hub, str, str], GreenThread] = {}  # a hub's own: an outcome comes home to one hub
+        self._tools: dict[Hub, tuple[Asker, Crew]] = {}
+        self._flights: dict[tuple[Hub, str, str], AsyncResult[Fact]] = {}  # a hub has its own
 
     # -- what the system says
 
@@ -124,11 +124,9 @@ class Resolver:
 
     def close(self) -> None:
         """End what the current hub has under way, and the connections that it keeps to servers."""
-        hub = get_hub()
-        for flight in [flight for (owner, _, _), flight in self._flights.items() if owner is hub]:
-            flight.kill()
-        asker = self._askers.pop(hub, None)
-        if asker is not None:
+        asker, crew = self._tools.pop(get_hub(), (None, None))
+        if crew is not None and asker is not None:
+            crew.close()
             asker.close()
 
     # -- one name, one type
@@ -146,18 +144,20 @@ class Resolver:
         fact: Fact = self._flight(*key, servers).wait(timeout)
         return fact
 
-    def _flight(self, name: str, kind: str, servers: Sequence[Server]) -> GreenThread:
+    def _flight(self, name: str, kind: str, servers: Sequence[Server]) -> AsyncResult[Fact]:
         """Return the question under way, one that begins now if there is none."""
         flight = (get_hub(), name, kind)
         outcome = self._flights.get(flight)
         if outcome is None:
-            outcome = self._flights[flight] = spawn(self._fly, flight, make_question(name, kind), servers)
+            asker, crew = self._tools.get(flight[0]) or self._new_tools(flight[0])
+            question = make_question(name, kind)
+            outcome = self._flights[flight] = crew.run(self._fly, asker, flight, question, servers)
         return outcome
 
-    def _fly(self, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
+    def _fly(self, asker: Asker, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
         _, key, kind = flight
         try:
-            fact = self._ask(question, servers)
+            fact = self._ask(asker, question, servers)
             now = self.clock()
             if fact.status in SPOKEN:
                 self.cache.put((key, kind), fact, fact.ttl, now, is_negative=not fact.data)
@@ -166,11 +166,10 @@ class Resolver:
         finally:
             self._flights.pop(flight, None)
 
-    def _ask(self, question: Question, servers: Sequence[Server]) -> Fact:
+    def _ask(self, asker: Asker, question: Question, servers: Sequence[Server]) -> Fact:
         """Ask servers, through as many aliases as it takes."""
         aliases: list[str] = []
         ttl = float("inf")
-        asker = self._asker()
         while len(aliases) <= MAX_ALIASES:
             result = asker.ask(question, servers, self._options)
             if result.reply is None:
@@ -188,15 +187,13 @@ class Resolver:
             question = make_question(chain.canonical, question.type)
         return Fact("MALFORMED", (), question.name, (), 0, f"more than {MAX_ALIASES} aliases")
 
-    def _asker(self) -> Asker:
-        hub = get_hub()
-        asker = self._askers.get(hub)
-        if asker is None:
-            for gone in [other for other in list(self._askers) if other.closed]:
-                self._askers.pop(gone, None)
-            asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
-            self._askers[hub] = asker
-        return asker
+    def _new_tools(self, hub: Hub) -> tuple[Asker, Crew]:
+        """Return what asks, and in what, for a hub that has had no question yet; forget those of closed hubs."""
+        for gone in [other for other in list(self._tools) if other.closed]:
+            self._tools.pop(gone, None)
+        asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
+        self._tools[hub] = asker, Crew(hub)
+        return self._tools[hub]
 
     # -- hosts and addresses
 
