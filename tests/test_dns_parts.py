@@ -15,6 +15,7 @@ from greenprobe.dns.watched import Watched
 from greenprobe.errors import TargetError
 
 DEFAULT = Policy()
+HERE = (Interface(AF_INET, "192.0.2.250", 24, 0), Interface(AF_INET6, "2001:db8:ffff::1", 64, 0))
 
 
 # -- resolv.conf
@@ -172,7 +173,17 @@ def test_the_window_closes_once_for_all_that_was_lost_together() -> None:
 def order(
     *addresses: str, sources: dict[str, str], policy: Policy = DEFAULT, here: tuple[Interface, ...] = ()
 ) -> list[str]:
-    return ordered(addresses, policy, find_source=sources.get, here=here)
+    return ordered(addresses, policy, find_source=sources.get, here=[*HERE, *here])
+
+
+def test_a_family_of_which_this_machine_has_no_address_comes_last_unasked() -> None:
+    asked: list[str] = []
+    only_ipv4 = [Interface(AF_INET, "192.0.2.2", 24, 0), Interface(AF_INET6, "::1", 128, 0)]
+    found = ordered(["2001:db8::1", "192.0.2.1"], DEFAULT, find_source=lambda each: asked.append(each), here=only_ipv4)
+    assert asked == ["192.0.2.1"]
+    assert found == ["2001:db8::1", "192.0.2.1"]  # neither can be reached: by precedence
+    found = ordered(["2001:db8::1", "192.0.2.1"], DEFAULT, find_source=lambda each: "192.0.2.2", here=only_ipv4)
+    assert found == ["192.0.2.1", "2001:db8::1"]
 
 
 def test_addresses_are_ordered_as_the_examples_of_rfc_6724_have_it() -> None:

@@ -130,6 +130,7 @@ class GreenFamily:
         self._clock = resolver.clock
         self._gai_conf = Watched(gai_path, parse_gai_conf)
         self._libc = ThreadFamily()
+        self._own_name = gethostname().lower()
         self._policy = Policy()
         self._interfaces: Sequence[Interface] = ()
         self._interfaces_until = float("-inf")
@@ -220,7 +221,7 @@ class GreenFamily:
         name = name.lower().removesuffix(".")
         if name.endswith(".local"):
             return not self.resolver.hosts.find(name)
-        return name in LIBCS or (name == gethostname().lower() and not self.resolver.hosts.find(name))
+        return name in LIBCS or (name == self._own_name and not self.resolver.hosts.find(name))
 
     def _addresses(
         self, name: str, family: int, flags: int, timeout: float | None, delay: float | None

@@ -30,6 +30,7 @@ PREFIXES: Final = [  # RFC 6724, section 2.1, and libc's: prefix, precedence, la
     ("2001:0::/32", 40, 7),
 ]
 LINK_LOCAL, SITE_LOCAL, GLOBAL = 2, 5, 14
+NEAR: Final = ("127.", "::1", "::ffff:")  # loopback, and IPv4 in the clothes of IPv6: ask in any case
 
 
 def table_of(rows: Sequence[tuple[str, int]]) -> Table:
@@ -95,9 +96,19 @@ def ordered(
     here: Sequence[Interface],
     find_source: Callable[[str], str | None] = source_of,
 ) -> list[str]:
-    """Return addresses, best first; `here` are those of this machine."""
+    """Return addresses, best first; `here` are those of this machine.
+
+    The kernel is not asked for the way to a family of which no interface but loopback has an address: there is none.
+    """
     by_address = {each.address: each for each in here}
-    return sorted(addresses, key=lambda address: rank(address, find_source(address), policy, by_address))
+    reach = {each.family for each in here if not each.is_loopback}
+
+    def key(address: str) -> tuple[int, ...]:
+        family = AF_INET6 if ":" in address else AF_INET
+        may_reach = family in reach or address.startswith(NEAR)
+        return rank(address, find_source(address) if may_reach else None, policy, by_address)
+
+    return sorted(addresses, key=key)
 
 
 def rank(address: str, source: str | None, policy: Policy, here: dict[str, Interface]) -> tuple[int, ...]:
