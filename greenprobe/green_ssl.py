@@ -12,6 +12,10 @@ One writer at a time
     first reported as sent. So who waits to write holds `_writing`, and others stand in line. What a write that was
     cut off by a timeout or a kill leaves behind is finished before the next one: the stream stays whole. The same
     write repeated goes on where it stopped. Reads have no such state: a second reader meets BusyError, as elsewhere.
+A writer that has to read
+    In a new handshake (TLS 1.2) a write waits for what the peer says, and a read beside it may take that in: then the
+    descriptor has nothing to tell, and both would wait for ever. So a read that has asked OpenSSL ends the wait of such
+    a writer (`_reading_writer`), who asks again.
 Handshakes
     They are made explicitly, with a deadline, before the first byte goes either way: by `wrap`, or by the first read
     or write of a connection that was accepted from a TLS listener, which is then in that connection's greenthread.
@@ -24,8 +28,10 @@ from socket import socket as stdlib_socket
 from ssl import SSL_ERROR_EOF, SSLContext, SSLError, SSLSession, SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
+from greenlet import getcurrent, greenlet
+
 from greenprobe.green_socket import socket as GreenSocket  # noqa: N812 - a class
-from greenprobe.hub import get_hub
+from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Lock
 
 if TYPE_CHECKING:
@@ -36,6 +42,10 @@ __all__ = ["HANDSHAKE_TIMEOUT", "SSLSocket", "wrap"]
 HANDSHAKE_TIMEOUT: Final = 30.0
 CHUNK_BYTES: Final = 1 << 16  # between two looks at whether others should run
 WANT: Final = (SSLWantReadError, SSLWantWriteError)
+
+
+class Progress(BaseException):
+    """Thrown into a writer that waits for what a reader may have taken in."""
 
 
 class Unsent(NamedTuple):
@@ -72,6 +82,7 @@ class SSLSocket(Made, ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
     _shaken: bool
     _handshake_timeout: float | None
     _lazy: bool
+    _reading_writer: "tuple[Hub, greenlet] | None"
     do_handshake_on_connect: bool
     suppress_ragged_eofs: bool
 
@@ -82,6 +93,7 @@ class SSLSocket(Made, ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
         self._shaken = False
         self._handshake_timeout = None
         self._lazy = False
+        self._reading_writer = None
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -117,13 +129,21 @@ class SSLSocket(Made, ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
         deadline = None
         while True:
             try:
-                return operation(*args)
+                result = operation(*args)
             except SSLWantReadError as want:
+                if self._reading_writer is not None:
+                    self._tell_writer(self._reading_writer)
                 deadline = self._wait_for(want, deadline, what)
             except SSLWantWriteError:
                 if self._timeout == 0:
                     raise
                 break
+            else:
+                if self._reading_writer is not None:
+                    self._tell_writer(self._reading_writer)
+                return result
+        if self._reading_writer is not None:
+            self._tell_writer(self._reading_writer)
         return self._call_in_turn(what, deadline, operation, *args)
 
     def _call_in_turn(self, what: str, deadline: float | None, operation: Callable[..., Any], *args: Any) -> Any:
@@ -248,13 +268,39 @@ class SSLSocket(Made, ssl.SSLSocket, GreenSocket):  # type: ignore[misc]
                 deadline = self._wait_to_write(want, deadline, piece)
 
     def _wait_to_write(self, want: SSLError, deadline: float | None, piece: "Unsent") -> float | None:
-        if isinstance(want, SSLWantReadError):  # a new handshake, for which the reader's slot must let us in beside it
-            (self._slot or self._settle_on(get_hub())).shared = True
         try:
+            if isinstance(want, SSLWantReadError):
+                return self._wait_beside_reader(want, deadline)
             return self._wait_for(want, deadline, "write")
         except BaseException:
             self._unsent = piece._replace(data=bytes(piece.data))
             raise
+
+    def _wait_beside_reader(self, want: SSLError, deadline: float | None) -> float | None:
+        """Wait, as a writer, until there is something to read or a reader has asked; return the call's deadline."""
+        hub = get_hub()
+        if deadline is None and self._timeout is not None:
+            deadline = hub.clock() + self._timeout
+        slot = self._slot if hub is self._hub and self._slot is not None else self._settle_on(hub)
+        slot.shared = True  # lets us in beside the reader
+        self._reading_writer = hub, getcurrent()
+        try:
+            return self._wait_for(want, deadline, "write")
+        except Progress:
+            return deadline
+        finally:
+            self._reading_writer = None
+            slot.shared = self._listens
+
+    def _tell_writer(self, writer: tuple[Hub, greenlet]) -> None:
+        """Have the writer that waits to read ask OpenSSL again."""
+        hub, green = writer
+
+        def tell() -> None:
+            if self._reading_writer is writer:
+                green.throw(Progress())
+
+        hub.call_threadsafe(tell)
 
     def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
         if self._sslobj is None:

@@ -323,6 +323,53 @@ def test_a_read_that_has_to_write_waits_behind_a_writer(tls13: TlsPair) -> None:
     assert (reader.wait(), writer.wait()) == (b"hello", None)
 
 
+@pytest.mark.parametrize("first", ["the reader", "the writer"])
+def test_a_write_that_has_to_read_goes_on_when_a_read_has_done_it(tls13: TlsPair, first: str) -> None:
+    """In a new handshake the reader may take in what the writer waits for: the descriptor then has nothing to tell."""
+    client, server = tls13
+    sslobj = client._sslobj
+
+    class NewHandshake:
+        """The TLS of `client`, which may write as soon as something was read."""
+
+        done = False
+
+        def write(self, data: memoryview) -> int:
+            if not self.done:
+                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the handshake is under way")
+            size: int = sslobj.write(data)
+            return size
+
+        def read(self, *args: int) -> bytes:
+            try:
+                data: bytes = sslobj.read(*args)
+            except ssl.SSLWantReadError:
+                self.done = first == "the writer"  # what came was no data
+                raise
+            self.done = True
+            return data
+
+    client._sslobj = NewHandshake()
+    greens = {}
+    for name in sorted(["the reader", "the writer"], key=lambda name: name != first):
+        greens[name] = spawn(client.recv, 5) if name == "the reader" else spawn(client.sendall, b"at last")
+        wait_all_blocked()
+    if first == "the reader":
+        server.sendall(b"hello")
+        assert greens["the reader"].wait() == b"hello"
+    assert greens["the writer"].wait(5) is None
+    assert server.recv(100) == b"at last"
+    if first == "the writer":
+        server.sendall(b"hello")
+        assert greens["the reader"].wait() == b"hello"
+    one_reader = spawn(client.recv, 1)
+    wait_all_blocked()
+    with pytest.raises(BusyError):  # a second one is still too many
+        client.recv(1)
+    server.sendall(b"x")
+    assert one_reader.wait() == b"x"
+
+
 def test_a_second_reader_meets_busy(tls13: TlsPair) -> None:
     first = spawn(tls13[0].recv, 1)
     wait_all_blocked()
