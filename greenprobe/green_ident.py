@@ -23,7 +23,10 @@ class Deputy(greenlet):
 
 def get_ident() -> int:
     """Return a number that no other living thread, green or real, has."""
-    green = getcurrent()
+    try:
+        green = getcurrent()
+    except RuntimeError:  # the interpreter ends, and greenlet is gone before the last `__del__` takes a lock
+        return os_thread_ident()
     return os_thread_ident() if green.parent is None else ident_of(green)
 
 

@@ -238,3 +238,15 @@ def test_a_patched_module_that_is_loaded_once_more_is_patched_again() -> None:
         print(plain.SimpleQueue is anew.SimpleQueue)
     """)
     assert lines == ["True True ExtensionFileLoader", "True True", "False"]
+
+
+def test_what_is_destroyed_last_may_take_locks() -> None:
+    code = """
+        import threading
+        class Last:
+            def __del__(self, lock=threading.RLock()):
+                with lock:
+                    pass
+        last = Last()
+    """
+    assert run(code) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from core_tools import run_python
 
+OURS = "greenprobe.compat.eventlet"
 PROGRAM = """
 import json, sys
 finders = len(sys.meta_path)
@@ -24,6 +25,8 @@ import eventlet, eventlet.hubs.hub, eventlet.queue, importlib.metadata as metada
 import greenprobe.compat.eventlet.queue as ours
 facts["one module"] = eventlet.queue is ours and sys.modules["eventlet.hubs.hub"] is eventlet.hubs.hub
 facts["names"] = [eventlet.__name__, eventlet.__spec__.name]
+modules = eventlet.green.socket, eventlet.support
+facts["loaded with the package"] = [*(module.__name__ for module in modules), hasattr(eventlet.green, "x")]
 facts["versions"] = [eventlet.__version__, metadata.version("eventlet")]
 facts["other distributions"] = bool(metadata.version("greenlet"))
 try:
@@ -58,6 +61,7 @@ def run(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         ("names", ["greenprobe.compat.eventlet"] * 2),
         ("versions", ["0.41.3"] * 2),
         ("other distributions", True),
+        ("loaded with the package", [f"{OURS}.green.socket", f"{OURS}.support", False]),
         ("missing", "eventlet.nosuch"),
     ],
 )

@@ -12,7 +12,6 @@ from greenprobe.compat.eventlet.greenthread import (
     TimeoutError,
     call_after_global,
     exc_after,
-    getcurrent,
     kill,
     sleep,
     spawn,
@@ -23,6 +22,7 @@ from greenprobe.compat.eventlet.patcher import import_patched, monkey_patch
 from greenprobe.compat.eventlet.queue import Queue
 from greenprobe.compat.eventlet.semaphore import BoundedSemaphore, CappedSemaphore, Semaphore
 from greenprobe.compat.eventlet.standin import install
+from greenprobe.compat.eventlet.support.greenlets import getcurrent
 from greenprobe.compat.eventlet.timeout import Timeout, is_timeout, with_timeout, wrap_is_timeout
 from greenprobe.compat.eventlet.version import EventletDeprecationWarning, __version__
 

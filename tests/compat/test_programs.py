@@ -1,0 +1,364 @@
+"""Programs from PyPI, written for eventlet, run on greenprobe: each started as its users start it, used, and stopped.
+
+They are installed by the extra `third-party-eventlet`; what is missing is skipped.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 30.0  # seconds until a program counts as hung
+RUN = [sys.executable, "-m", "greenprobe.compat.eventlet"]
+
+
+def needs(*modules: str) -> pytest.MarkDecorator:
+    """Skip a test where a module is not installed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    reason = f"needs {', '.join(missing)}: pip install '.[third-party-eventlet]'"
+    return pytest.mark.skipif(bool(missing), reason=reason)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something outside of this process."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"no {what} in {PATIENCE} s"
+        time.sleep(0.05)
+
+
+class Program:
+    """A program that runs in a folder, and what it says."""
+
+    def __init__(self, words: list[str], folder: Path, **environment: str) -> None:
+        self.log = folder / "log"
+        settings = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **settings, **environment}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def said(self) -> str:
+        """Return what it has said."""
+        return self.log.read_text("utf-8", "replace")
+
+    def hear(self, pattern: str) -> "re.Match[str]":
+        """Wait until it says something."""
+        wait_until(lambda: re.search(pattern, self.said()) or self.process.poll() is not None, pattern)
+        found = re.search(pattern, self.said())
+        assert found is not None, self.said()
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Tell it to end, and return its status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running(words: list[str], folder: Path, **environment: str) -> Iterator[Program]:
+    """Run a program for a block."""
+    program = Program(words, folder, **environment)
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+            program.process.wait()
+
+
+def get(url: str) -> str:
+    """Fetch a page."""
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def get_all(urls: list[str]) -> tuple[list[str], float]:
+    """Fetch pages at the same time; return them and the seconds that took."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(urls)) as threads:
+        return list(threads.map(get, urls)), time.monotonic() - began
+
+
+def output_of(program: str, folder: Path) -> list[str]:
+    """Run a script to its end, and return the lines it printed."""
+    script = folder / "script.py"
+    script.write_text(dedent(program))
+    with running([*RUN, str(script)], folder) as process:
+        status = process.process.wait(PATIENCE)
+        assert status == 0, process.said()
+        return process.said().splitlines()
+
+
+# -- gunicorn
+
+APP = """
+import socket, time
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.3)
+    body = (environ["PATH_INFO"] + " " + socket.socket.__module__).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.slow
+@needs("gunicorn.workers.geventlet" if find_spec("gunicorn") else "gunicorn")
+def test_gunicorn_serves_with_its_eventlet_worker(tmp_path: Path) -> None:
+    """Slow: gunicorn starts, works, and finishes what it is at when told to end."""
+    (tmp_path / "app.py").write_text(APP)
+    words = [*RUN, "-m", "gunicorn", "-k", "eventlet", "-w", "1", "-b", "127.0.0.1:0", "app:app"]
+    with running(words, tmp_path) as gunicorn:
+        url = gunicorn.hear(r"Listening at: (http://\S+)")[1]
+        gunicorn.hear("Booting worker")
+        assert get(f"{url}/hello") == "/hello greenprobe.green_socket"
+        answers, seconds = get_all([f"{url}/slow"] * 10)
+        assert set(answers) == {"/slow greenprobe.green_socket"}
+        assert seconds < 10 * 0.3 / 2  # one after the other would take 3 s
+        with ThreadPoolExecutor(1) as threads:
+            late = threads.submit(get, f"{url}/slow")
+            time.sleep(0.05)
+            assert gunicorn.stop() == 0
+            assert late.result() == "/slow greenprobe.green_socket"
+    assert "Traceback" not in gunicorn.said()
+
+
+# -- celery
+
+TASKS = """
+import os, socket, time
+from celery import Celery
+
+app = Celery("tasks", broker=os.environ["BROKER"], backend=os.environ["BROKER"])
+
+@app.task
+def add(x, y):
+    time.sleep(0.3)
+    return x + y
+
+@app.task
+def fail():
+    raise KeyError("of the task")
+
+@app.task
+def sleep():
+    time.sleep(3600)
+
+@app.task
+def where():
+    return socket.socket.__module__
+"""
+CLIENT = """
+import time
+from celery.exceptions import TaskRevokedError
+from tasks import add, app, fail, sleep, where
+
+began = time.monotonic()
+print([result.get(timeout=20) for result in [add.delay(n, n) for n in range(20)]])
+print(time.monotonic() - began < 3)  # one after the other would take 6 s
+try:
+    fail.delay().get(timeout=20)
+except KeyError as error:
+    print(repr(error))
+print(where.delay().get(timeout=20))
+sleeping = sleep.delay()
+while not any(app.control.inspect().active().values()):
+    pass
+app.control.revoke(sleeping.id, terminate=True)
+try:
+    sleeping.get(timeout=20)
+except TaskRevokedError as error:
+    print("revoked", error)
+"""
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """Run a redis server on a Unix socket; yields its URL."""
+    path = folder / "redis.sock"
+    home = folder / "redis"
+    home.mkdir()
+    with running(["redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""], home):
+        wait_until(path.exists, "redis")
+        yield f"redis+socket://{path}"
+
+
+@pytest.mark.slow
+@needs("celery", "redis")
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+def test_celery_works_with_its_eventlet_pool(tmp_path: Path) -> None:
+    """Slow: celery's worker takes seconds to find that it is alone."""
+    (tmp_path / "tasks.py").write_text(TASKS)
+    (tmp_path / "client.py").write_text(CLIENT)
+    with redis(tmp_path) as broker:
+        words = [*RUN, "-m", "celery", "-A", "tasks", "worker", "-P", "eventlet", "-c", "50", "-l", "info"]
+        with running(words, tmp_path, BROKER=broker) as worker:
+            worker.hear("celery@.* ready")
+            folder = tmp_path / "client"
+            folder.mkdir()
+            with running([sys.executable, "../client.py"], folder, BROKER=broker, PYTHONPATH=str(tmp_path)) as client:
+                assert client.process.wait(2 * PATIENCE) == 0, client.said() + worker.said()
+            assert client.said().splitlines() == [
+                str([2 * number for number in range(20)]),
+                "True",
+                "KeyError('of the task')",
+                "greenprobe.green_socket",
+                "revoked terminated",
+            ]
+            assert worker.stop() == 0
+        assert "Warm shutdown" in worker.said()
+
+
+# -- Flask-SocketIO
+
+CHAT = """
+import eventlet
+eventlet.monkey_patch()
+import sys
+import time
+from flask import Flask
+from flask_socketio import SocketIO, emit
+
+app = Flask(__name__)
+chat = SocketIO(app, async_mode="eventlet")
+
+@app.route("/")
+def index():
+    time.sleep(0.2)
+    return chat.async_mode
+
+@chat.on("echo")
+def echo(text):
+    time.sleep(0.05)
+    emit("answer", 2 * text)
+    return "ack " + text
+
+def tick():
+    for number in range(3):
+        chat.sleep(0.05)
+        chat.emit("tick", number)
+
+@chat.on("start")
+def start():
+    chat.start_background_task(tick)
+
+chat.run(app, host="127.0.0.1", port=0, log_output=True)
+"""
+CHATTER = """
+import sys, threading
+import socketio
+
+for transport in ("polling", "websocket"):
+    client, heard, over = socketio.Client(), [], threading.Event()
+    client.on("answer", heard.append)
+    client.on("tick", lambda number: (heard.append(number), number == 2 and over.set()))
+    client.connect(sys.argv[1], transports=[transport])
+    said = client.call("echo", "hi", timeout=20)
+    client.emit("start")
+    over.wait(20)
+    print(client.transport(), said, heard)
+    client.disconnect()
+"""
+
+
+@pytest.mark.slow
+@needs("flask_socketio", "requests", "websocket")
+def test_flask_socketio_chats_over_both_transports(tmp_path: Path) -> None:
+    """Slow: Flask and the clients import much, and ticks take time."""
+    (tmp_path / "chat.py").write_text(CHAT)
+    (tmp_path / "chatter.py").write_text(CHATTER)
+    with running([*RUN, "chat.py"], tmp_path) as server:
+        url = server.hear(r"starting up on (http://\S+)")[1]
+        answers, seconds = get_all([url] * 10)
+        assert set(answers) == {"eventlet"}
+        assert seconds < 10 * 0.2 / 2
+        folder = tmp_path / "chatter"
+        folder.mkdir()
+        with running([sys.executable, "../chatter.py", url], folder) as client:
+            assert client.process.wait(PATIENCE) == 0, client.said() + server.said()
+        assert client.said().splitlines() == [
+            "polling ack hi ['hihi', 0, 1, 2]",
+            "websocket ack hi ['hihi', 0, 1, 2]",
+        ]
+        assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in server.said()
+
+
+# -- oslo.messaging
+
+
+@pytest.mark.slow
+@needs("oslo_messaging")
+def test_oslo_messaging_answers_calls_with_its_eventlet_executor(tmp_path: Path) -> None:
+    """Slow: importing oslo takes a second."""
+    program = """
+        import eventlet
+        eventlet.monkey_patch()
+        import time
+        import oslo_messaging as messaging
+        from oslo_config import cfg
+
+        class Endpoint:
+            def double(self, context, x):
+                time.sleep(0.2)
+                return 2 * x
+
+        transport = messaging.get_rpc_transport(cfg.CONF, url="fake://")
+        target = messaging.Target(topic="topic", server="server")
+        server = messaging.get_rpc_server(transport, target, [Endpoint()], executor="eventlet")
+        server.start()
+        client = messaging.get_rpc_client(transport, messaging.Target(topic="topic"))
+        began = time.monotonic()
+        print(list(eventlet.GreenPool(20).imap(lambda x: client.call({}, "double", x=x), range(10))))
+        print(time.monotonic() - began < 1.5)  # one after the other would take 2 s
+        server.stop()
+        server.wait()
+        print("stopped")
+    """
+    assert output_of(program, tmp_path)[-3:] == [str([2 * number for number in range(10)]), "True", "stopped"]
+
+
+# -- nameko
+
+SERVICE = """
+import time
+from nameko.timer import timer
+
+class Service:
+    name = "service"
+
+    @timer(interval=0.1)
+    def tick(self):
+        time.sleep(0.5)
+        print("tick", flush=True)
+"""
+
+
+@pytest.mark.slow
+@needs("nameko", "pkg_resources")
+def test_nameko_runs_a_service(tmp_path: Path) -> None:
+    """Slow: nameko imports much, and a tick takes half a second."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    (tmp_path / "config.yaml").write_text("AMQP_URI: 'memory://'\n")
+    script = Path(sys.executable).parent / "nameko"
+    with running([*RUN, str(script), "run", "--config", "config.yaml", "service"], tmp_path) as nameko:
+        nameko.hear("tick\ntick")
+        assert nameko.stop(signal.SIGINT) == 0
+        assert "stopping services: service" in nameko.said()
