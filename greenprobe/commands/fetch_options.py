@@ -122,6 +122,8 @@ NETWORK: Final = [
     click.option(
         "--tls-min", type=click.Choice(list(TLS_VERSIONS)), default="1.2", show_default=True, help="At least."
     ),
+    click.option("--http2", is_flag=True, help="Offer HTTP/2; exchanges with a host then share connections."),
+    click.option("--max-streams", metavar="N", type=click.IntRange(1), default=100, help="Of an HTTP/2 connection."),
     click.option("--sni", metavar="NAME", help="Ask TLS for this name, and check the certificate for it."),
     click.option(
         "--pin", "pins", metavar="SHA256", multiple=True, help="The server's certificate or key must be this."

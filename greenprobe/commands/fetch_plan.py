@@ -79,6 +79,8 @@ def client_options(words: Words) -> ClientOptions:
         netrc=Netrc(words["netrc_file"]) if words["netrc"] or words["netrc_file"] else None,
         cookies=_cookies(words),
         proxies=_proxies(words),
+        http2=words["http2"],
+        max_streams=words["max_streams"],
         notes_tls=words["tls_facts"],
         pins=frozenset(map(read_pin, words["pins"])),
         server_name=words["sni"],

@@ -40,6 +40,7 @@ from greenprobe.http.options import ClientOptions, Hooks
 from greenprobe.http.ranges import check_range
 from greenprobe.http.request import SECRET_HEADERS, Fields, Request
 from greenprobe.http.response import Response, StreamedResponse
+from greenprobe.http.sharing import SharingTransport
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
 from greenprobe.http.trust import trusting
@@ -74,7 +75,8 @@ class Client:
         secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)
         self._secret: Fields = secret
         self._hooks = options.hooks or NO_HOOKS
-        self._transport = Transport(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
+        make = SharingTransport if options.http2 else Transport
+        self._transport = make(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
         self.lanes = self._transport.lanes
         keeps_cookies = options.cookies is not None
         policies = (secret, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)

@@ -116,13 +116,14 @@ class Connection:
 class TlsConnection(Connection):
     """A conversation in TLS, over one in the clear or, through a proxy, in TLS. Made by `start_tls`."""
 
-    __slots__ = ("_carrier", "_incoming", "_outgoing", "_tls")
+    __slots__ = ("_carrier", "_incoming", "_is_flushing", "_outgoing", "_tls")
 
     def __init__(
         self, plain: Connection, context: SSLContext, server_hostname: str, session: SSLSession | None
     ) -> None:
         super().__init__(plain._hub, plain._sock, plain._slot, plain.address)
         self._carrier = plain
+        self._is_flushing = False
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
@@ -186,9 +187,15 @@ class TlsConnection(Connection):
             self._incoming.write_eof()  # OpenSSL raises SSLEOFError if the peer has not said good-bye
 
     def _flush(self, deadline: float) -> None:
-        data = self._outgoing.read()
-        if data:
-            self._carrier.send(data, deadline)
+        # One at a time: what comes meanwhile from another greenthread goes out behind it, and not into the middle.
+        if self._is_flushing:
+            return
+        self._is_flushing = True
+        try:
+            while data := self._outgoing.read():
+                self._carrier.send(data, deadline)
+        finally:
+            self._is_flushing = False
 
 
 def connect_tcp(hub: Hub, address: Address, deadline: float) -> Connection:

@@ -264,6 +264,8 @@ class Connector:
     def _shake(self, host: str, plain: Connection, deadline: float, lane: Lane | None = None) -> TlsConnection:
         if self._context is None:
             self._context = self._trust()
+            if self._options.http2:
+                self._context.set_alpn_protocols(["h2", "http/1.1"])
         return start_tls(plain, self._context, host, deadline, session=None if lane is None else lane.session)
 
     def _late(self, lane: Lane, trace: Trace) -> FetchError:

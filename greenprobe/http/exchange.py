@@ -43,12 +43,12 @@ OpenSink = Callable[[Trace], Sink | None]
 class Exchange:
     """Converses as the options say; it keeps nothing from one answer to the next."""
 
-    __slots__ = ("_clock", "_first_byte_timeout", "_max_body_bytes", "_read_timeout", "_total_timeout")
+    __slots__ = ("_clock", "_max_body_bytes", "_total_timeout", "first_byte_timeout", "read_timeout")
 
     def __init__(self, clock: Callable[[], float], options: ClientOptions) -> None:
         self._clock = clock
-        self._read_timeout = options.read_timeout
-        self._first_byte_timeout = options.first_byte_timeout or options.read_timeout
+        self.read_timeout = options.read_timeout
+        self.first_byte_timeout = options.first_byte_timeout or options.read_timeout
         self._total_timeout = options.total_timeout
         self._max_body_bytes = options.max_body_bytes
 
@@ -56,13 +56,13 @@ class Exchange:
         """Send a request without a body and receive its answer; tell whether the connection can be used again."""
         sent = trace.ended
         deadline = trace.deadline
-        patience = sent + self._first_byte_timeout
+        patience = sent + self.first_byte_timeout
         trace.sent_bytes += len(message)
         try:
             connection.send(message, deadline)
             data = connection.receive(patience if patience < deadline else deadline)  # noqa: FURB136 - min() is a call
         except TimeoutError as exc:
-            raise self._late(trace) from exc
+            raise self.late(trace) from exc
         except OSError as exc:
             raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
         if not data:
@@ -72,10 +72,10 @@ class Exchange:
         trace.received_bytes += len(data)
         reply = read_plain(data)
         if reply is None:
-            return self._take_body(self._parsed(connection, data, trace, ResponseReader()), trace, open_sink)
+            return self.take_body(self._parsed(connection, data, trace, ResponseReader()), trace, open_sink)
         trace.status, trace.headers, body, missing, is_reusable = reply
         if missing or open_sink is not None or len(body) > self._max_body_bytes or "content-encoding" in trace.headers:
-            return self._take_body(self._plain(connection, body, missing, trace), trace, open_sink) and is_reusable
+            return self.take_body(self._plain(connection, body, missing, trace), trace, open_sink) and is_reusable
         trace.size_bytes = len(body)
         return is_reusable
 
@@ -91,7 +91,7 @@ class Exchange:
         trace.ended = now = self._clock()
         trace.first_byte = now - sent
         trace.received_bytes += len(data)
-        return self._take_body(self._parsed(connection, data, trace, reader), trace, open_sink) and is_sent
+        return self.take_body(self._parsed(connection, data, trace, reader), trace, open_sink) and is_sent
 
     # -- sending
 
@@ -114,14 +114,14 @@ class Exchange:
                 self._put(connection, piece, trace)
         except TimeoutError as exc:
             if self._clock() >= trace.deadline:
-                raise self._late(trace) from exc
-            raise WriteTimeout(f"{trace.url.origin.key} took nothing for {self._read_timeout:g} s") from exc
+                raise self.late(trace) from exc
+            raise WriteTimeout(f"{trace.url.origin.key} took nothing for {self.read_timeout:g} s") from exc
         except OSError as exc:
             return said or self._last_words(connection, trace, exc), False
         return said, True
 
     def _put(self, connection: Connection, data: bytes, trace: Trace) -> None:
-        connection.send(data, min(trace.deadline, self._clock() + self._read_timeout))
+        connection.send(data, min(trace.deadline, self._clock() + self.read_timeout))
         trace.sent_bytes += len(data)
 
     def _consent(self, connection: Connection, trace: Trace) -> bytes:
@@ -146,16 +146,16 @@ class Exchange:
     def _first(self, connection: Connection, trace: Trace) -> bytes:
         """Receive the first bytes of an answer."""
         try:
-            data = connection.receive(min(trace.deadline, self._clock() + self._first_byte_timeout))
+            data = connection.receive(min(trace.deadline, self._clock() + self.first_byte_timeout))
         except TimeoutError as exc:
-            raise self._late(trace) from exc
+            raise self.late(trace) from exc
         except OSError as exc:
             raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
         if not data:
             raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
         return data
 
-    def _take_body(self, pieces: Pieces, trace: Trace, open_sink: OpenSink | None) -> bool:
+    def take_body(self, pieces: Pieces, trace: Trace, open_sink: OpenSink | None) -> bool:
         """Decode the pieces of a body and pass them on; tell whether the connection can be used again."""
         decoder: BodyDecoder | None = None
         try:
@@ -212,18 +212,19 @@ class Exchange:
         """Receive more of an answer that has begun."""
         trace.ended = now = self._clock()
         try:
-            data = connection.receive(min(trace.deadline, now + self._read_timeout))
+            data = connection.receive(min(trace.deadline, now + self.read_timeout))
         except TimeoutError as exc:
-            raise self._late(trace) from exc
+            raise self.late(trace) from exc
         except OSError as exc:
             raise IncompleteBody(f"the connection broke in the middle of the answer: {reason(exc)}") from exc
         trace.received_bytes += len(data)
         return data
 
-    def _late(self, trace: Trace) -> FetchError:
+    def late(self, trace: Trace) -> FetchError:
+        """Return the error of a wait that was too long."""
         if self._clock() >= trace.deadline:
             return TotalTimeout(f"not done after {self._total_timeout:g} s")
-        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self._read_timeout:g} s")
+        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self.read_timeout:g} s")
 
 
 def is_redirect(trace: Trace) -> bool:

@@ -9,13 +9,14 @@ use and not kept. Deciding what to close and doing it are apart (`surplus`, `_tr
 
 from collections.abc import Callable, Iterable
 from ssl import SSLSession
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from greenprobe.errors import PoolTimeout
 from greenprobe.http.connections import Address, Connection
 from greenprobe.http.proxy import Proxy
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
+from greenprobe.sync import Event
 from greenprobe.timers import Timer
 from greenprobe.waitqueue import WaitQueue
 
@@ -36,13 +37,16 @@ class Lane:
         "addresses",
         "addresses_until",
         "busy",
+        "can_share",
         "idle",
+        "is_opening",
         "origin",
         "prefix",
         "proxy",
         "request_start",
         "request_tail",
         "session",
+        "sessions",
         "waiting",
     )
 
@@ -59,9 +63,29 @@ class Lane:
         self.addresses: list[Address] = []
         self.addresses_until = 0.0
         self.session: SSLSession | None = None
+        self.sessions: list[Shared] = []  # connections that many exchanges share
+        self.can_share: bool | None = None
+        self.is_opening: Event | None = None  # somebody is finding out whether there can be one
 
     def __repr__(self) -> str:
         return f"<Lane {self.origin.key} busy={self.busy} idle={len(self.idle)} waiting={len(self.waiting)}>"
+
+
+class Shared(Protocol):
+    """A connection that many exchanges share, as far as the pool is concerned."""
+
+    connection: Connection
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether it takes another exchange."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Tell whether nothing is under way."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class LanesStatistics(NamedTuple):
@@ -93,7 +117,7 @@ class Lanes:
     def add(self, lane: Lane) -> None:
         """Take up a new lane, and forget those that nobody uses once they are many."""
         if len(self.by_key) >= self._forget_at:
-            self.by_key = {key: kept for key, kept in self.by_key.items() if kept.busy or kept.idle}
+            self.by_key = {key: kept for key, kept in self.by_key.items() if kept.busy or kept.idle or kept.sessions}
             self._forget_at = MIN_FORGOTTEN + 2 * len(self.by_key)
         self.by_key[lane.origin.key] = lane
 
@@ -162,6 +186,10 @@ class Lanes:
                 lane.idle.remove(connection)
                 self.close(connection)
                 return True
+            resting = [each for each in lane.sessions if each.connection is connection and each.is_resting]
+            if resting:
+                resting[0].close()
+                return True
         return False
 
     def close(self, connection: Connection) -> None:
@@ -187,6 +215,8 @@ class Lanes:
         if self._trimmer is not None:
             self._trimmer.cancel()
             self._trimmer = None
+        for session in [session for lane in self.by_key.values() for session in lane.sessions]:
+            session.close()
         for connection in list(self._open):
             self.close(connection)
         for lane in self.by_key.values():

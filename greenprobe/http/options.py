@@ -55,6 +55,8 @@ class ClientOptions:
     cookies: CookieJar | None = None
     proxies: Proxies | None = None
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    http2: bool = False  # offer it to servers; many exchanges share a connection
+    max_streams: int = 100  # of a connection that speaks HTTP/2
     notes_tls: bool = False  # note version, cipher and certificate in the trace; 60 us a handshake
     pins: frozenset[bytes] = frozenset()
     server_name: str | None = None

@@ -14,7 +14,7 @@ from greenprobe.http.auth import Auth
 from greenprobe.http.bodies import RequestBody
 from greenprobe.http.urls import Origin
 
-__all__ = ["SECRET_HEADERS", "Fields", "Request", "checked_fields", "default_fields", "request_head"]
+__all__ = ["SECRET_HEADERS", "Fields", "Request", "checked_fields", "default_fields", "http2_fields", "request_head"]
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -111,6 +111,25 @@ def request_head(origin: Origin, target: bytes, request: Request, defaults: Fiel
     fields += _body_fields(request, given)
     lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
     return request.method.encode() + b" " + target + b" HTTP/1.1\r\n" + lines.encode("latin-1") + b"\r\n"
+
+
+def http2_fields(
+    origin: Origin, target: bytes, request: Request, defaults: Fields, extra: Fields = ()
+) -> list[tuple[bytes, bytes]]:
+    """Return the head of a request as HTTP/2 has it: pseudo-fields first, names in lower case. RFC 9113, 8.3.1."""
+    lines = request_head(origin, target, request, defaults, extra).split(b"\r\n")[1:-2]
+    pairs = [line.partition(b": ")[::2] for line in lines]
+    fields = [(name.lower(), value) for name, value in pairs]
+    pseudo = [
+        (b":method", request.method.encode()),
+        (b":scheme", origin.scheme.encode()),
+        (b":authority", next(value for name, value in fields if name == b"host")),
+        (b":path", target),
+    ]
+    return pseudo + [field for field in fields if field[0] not in NOT_IN_HTTP2]
+
+
+NOT_IN_HTTP2: Final = frozenset({b"host", b"transfer-encoding", b"connection", b"expect"})
 
 
 def _body_fields(request: Request, given: set[str]) -> list[tuple[str, str]]:

@@ -43,6 +43,8 @@ class Transport:
         resolve: Resolve,
         connect: Connect,
     ) -> None:
+        self._hub = hub
+        self._options = options
         self._clock = hub.clock
         self._total_timeout = options.total_timeout
         self._proxies = options.proxies

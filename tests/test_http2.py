@@ -1,0 +1,160 @@
+"""HTTP/2: shared connections, flow control, and servers that go away, reset and lie."""
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+from fakes import ok, web_server
+from http2_server import Http2Server, http2_server
+
+from greenprobe.errors import (
+    ConnectionLost,
+    FetchError,
+    HeaderTooLarge,
+    ProtocolError,
+    ReadTimeout,
+)
+from greenprobe.greenthread import spawn
+from greenprobe.http.client import Client
+from greenprobe.http.options import ClientOptions
+from greenprobe.http.response import Response
+from greenprobe.http.trust import trusting
+from greenprobe.hub import Hub
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+class Bench:
+    """A server, and clients of it."""
+
+    def __init__(self, server: Http2Server, port: int, ca_file: str) -> None:
+        self.server = server
+        self.url = f"https://localhost:{port}"
+        self.ca_file = ca_file
+        self.clients: list[Client] = []
+
+    def client(self, **options: Any) -> Client:
+        client = Client(options=ClientOptions(http2=True, **options), trust=lambda: trusting(self.ca_file))
+        self.clients.append(client)
+        return client
+
+
+def context_of(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def bench(hub: Hub, authority: trustme.CA, tmp_path: Any) -> Iterator[Bench]:
+    ca_file = str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(ca_file)
+    server = Http2Server()
+    with http2_server(context_of(authority), server) as port:
+        bench = Bench(server, port, ca_file)
+        yield bench
+        for client in bench.clients:
+            client.close()
+
+
+def all_of(client: Client, urls: list[str]) -> list[Response]:
+    return [green.wait() for green in [spawn(client.get, url) for url in urls]]
+
+
+def test_exchanges_share_one_connection(bench: Bench) -> None:
+    found = all_of(bench.client(), [f"{bench.url}/{n}" for n in range(50)])
+    assert {(response.status, response.content, response.trace.protocol) for response in found} == {(200, b"ok", "h2")}
+    assert [response.header("x-path") for response in found] == [f"/{n}" for n in range(50)]
+    assert bench.server.connections == 1
+
+
+def test_a_request_has_its_pseudo_fields_and_no_connection_headers(bench: Bench) -> None:
+    bench.client(user_agent="x").get(f"{bench.url}/a?b", headers={"X-Y": "z"})
+    (request,) = bench.server.requests
+    assert list(request)[:4] == [":method", ":scheme", ":authority", ":path"]
+    assert (request[":path"], request["x-y"], request["user-agent"]) == ("/a?b", "z", "x")
+    assert "host" not in request
+
+
+def test_large_bodies_flow_both_ways(bench: Bench) -> None:
+    client = bench.client()
+    response = client.post(f"{bench.url}/big", b"y" * 400_000)
+    assert len(response.content) == 3_000_000
+    assert bench.server.bodies == [b"y" * 400_000]
+
+
+def test_a_slow_reader_does_not_hold_the_others_up(bench: Bench) -> None:
+    client = bench.client()
+    with client.stream("GET", f"{bench.url}/big") as slow:
+        assert client.get(f"{bench.url}/quick").content == b"ok"
+        assert sum(map(len, slow)) == 3_000_000
+    assert bench.server.connections == 1
+
+
+def test_a_stream_that_is_left_leaves_the_connection_to_the_others(bench: Bench) -> None:
+    client = bench.client()
+    for _ in range(3):
+        with client.stream("GET", f"{bench.url}/big"):
+            pass
+    assert client.get(bench.url).content == b"ok"
+    assert bench.server.connections == 1
+
+
+def test_redirects_stay_on_the_connection(bench: Bench) -> None:
+    assert bench.client().get(f"{bench.url}/moved").url == f"{bench.url}/"
+    assert bench.server.connections == 1
+
+
+def test_the_servers_limit_and_ours_open_more_connections(bench: Bench) -> None:
+    found = all_of(bench.client(max_streams=5), [f"{bench.url}/{n}" for n in range(20)])
+    assert all(response.status == 200 for response in found)
+    assert bench.server.most_at_once <= 5
+
+
+def test_what_a_server_did_not_begin_is_asked_again(bench: Bench) -> None:
+    client = bench.client()
+    assert client.get(f"{bench.url}/refused").content == b"ok"
+    assert client.post(f"{bench.url}/unbegun", b"body").content == b"ok"
+
+
+def test_what_was_begun_before_a_server_goes_away_comes_to_its_end(bench: Bench) -> None:
+    client = bench.client()
+    found = all_of(client, [f"{bench.url}/go-away", f"{bench.url}/1", f"{bench.url}/2"])
+    assert [response.content for response in found] == [b"ok"] * 3
+    assert client.get(bench.url).content == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    (
+        ("/reset", ConnectionLost),
+        ("/hang-up", ConnectionLost),
+        ("/garbage", FetchError),
+        ("/short", ProtocolError),
+        ("/flood", ProtocolError),
+        ("/huge-head", HeaderTooLarge),
+        ("/silent", ReadTimeout),
+    ),
+)
+def test_what_breaks_is_named_and_the_client_goes_on(bench: Bench, path: str, error: type[Exception]) -> None:
+    client = bench.client(read_timeout=0.1 if path == "/silent" else 5.0)
+    with pytest.raises(error):
+        client.get(bench.url + path)
+    assert client.get(bench.url).content == b"ok"
+    assert client.lanes.statistics().busy == 0
+
+
+def test_a_server_without_http2_is_served_without_it(bench: Bench, authority: trustme.CA) -> None:
+    context = context_of(authority)
+    context.set_alpn_protocols(["http/1.1"])
+    with web_server(lambda _: ok(b"old"), context=context) as port:
+        client = bench.client()
+        found = all_of(client, [f"https://localhost:{port}/{n}" for n in range(5)])
+        assert {(response.content, response.trace.protocol) for response in found} == {(b"old", "http/1.1")}
+        assert client.lanes.statistics().busy == 0
+        client.close()
