@@ -22,6 +22,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 # Name on the command line -> module and attribute. Listed here, imported when used.
 COMMANDS = {
+    "crawl": ("greenprobe.commands.crawl", "crawl"),
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
     "probes": ("greenprobe.commands.probes", "probes"),

@@ -9,10 +9,11 @@ from hypothesis import given, settings, strategies as st
 from greenprobe.commands.fetch_summary import duration, reading
 from greenprobe.engine.bodystore import BodyStore, StorageError, file_name
 from greenprobe.engine.conditions import is_wanted, read_condition
-from greenprobe.engine.facts import MAX_TITLE, BodyFacts, mmh3, simhash, technologies, title_of
+from greenprobe.engine.facts import MAX_TITLE, BodyFacts, mmh3, technologies, title_of
 from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
 from greenprobe.engine.lineforms import TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded
 from greenprobe.engine.politeness import Pace, PaceOptions
+from greenprobe.engine.similarity import simhash
 from greenprobe.engine.tally import Tally
 from greenprobe.errors import TargetError
 from greenprobe.http.trace import Trace

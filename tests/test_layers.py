@@ -77,9 +77,12 @@ LAYERS = """
     engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
     engine.probes.certificates engine.probes.registry engine.link engine.services engine.examined
-    engine.lineforms engine.urllist engine.conditions engine.facts engine.links engine.robots engine.frontier
-    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher engine.crawler
+    engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
+    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher
     engine.journal engine.tally engine.bodystore
+    engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
+    engine.reading engine.frontier engine.sqlite_frontier engine.crawlplan engine.linkrules engine.crawlhosts
+    engine.crawler
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving
@@ -88,7 +91,7 @@ LAYERS = """
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
     commands.zone_format commands.report commands.fetch commands.resolve commands.probes commands.scan commands.serve
-    commands.crawl
+    commands.crawl_options commands.crawl
     commands.demosite commands.demo
     cli __main__
 """.split()

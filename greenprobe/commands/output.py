@@ -150,6 +150,11 @@ class Output:
             self._failure = self._error("write to", exc)
             raise self._failure from exc
 
+    def length(self) -> int:
+        """Write all lines that wait, and return how many bytes that makes in all."""
+        self.flush()
+        return self._whole_bytes
+
     def sync(self) -> int:
         """Have everything on the disk, if it is a file, and return its length in bytes."""
         self.flush()

@@ -10,18 +10,17 @@ from hashlib import sha256
 from html import unescape
 from struct import unpack
 from typing import Any, Final
-from zlib import crc32
 
+from greenprobe.engine.similarity import simhash
 from greenprobe.http.charset import decode_text
 from greenprobe.http.trace import Trace
 from greenprobe.http.wire import Headers
 
-__all__ = ["FACT_NAMES", "BodyFacts", "FactsTaker", "mmh3", "simhash"]
+__all__ = ["FACT_NAMES", "BodyFacts", "FactsTaker", "mmh3"]
 
 FACT_NAMES: Final = ("title", "words", "lines", "sha256", "simhash", "tech")
 MAX_KEPT_BYTES: Final = 1 << 20
 MAX_TITLE: Final = 300
-MAX_SIMHASH_WORDS: Final = 5000
 
 _title = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{0,2000})", re.IGNORECASE).search
 _generator = re.compile(
@@ -107,7 +106,7 @@ class BodyFacts:
         if self._digest is not None:
             row["sha256"] = self._digest.hexdigest()
         if "simhash" in wanted:
-            row["simhash"] = f"{simhash(text):016x}"
+            row["simhash"] = f"{simhash(_tags.sub(' ', text)):016x}"
         if "tech" in wanted:
             row["tech"] = technologies(text, headers)
         return row
@@ -149,34 +148,6 @@ def technologies(text: str, headers: Headers) -> list[str]:
     if generator is not None:
         found.add(" ".join(generator[1].split()))
     return sorted(found)
-
-
-def simhash(text: str) -> int:
-    """Return a 64-bit number that differs in few bits for texts that share most of their words.
-
-    Of the set of words outside tags; each is hashed by two CRCs, and the bits vote. Source: Charikar 2002.
-    """
-    words = sorted(set(_words(_tags.sub(" ", text).lower())))[:MAX_SIMHASH_WORDS]
-    if not words:
-        return 0
-    # Eight votes at a time: each byte of the hash spreads its bits into the bytes of one big number, so that adding
-    # up words is adding up numbers. 255 words fit before a byte would overflow.
-    votes = [0] * 64
-    for start in range(0, len(words), 255):
-        sums = [0] * 8
-        part = words[start : start + 255]
-        for word in part:
-            data = word.encode("utf-8", "surrogatepass")
-            mixed = (crc32(data) << 32 | crc32(data, 0x9E3779B9)) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-            for place, byte in enumerate(mixed.to_bytes(8, "little")):
-                sums[place] += SPREAD[byte]
-        for place, total in enumerate(sums):
-            for bit, ones in enumerate(total.to_bytes(8, "little")):
-                votes[8 * place + bit] += 2 * ones - len(part)
-    return sum(1 << bit for bit, vote in enumerate(votes) if vote > 0)
-
-
-SPREAD: Final = [sum(1 << 8 * bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
 
 
 def mmh3(data: bytes) -> int:

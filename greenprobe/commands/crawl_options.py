@@ -1,0 +1,147 @@
+"""The options of `greenprobe crawl`, and what they mean as a plan."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.engine.canonical import Address, QueryRule, canonical
+from greenprobe.engine.crawlplan import CrawlPlan
+from greenprobe.engine.scope import ScopeRules, Within
+from greenprobe.errors import TargetError
+from greenprobe.http.client import ClientOptions
+
+__all__ = ["crawl_options", "plan_of", "start_of"]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+SECONDS: Final = click.FloatRange(0)
+COUNT: Final = click.IntRange(1)
+MAX_SPARE: Final = 500  # idle connections beyond those at work: the hosts of a crawl take turns
+
+OPTIONS: Final[tuple[Decorator, ...]] = (
+    click.option(
+        "--within",
+        type=click.Choice([each.value for each in Within]),
+        default=Within.HOST.value,
+        show_default=True,
+        help="Walk the start hosts only, their subdomains too, their registered domain, or any host.",
+    ),
+    click.option("--below", is_flag=True, help="Keep to the folders of the start URLs."),
+    click.option("--include", metavar="REGEX", multiple=True, help="Walk only URLs in which REGEX is found."),
+    click.option("--exclude", metavar="REGEX", multiple=True, help="Do not walk URLs in which REGEX is found."),
+    click.option("--depth", metavar="N", type=click.IntRange(0), help="Follow at most N links from a start."),
+    click.option(
+        "--query",
+        type=click.Choice([each.value for each in QueryRule]),
+        default=QueryRule.CLEAN.value,
+        show_default=True,
+        help="Keep the queries of links, clean them of trackers, sort them too, or drop them.",
+    ),
+    click.option("--max-pages", metavar="N", type=COUNT, help="End after N pages."),
+    click.option("--max-host-pages", metavar="N", type=COUNT, help="Fetch at most N pages of a host."),
+    click.option("--time", "max_seconds", metavar="SECONDS", type=SECONDS, help="End after so many seconds."),
+    concurrency_option(default=100),
+    click.option(
+        "--per-host",
+        metavar="N",
+        type=COUNT,
+        default=4,
+        show_default=True,
+        help="How many run at once against one scheme, host and port, at most; one where there is a delay.",
+    ),
+    click.option(
+        "--delay",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=0.0,
+        show_default=True,
+        help="Seconds between two requests to a host, or to an IP address; robots.txt may ask for more.",
+    ),
+    click.option("--retries", metavar="N", type=click.IntRange(0), default=2, show_default=True,
+                 help="Ask again N times for what fails for the moment."),
+    click.option("--ignore-robots", is_flag=True,
+                 help="Do not ask for robots.txt: only for sites that are yours, or whose owner agrees."),
+    click.option("--ignore-nofollow", is_flag=True, help="Follow links that say nofollow, too."),
+    click.option("--no-sitemaps", is_flag=True, help="Do not read sitemaps and feeds."),
+    click.option("--assets", is_flag=True, help="Fetch images, scripts and stylesheets, too."),
+    click.option("--user-agent", metavar="NAME", default="greenprobe", show_default=True,
+                 help="The name that is sent, and that robots.txt is read for."),
+    click.option("--contact", metavar="URL", help="A URL or mail address that is sent along: whom to ask about it."),
+    timeout_option(default=30.0, what="a page must be done, or it fails"),
+    click.option("--max-body", metavar="BYTES", type=click.IntRange(0), default=10 << 20, show_default=True,
+                 help="A page that is longer than this when decoded is an error."),
+    click.option("--no-private", is_flag=True, help="Refuse private and loopback addresses."),
+    click.option("--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+                 help="Trust these authorities."),
+    click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+    click.option("--state", metavar="FILE", type=click.Path(dir_okay=False),
+                 help="Keep the frontier there; the same command goes on."),
+    click.option("--links", metavar="FILE", type=click.Path(dir_okay=False),
+                 help="Write every link that is found to FILE, as JSON lines."),
+    click.option("--progress", "progress_mode", type=click.Choice(["auto", "plain", "off"]), default="auto",
+                 show_default=True, help="How to show how far it is."),
+    format_option("jsonl", "csv", "text", default="jsonl"),
+    output_option(),
+)  # fmt: skip
+
+
+def crawl_options() -> Decorator:
+    """Add all options of the command."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(OPTIONS):
+            command = option(command)
+        return command
+
+    return add
+
+
+def start_of(text: str) -> Address:
+    """Return the address of a start. Raises TargetError."""
+    written = text if "://" in text else f"http://{text}"
+    found = canonical(written, written, QueryRule.KEEP)
+    if not isinstance(found, Address):
+        raise TargetError(
+            f"{text!r} cannot be a start of a crawl ({found.reason}); write http://HOST/ or https://HOST/"
+        )
+    return found
+
+
+def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:
+    """Return what the words mean. Raises TargetError."""
+    for name in ("include", "exclude"):
+        for pattern in words[name]:
+            try:
+                re.compile(pattern)
+            except re.error as exc:
+                raise TargetError(f"--{name} {pattern!r} is no regular expression: {exc}") from exc
+    agent = words["user_agent"]
+    sent = f"{agent} (+{words['contact']})" if words["contact"] else agent
+    return CrawlPlan(
+        starts=tuple(map(start_of, starts)),
+        scope=ScopeRules(Within(words["within"]), words["below"], words["include"], words["exclude"], words["depth"]),
+        query=QueryRule(words["query"]),
+        concurrency=words["concurrency"],
+        per_host=1 if words["delay"] else words["per_host"],
+        delay=words["delay"],
+        max_pages=words["max_pages"],
+        max_host_pages=words["max_host_pages"],
+        max_seconds=words["max_seconds"],
+        obeys_robots=not words["ignore_robots"],
+        follows_nofollow=words["ignore_nofollow"],
+        reads_sitemaps=not words["no_sitemaps"],
+        fetches_assets=words["assets"],
+        retries=words["retries"],
+        agent=agent,
+        client=ClientOptions(
+            per_host=words["per_host"],
+            max_open=words["concurrency"] + MAX_SPARE,
+            total_timeout=words["timeout"],
+            max_redirects=0,
+            max_body_bytes=words["max_body"],
+            allows_private=not words["no_private"],
+            user_agent=sent,
+        ),
+    )

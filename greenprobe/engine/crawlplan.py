@@ -1,0 +1,121 @@
+"""What `crawl` is to do, and what it found: frozen, plain data."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from greenprobe.engine.canonical import Address, QueryRule
+from greenprobe.engine.links import Link
+from greenprobe.engine.scope import ScopeRules
+from greenprobe.http.client import ClientOptions
+
+__all__ = ["SCHEMA", "CrawlPlan", "CrawlStatistics", "LinkRecord", "PageRecord"]
+
+SCHEMA: Final = "greenprobe.crawl/1"
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlPlan:
+    """How to crawl: from where, how far, how fast, and how each page is asked for.
+
+    `delay` is seconds between the end of one request to a host (and to an IP address) and the start of the next;
+    robots.txt may ask for more. `max_pages` and `max_host_pages` count requests that brought a page. `retries` is how
+    often what failed for the moment is asked again.
+    """
+
+    starts: tuple[Address, ...]
+    scope: ScopeRules = field(default_factory=ScopeRules)
+    query: QueryRule = QueryRule.CLEAN
+    concurrency: int = 100
+    per_host: int = 16
+    delay: float = 0.0
+    max_pages: int | None = None
+    max_host_pages: int | None = None
+    max_seconds: float | None = None
+    obeys_robots: bool = True
+    follows_nofollow: bool = False
+    reads_sitemaps: bool = True
+    fetches_assets: bool = False
+    retries: int = 2
+    agent: str = "greenprobe"
+    client: ClientOptions = field(default_factory=lambda: ClientOptions(max_redirects=0))
+
+
+class LinkRecord(NamedTuple):
+    """A link that was found: the page it is on, where it leads, and what a crawler does about it.
+
+    `verdict` is "" if it is walked, else why not.
+    """
+
+    page: str
+    url: str
+    link: Link
+    verdict: str
+
+    def row(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        link = self.link
+        return {
+            "type": "link",
+            "from": self.page,
+            "to": self.url,
+            "kind": link.kind,
+            "rel": link.rel,
+            "text": link.text,
+            "verdict": self.verdict or "followed",
+        }
+
+
+class PageRecord(NamedTuple):
+    """What came of one address. With an error, the rest is what was learned before it.
+
+    `skipped` tells why it was not asked for ("robots", "budget", "host limit"), "" if it was. `location` is where a
+    redirect leads; `duplicate_of` an address that had the same bytes.
+    """
+
+    url: str
+    depth: int
+    referrer: str | None
+    status: int | None
+    size_bytes: int
+    content_type: str | None
+    location: str | None
+    title: str | None
+    language: str | None
+    canonical: str | None
+    robots: tuple[str, ...]
+    links: int
+    left_out: int
+    digest: str | None
+    simhash: str | None
+    duplicate_of: str | None
+    near_duplicate_of: str | None
+    seconds: float
+    attempts: int
+    skipped: str
+    error: tuple[str, str] | None
+
+    def row(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        row = {"type": "page", **self._asdict(), "error": None}
+        row["bytes"] = row.pop("size_bytes")
+        row["links_left_out"] = row.pop("left_out")
+        row["seconds"] = round(self.seconds, 6)
+        row["skipped"] = self.skipped or None
+        if self.error is not None:
+            row["error"] = {"class": self.error[0], "message": self.error[1]}
+        return row
+
+
+class CrawlStatistics(NamedTuple):
+    """How far a crawl is. `pages` were asked for and answered, `failed` not answered, `skipped` never asked for."""
+
+    pages: int
+    failed: int
+    skipped: int
+    pending: int
+    in_flight: int
+    hosts: int
+    by_class: tuple[int, ...]
+    body_bytes: int
+    seconds: float
+    errors: dict[str, int]
