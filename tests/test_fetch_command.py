@@ -137,6 +137,8 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
         (["."], "is a directory"),
         (["URLS", "--concurrency", "0"], "0 is not in the range"),
         (["URLS", "--timeout", "0"], "0.0 is not in the range"),
+        (["URLS", "--timeout", "nan"], "'nan' is no finite number"),
+        (["URLS", "--delay", "inf"], "'inf' is no finite number"),
         (["URLS", "--format", "xml"], "'xml' is not one of"),
         (["URLS", "--ca-file", "none.pem"], "does not exist"),
         ([], "Missing argument 'URLS'"),

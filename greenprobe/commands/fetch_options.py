@@ -5,14 +5,14 @@ from typing import Any, Final
 
 import click
 
-from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
 from greenprobe.http.trust import TLS_VERSIONS
 
 __all__ = ["fetch_options"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-SECONDS: Final = click.FloatRange(0, min_open=True)
+SECONDS: Final = FiniteRange(0, min_open=True)
 
 
 class Lines(click.types.StringParamType):
@@ -99,7 +99,7 @@ LIMITS: Final[list[Decorator]] = [
 PACE: Final = [
     click.option("--rate", metavar="N", type=SECONDS, help="Start at most N requests a second in all."),
     click.option("--host-rate", metavar="N", type=SECONDS, help="Start at most N requests a second to a host."),
-    click.option("--delay", metavar="SECONDS", type=click.FloatRange(0), default=0.0, help="Between two to a host."),
+    click.option("--delay", metavar="SECONDS", type=FiniteRange(0), default=0.0, help="Between two to a host."),
     click.option("--adapt", is_flag=True, help="Ask hosts that answer 429 or 503, or ever more slowly, less often."),
     click.option("--retries", metavar="N", type=COUNT, default=0, show_default=True, help="Try what may pass again."),
     click.option(

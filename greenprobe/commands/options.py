@@ -5,11 +5,12 @@ Each is a decorator for a click command. A command names its defaults; the words
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from math import isfinite
 from typing import Any, Protocol
 
 import click
 
-__all__ = ["Progress", "concurrency_option", "format_option", "output_option", "timeout_option"]
+__all__ = ["FiniteRange", "Progress", "concurrency_option", "format_option", "output_option", "timeout_option"]
 
 Reader = Callable[[], tuple[float | None, str]]
 
@@ -20,6 +21,17 @@ class Progress(Protocol):
     """
 
     def __call__(self, read: Reader, mode: str = "terminal", /) -> AbstractContextManager[None]: ...
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that leaves out those which no comparison leaves out: NaN, and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises click.BadParameter."""
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -69,7 +81,7 @@ def timeout_option(*, default: float, what: str) -> Decorator:
     return click.option(
         "--timeout",
         metavar="SECONDS",
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         default=default,
         show_default=True,
         help=f"Seconds in which {what}.",

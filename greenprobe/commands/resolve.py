@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import (
+    FiniteRange,
+    Progress,
+    concurrency_option,
+    format_option,
+    output_option,
+    timeout_option,
+)
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.zone_format import zone_lines
 from greenprobe.dns.asker import Asker
@@ -63,7 +70,7 @@ dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
     help="The port of servers that name none, and of those that --trace meets.",
 )  # fmt: skip
 @concurrency_option(default=1000)
-@click.option("--rate", metavar="N", type=click.FloatRange(0, min_open=True), help="Queries a second, at most.")
+@click.option("--rate", metavar="N", type=FiniteRange(0, min_open=True), help="Queries a second, at most.")
 @timeout_option(default=2.0, what="a server must answer; each round over the servers waits twice as long")
 @click.option(
     "--retries",

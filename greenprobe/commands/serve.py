@@ -3,6 +3,7 @@
 import click
 
 from greenprobe.access_log import FORMATS
+from greenprobe.commands.options import FiniteRange
 from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.listeners import read_bind
 from greenprobe.serving import ServePlan, serve_plan
@@ -89,7 +90,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option(
     "--stop-timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=30.0,
     show_default=True,
     help="Seconds in which requests may finish when the server stops.",
