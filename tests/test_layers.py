@@ -73,10 +73,13 @@ LAYERS = """
     compat.eventlet.green.OpenSSL.tsafe
     compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
-    engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.scanner
+    engine.ledger engine.shortage
     engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
-    engine.probes.certificates engine.probes.registry engine.link engine.services engine.examined
+    engine.probes.certificates engine.probes.registry
+    engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.udp_payloads engine.udp
+    engine.scanner engine.link engine.services engine.examined
+    engine.discovery
     engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher
     engine.journal engine.tally engine.bodystore
@@ -89,7 +92,9 @@ LAYERS = """
     reporting.findings reporting.page
     commands.config commands.options commands.output commands.progress commands.plain_progress
     commands.warc commands.database commands.recording
-    commands.fetch_options commands.fetch_plan commands.fetch_summary commands.scan_table
+    commands.fetch_options commands.fetch_plan commands.fetch_summary
+    commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal
+    commands.scan_formats commands.scan_sink
     commands.zone_format commands.report commands.fetch commands.resolve commands.probes commands.scan commands.serve
     commands.crawl_options commands.crawl
     commands.demosite commands.demo

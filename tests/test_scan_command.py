@@ -136,11 +136,11 @@ def test_the_seed_fixes_the_order(capfd: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     (
         (["127.0.0.1", "90-80"], "Error: port range '90-80' runs backwards; write 80-90\n"),
-        (["127.0.0.1", "http"], "Error: 'http' is no port; write numbers and ranges such as 22,80,1000-2000"),
+        (["127.0.0.1", "nosuch"], "Error: no tcp service is called 'nosuch' on this machine; write its number\n"),
         (["127.0.0.300", "80"], "Error: '127.0.0.300' is no IPv4 address; write four numbers from 0 to 255\n"),
         (["http://127.0.0.1/", "80"], "Error: 'http://127.0.0.1/' is a URL; write its host only: 127.0.0.1\n"),
         (["a" * 70, "80"], f"Error: host '{'a' * 70}' has no address"),
-        (["127.0.0.1", "80", "--exclude", "127.0.0.0/8"], "Error: --exclude leaves no host to scan; exclude less\n"),
+        (["127.0.0.1", "80", "--exclude", "127.0.0.0/8"], "Error: no host is left to scan; name one, or exclude less"),
     ),
 )
 def test_wrong_words_end_with_one_line_and_exit_code_2(

@@ -16,8 +16,9 @@ from greenlet import getcurrent
 from greenprobe.engine.connector import SELF_CONNECT
 from greenprobe.engine.conntrack import ConntrackDrops
 from greenprobe.engine.ports import parse_ports
-from greenprobe.engine.scanner import PATIENCE, Scanner, ScanStalled
+from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+from greenprobe.engine.shortage import PATIENCE, ScanStalled
 from greenprobe.engine.targets import Targets, parse_hosts
 from greenprobe.engine.verdicts import Icmp
 from greenprobe.greenthread import kill, spawn_n

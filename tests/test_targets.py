@@ -98,6 +98,24 @@ def test_an_exclusion_without_scope_counts_for_every_scope() -> None:
     assert hosts.count == 0
 
 
+@pytest.mark.parametrize(
+    ("word", "found"),
+    (
+        ("10.0.0-1.1-2", ["10.0.0.1", "10.0.0.2", "10.0.1.1", "10.0.1.2"]),
+        ("10.0.0.1,3,250-251", ["10.0.0.1", "10.0.0.3", "10.0.0.250", "10.0.0.251"]),
+        ("10.0.0.254-10.0.1.1", ["10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1"]),
+        ("10.0.0.254-", ["10.0.0.254", "10.0.0.255"]),
+    ),
+)
+def test_ranges_of_octets_and_of_addresses_are_every_address_of_them(word: str, found: list[str]) -> None:
+    assert texts(hosts_of(word)) == found
+
+
+def test_whole_octets_come_to_few_spans() -> None:
+    hosts = hosts_of("10.0-255.-.-")
+    assert (hosts.count, len(hosts.spans)) == (1 << 24, 1)
+
+
 def test_an_index_outside_is_an_index_error() -> None:
     hosts = hosts_of("127.0.0.1")
     for index in (-1, 1):
@@ -167,6 +185,10 @@ def test_a_place_can_be_asked_for_alone() -> None:
         ("a b", "'a b' is no host"),
         ("", "'' is no host"),
         ("x.test/24", "'x.test/24' is no host"),
+        ("10.0.0.5-10.0.0.1", "runs backwards; write 10.0.0.1-10.0.0.5"),
+        ("10.0.0.5-1", "has '5-1' for an octet"),
+        ("10.0.0.1-256", "has '1-256' for an octet"),
+        ("1-255.-.-.1-254", "is too many pieces"),
     ),
 )
 def test_a_mistake_is_named_with_what_to_do(word: str, message: str) -> None:

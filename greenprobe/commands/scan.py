@@ -1,161 +1,173 @@
-"""`greenprobe scan`: which ports of which hosts are open, closed or filtered."""
+"""`greenprobe scan`: which ports of which hosts are open, closed or filtered, and what speaks there."""
 
-import os
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
-from socket import SOCK_STREAM, getaddrinfo
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
-from greenprobe.commands.options import Progress, concurrency_option, format_option, output_option, timeout_option
-from greenprobe.commands.output import Column, Output, encoder
-from greenprobe.commands.scan_table import ScanTable
+from greenprobe.commands.options import Progress
+from greenprobe.commands.output import Output
+from greenprobe.commands.scan_formats import ScanDatabase
+from greenprobe.commands.scan_journal import ScanJournal
+from greenprobe.commands.scan_options import ScanOptions, scan_options
+from greenprobe.commands.scan_plan import plan_of
+from greenprobe.commands.scan_sink import Sink, sink_for
+from greenprobe.engine.discovery import alive_hosts
 from greenprobe.engine.examined import door_of, examined
-from greenprobe.engine.ports import parse_ports
 from greenprobe.engine.probes.registry import Registry, load_probes
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
 from greenprobe.engine.services import Examiner
-from greenprobe.engine.targets import Targets, parse_hosts
-from greenprobe.errors import TargetError
+from greenprobe.engine.targets import Targets
 
 __all__ = ["scan"]
 
-COLUMNS = [
-    Column("host", "host", 24),
-    Column("ip", "ip", 15),
-    Column("port", "port", -5),
-    Column("proto", "proto", 5),
-    Column("state", "state", 8),
-    Column("reason", "reason", 16),
-    Column("rtt_ms", "rtt_ms", -9),
-    Column("tries", "tries", -5),
-    Column("icmp_from", "icmp_from", 15),
-    Column("service", "service", 10),
-    Column("product", "product", 24),
-    Column("banner", "banner"),
-]
 EXAMINED_AT_ONCE = 256  # open ports
-FEW_PORTS = 20  # up to here the table shows every port, also closed ones: somebody asked for just these
+RESUMABLE = ("jsonl", "csv", "text")
 
-Write = Callable[[list[ScanRecord]], None]
+Batches = Iterator[list[ScanRecord]]
 
 
 @click.command()
-@click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
-@click.argument("ports", metavar="PORTS")
-@click.option("--open", "only_open", is_flag=True, help="Write open ports only, in every format.")
-@click.option("--exclude", metavar="HOST", multiple=True, help="Leave out an address or block. May be repeated.")
-@click.option("--all-addresses", is_flag=True, help="Scan every address of a name, not just the first.")
-@concurrency_option(default=4000)
-@timeout_option(default=1.0, what="an answer must come; from the answers of a host a shorter time is learned")
-@click.option(
-    "--retries",
-    metavar="N",
-    type=click.IntRange(0, 20),
-    default=9,
-    show_default=True,
-    help="How often a silent port is asked again, at most; the answers of a host say how often it needs that.",
-)
-@click.option(
-    "--seed", metavar="N", type=click.IntRange(0), help="Probe in the order of this number.  [default: random]"
-)
-@click.option("--service", "asks_service", is_flag=True, help="Say what speaks at each open port, and what it tells.")
-@click.option("--banner", "asks_banner", is_flag=True, help="As --service, but only listen and ask once.")
-@click.option(
-    "--probes",
-    "probes_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Take more probes from a TOML file; see `greenprobe probes`.",
-)
-@format_option("table", "jsonl", "csv", "text", default="table")
-@output_option()
+@scan_options
 @click.pass_obj
-def scan(
-    progress: Progress,
-    hosts: tuple[str, ...],
-    ports: str,
-    only_open: bool,
-    exclude: tuple[str, ...],
-    all_addresses: bool,
-    concurrency: int,
-    timeout: float,
-    retries: int,
-    seed: int | None,
-    asks_service: bool,
-    asks_banner: bool,
-    probes_file: Path | None,
-    format_name: str,
-    output: str,
-) -> None:
-    """Say which TCP PORTS of each HOST are open, closed or filtered, and why.
+def scan(progress: Progress, /, **words: Any) -> None:
+    """Say which PORTS of each HOST are open, closed or filtered, why, and with --service what speaks there.
 
-    HOST is a name, an IPv4 or IPv6 address, or a block. PORTS are numbers and ranges between commas; - is all.
+    HOST is a name, an IPv4 or IPv6 address, a block, or a range such as 10.0.0-3.1-254. PORTS are numbers, service
+    names and ranges between commas; - is all, U: makes what follows UDP.
 
     \b
       greenprobe scan 127.0.0.1 22,80,443,8000-8100
-      greenprobe scan ::1 127.0.0.0/30 22 --format jsonl
+      greenprobe scan ::1 127.0.0.0/30 ssh,U:53 --format jsonl
       greenprobe scan localhost - --open
+      greenprobe scan localhost --top-ports 100 --service
 
-    The table shows open ports and counts the others; with at most 20 ports it shows them all. The other formats
-    write a line a port, in the order of the answers.
+    The table shows open ports and counts the others; with at most 20 ports it shows them all. Scan only machines that
+    you are responsible for, or whose owners agreed.
     """
-    named = parse_hosts(hosts, _addresses, all_addresses=all_addresses).without(parse_hosts(exclude, _addresses))
-    if not named.count:
-        raise TargetError("--exclude leaves no host to scan; exclude less")
-    order = seed if seed is not None else int.from_bytes(os.urandom(4))
-    targets = Targets(named, parse_ports(ports), seed=order)
-    scanner = Scanner(ScanPlan(targets=targets, concurrency=concurrency, timeout=timeout, retries=retries))
-    with Output(output) as out:
-        if format_name == "table":
-            table = ScanTable(hosts=named.count, show_all=len(targets.ports) <= FEW_PORTS and not only_open)
-            write: Write = table.add
-        else:
-            write = _row_writer(out, format_name, only_open=only_open)
-        try:
-            records = scanner.batches()
-            if asks_service or asks_banner:
-                examiner = Examiner(Registry(load_probes(probes_file)), only_banner=not asks_service)
-                records = examined(records, examiner.examine, door_of, concurrency=EXAMINED_AT_ONCE)
-            with progress(lambda: _reading(scanner.statistics())), closing(records) as batches:
-                for batch in batches:
-                    write(batch)
-        finally:
-            if format_name == "table":
-                out.write("".join(f"{line}\n" for line in table.lines()).encode())
-            out.flush()
-            _summarize(scanner.statistics())
+    options = ScanOptions(**words)
+    journal = _journal(options)
+    if journal is not None and not journal.is_new:
+        options = _resumed(options, journal)
+    plan = _plan(options, journal)
+    scanner = Scanner(plan, done=journal.ledger if journal is not None and not journal.is_new else None)
+    with ExitStack() as stack:
+        goes_on_at = journal.written if journal is not None and not journal.is_new else None
+        out = stack.enter_context(Output(options.output, inputs=options.hosts_files, goes_on_at=goes_on_at))
+        if journal is not None:
+            _begin(journal, plan, options, out)
+        sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
+        database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
+        stack.callback(lambda: _summarize(scanner.statistics()))
+        write = _writer(options, sink, out, journal, database)
+        stack.enter_context(progress(lambda: _reading(scanner.statistics())))
+        for batch in stack.enter_context(closing(_batches(options, scanner))):
+            write(batch)
+        if journal is not None:
+            out.sync()
+            journal.finish()
 
 
-def _row_writer(out: Output, format_name: str, *, only_open: bool) -> Write:
-    heading, encode = encoder(format_name, COLUMNS)
-    if heading:
-        out.write(heading)
+def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
+    if journal is not None and not journal.is_new:
+        # The targets are those of the file; the words only have to be understood.
+        kept = journal.targets()
+        plan = plan_of(replace(options, words=("127.0.0.1",), ports="1", hosts_files=(), exclude=(), exclude_files=()))
+        return replace(plan, targets=kept)
+    plan = plan_of(options)
+    if not options.ping:
+        return plan
+    hosts = alive_hosts(plan)
+    click.echo(f"{hosts.count:,} of {plan.targets.hosts.count:,} hosts answer", err=True)
+    return replace(plan, targets=Targets(hosts, plan.targets.ports, seed=plan.targets.seed))
 
+
+def _batches(options: ScanOptions, scanner: Scanner) -> Any:
+    if not (options.asks_service or options.asks_banner):
+        return scanner.batches()
+    examiner = Examiner(Registry(load_probes(options.probes_file)), only_banner=not options.asks_service)
+    return examined(scanner.batches(), examiner.examine, door_of, concurrency=EXAMINED_AT_ONCE)
+
+
+# -- going on after an end that was none
+
+
+def _journal(options: ScanOptions) -> ScanJournal | None:
+    if options.resume is None:
+        return None
+    journal = ScanJournal.open(options.resume)
+    if journal.is_new and (options.output == "-" or options.format_name not in RESUMABLE):
+        raise click.UsageError(f"--resume needs -o FILE and --format {', '.join(RESUMABLE)}: what can be gone on with")
+    if journal.is_new and options.sqlite:
+        raise click.UsageError("--resume cannot go on with --sqlite; write JSON lines, and import them later")
+    return journal
+
+
+def _begin(journal: ScanJournal, plan: ScanPlan, options: ScanOptions, out: Output) -> None:
+    if not out.is_file:
+        raise click.UsageError(f"{options.output} is no regular file; --resume needs one, to go on with")
+    if journal.is_new:
+        given = {name: value for name, value in asdict(options).items() if name in KEPT}
+        journal.begin(plan, given)
+
+
+KEPT = frozenset(ScanOptions.__slots__) - {"resume", "probes_file", "hosts_files", "exclude_files", "is_authorized"}
+
+
+def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
+    """Return the options that the scan was begun with. Raises click.UsageError if other words were typed."""
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in journal.options.items()
+    }
+    if options.words and options.words != kept["words"]:
+        raise click.UsageError(f"{options.resume} is of the scan of {' '.join(kept['words'])}; name another file")
+    left = journal.targets().count - journal.ledger.count
+    click.echo(f"going on with {left:,} ports that are not finished", err=True)
+    return replace(options, **kept)
+
+
+# -- what is done with the records
+
+
+def _writer(
+    options: ScanOptions, sink: Sink, out: Output, journal: ScanJournal | None, database: ScanDatabase | None
+) -> Callable[[list[ScanRecord]], None]:
     def write(batch: list[ScanRecord]) -> None:
-        if only_open:
-            batch = [record for record in batch if record.state == "open"]
-        if batch:
-            out.write(b"".join([encode(record.row()) for record in batch]))
+        shown = [record for record in batch if record.state == "open"] if options.only_open else batch
+        sink.write(shown)
+        if database is not None:
+            database.add(shown)
+        if journal is not None:
+            journal.note(batch)
+            journal.save_now_and_then(out.sync)
 
     return write
 
 
-def _addresses(name: str) -> list[str]:
-    """Return the addresses of a name, best first, each once."""
-    found = getaddrinfo(name, None, type=SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+@contextmanager
+def _ending(sink: Sink, out: Output) -> Iterator[Sink]:
+    """Have a sink write the rest, however the scan ends."""
+    try:
+        yield sink
+    finally:
+        sink.end()
+        out.flush()
 
 
 def _reading(now: ScanStatistics) -> tuple[float, str]:
-    return now.done / now.total, f"{now.done:,} of {now.total:,} ports, {now.open:,} open, {now.under_way:,} under way"
+    reached = now.done + now.silent
+    part = reached / now.total if now.total else 1.0
+    rate = reached / now.elapsed if now.elapsed else 0.0
+    return part, f"{reached:,} of {now.total:,} ports, {rate:,.0f} a second, {now.open:,} open"
 
 
 def _summarize(end: ScanStatistics) -> None:
     """Say on standard error what was found, what is missing, and what we ran out of."""
-    counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "unreported": end.unreported}
+    counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "open or filtered": end.unclear}
+    counts["unreported"] = end.unreported
     found = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")
     rate = end.done / end.elapsed if end.elapsed else 0.0
     click.echo(f"{end.done:,} ports in {end.elapsed:.2f} s ({rate:,.0f} a second): {found}", err=True)

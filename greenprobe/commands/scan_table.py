@@ -55,7 +55,7 @@ class ScanTable:
         yield from self._rest(blank)
 
     def _host(self, ip: str) -> Iterator[str]:
-        records = sorted(self._shown[ip], key=lambda record: record.port)
+        records = sorted(self._shown[ip], key=lambda record: (record.proto, record.port))
         name = records[0].host
         yield ip if name == ip else f"{ip} ({name})"
         asked = any(record.service is not None for record in records)
@@ -85,7 +85,7 @@ class ScanTable:
 
 def _cells(record: ScanRecord) -> tuple[str, ...]:
     rtt = "-" if record.rtt is None else f"{record.rtt * 1e3:.3f} ms"
-    return f"{record.port}/tcp", record.state, record.reason, rtt
+    return f"{record.port}/{record.proto}", record.state, record.reason, rtt
 
 
 def _service(record: ScanRecord) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ error queue holds something, at a third of the cost of a recvmsg that raises. On
 """
 
 from _socket import socket as KernelSocket  # noqa: N812 - a class
+from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, EISCONN
 from select import POLLERR, poll
 from socket import (
@@ -36,7 +37,7 @@ from greenprobe.engine.verdicts import Icmp, parse_extended_error
 from greenprobe.hub import Hub
 from greenprobe.poller import Slot
 
-__all__ = ["PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself"]
+__all__ = ["PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself", "read_queue"]
 
 PENDING: Final = frozenset({EINPROGRESS, EALREADY, EINTR})
 SELF_CONNECT: Final = -1  # the socket met itself: ask again
@@ -70,10 +71,12 @@ class Asker(Protocol):
 class Connector:
     """The `Asker` that asks the network. Used by one greenthread."""
 
-    __slots__ = ("_family", "_hub", "_look", "_slot", "_sock", "_sockaddr", "icmp")
+    __slots__ = ("_family", "_hub", "_look", "_prepare", "_slot", "_sock", "_sockaddr", "icmp")
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, prepare: Callable[[KernelSocket], object] | None = None) -> None:
+        """`prepare` is called with each new socket, to bind it for example. Raises OSError of it from `start`."""
         self._hub = hub
+        self._prepare = prepare
         self._sock: KernelSocket | None = None
         self._slot: Slot | None = None
         self._family = 0
@@ -106,7 +109,7 @@ class Connector:
             code = sock.connect_ex(self._sockaddr)
             if code not in PENDING:
                 break
-            self.icmp = self._read_queue(sock)
+            self.icmp = read_queue(sock)
             if self.icmp is not None:
                 self.close()
                 return self.icmp.errno
@@ -134,6 +137,8 @@ class Connector:
         else:
             sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
         self._sock = sock
+        if self._prepare is not None:
+            self._prepare(sock)
         self._family = family
         watcher = poll()
         watcher.register(sock.fileno(), 0)
@@ -147,20 +152,22 @@ class Connector:
                 code = SELF_CONNECT
             sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
         else:
-            self.icmp = self._read_queue(sock)
+            self.icmp = read_queue(sock)
         self.close()
         return code
 
-    def _read_queue(self, sock: KernelSocket) -> Icmp | None:
-        try:
-            _, controls, _, _ = sock.recvmsg(0, 512, MSG_ERRQUEUE | MSG_DONTWAIT)
-        except OSError:
-            return None  # EAGAIN: it is empty
-        for _, _, data in controls:
-            icmp = parse_extended_error(data)
-            if icmp is not None:
-                return icmp
-        return None
+
+def read_queue(sock: KernelSocket) -> Icmp | None:
+    """Return the ICMP error on a socket's error queue, or None if there is none."""
+    try:
+        _, controls, _, _ = sock.recvmsg(0, 512, MSG_ERRQUEUE | MSG_DONTWAIT)
+    except OSError:
+        return None  # EAGAIN: it is empty
+    for _, _, data in controls:
+        icmp = parse_extended_error(data)
+        if icmp is not None:
+            return icmp
+    return None
 
 
 def is_routed(family: int, sockaddr: tuple[Any, ...]) -> bool:

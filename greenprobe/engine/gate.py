@@ -17,7 +17,7 @@ class Gate:
 
     def __init__(self, hub: Hub, window: Window) -> None:
         self._hub = hub
-        self._line: deque[list[greenlet]] = deque()
+        self._line: deque[list[greenlet]] | None = None  # made when somebody waits: there is a gate a host
         self.window = window
 
     @property
@@ -30,7 +30,8 @@ class Gate:
         window = self.window
         while window.on_wire >= window.size:
             place = [getcurrent()]  # empty once it was called
-            (self._line.appendleft if is_again else self._line.append)(place)
+            line = self._line = self._line if self._line is not None else deque()
+            (line.appendleft if is_again else line.append)(place)
             try:
                 while place:
                     self._hub.switch()

@@ -53,10 +53,10 @@ class Host:
         self.tail: tuple[int, ...] = (0, address.scope_id) if address.scope_id else ()
         self.timing = HostTiming()
         self.gates = gates
-        self.backlog: deque[tuple[Place, int]] = deque()
+        self.backlog: deque[tuple[Place, int]] | None = None  # made when something waits
         self.called = 0  # from the backlog, and not asked yet
         self.is_settled = False
-        self.silent_ports = array("H")
+        self.silent_ports = array("L")
         self.silent_places = array("Q")
         self.silent_rounds: list[Round] = []
 
@@ -85,7 +85,7 @@ class Host:
     def take_silent(self) -> Iterator["Question"]:
         """Yield the silent ports as questions that were asked once, and forget them."""
         ports, places = self.silent_ports, self.silent_places
-        self.silent_ports, self.silent_places, self.silent_rounds = array("H"), array("Q"), []
+        self.silent_ports, self.silent_places, self.silent_rounds = array("L"), array("Q"), []
         for place, port in zip(places, ports, strict=True):
             question = Question(self, port, place)
             question.before = 1

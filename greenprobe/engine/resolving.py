@@ -54,9 +54,7 @@ def asking(hub: Hub, plan: ResolvePlan, asker: Asker) -> AskOne:
         status, reply, server, protocol, tries, complaints = ask(make_question(name, kind), servers, options)
         elapsed = clock() - began
         if reply is not None:
-            return new_said(
-                (kind, status, reply.answer, labels[server], protocol, tries, elapsed, None, None, ())
-            )
+            return new_said((kind, status, reply.answer, labels[server], protocol, tries, elapsed, None, None, ()))
         reason = ", ".join(dict.fromkeys(map(str, complaints)))
         return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
 

@@ -16,6 +16,7 @@ the scan give up.
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from errno import EADDRNOTAVAIL, ECONNREFUSED, errorcode
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -26,35 +27,41 @@ from greenprobe.engine.conntrack import ConntrackDrops
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.gate import Gate
 from greenprobe.engine.hosts import Host, Question
+from greenprobe.engine.ledger import Ledger
 from greenprobe.engine.pace import Pace, SelfPace
+from greenprobe.engine.ports import UDP, has_udp
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
+from greenprobe.engine.shortage import Shortages
 from greenprobe.engine.targets import BLOCK, Target
 from greenprobe.engine.timing import Timing
-from greenprobe.engine.verdicts import CLOSED, EXHAUSTED, NO_RESPONSE, Icmp, Verdict, verdict
+from greenprobe.engine.udp import BothAsker
+from greenprobe.engine.verdicts import (
+    CLOSED,
+    EXHAUSTED,
+    NO_RESPONSE,
+    UDP_NO_RESPONSE,
+    Icmp,
+    Verdict,
+    udp_verdict,
+    verdict,
+)
 from greenprobe.engine.window import Window
-from greenprobe.errors import GreenprobeError
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Semaphore
 
-__all__ = ["ScanStalled", "Scanner"]
+__all__ = ["Scanner"]
 
 NEAR: Final = 0.0005  # seconds: with a shorter way there and back the answer is likely to be there at once
 TURN: Final = 64  # probes in a row before others get their turn
 MAX_HOSTS: Final = 3 * BLOCK  # that are remembered; the one known longest is settled and forgotten first
+FULL_PAUSE: Final = 0.005  # seconds between two looks whether a backlog has shrunk
 MAX_BACKLOG: Final = 50_000  # targets whose hosts have no room, before all wait for them
-FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
 MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds turn out lossy again and again
-PATIENCE: Final = 120.0  # seconds; TIME_WAIT, the slowest shortage to end, lasts 60
 SPREAD: Final = 0.25  # of a timeout
-NOT_YET: Final = -1.0  # a time
 new: Final = tuple.__new__  # half the price of calling a named tuple
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
 CONNTRACK: Final = "conntrack"  # among the names of shortages
-
-
-class ScanStalled(GreenprobeError):
-    """This machine ran out of something and did not get it back: the message says of what."""
 
 
 class Scanner:
@@ -64,16 +71,23 @@ class Scanner:
         self,
         plan: ScanPlan,
         *,
-        asker: Callable[[Hub], Asker] = Connector,
+        asker: Callable[[Hub], Asker] | None = None,
+        done: Ledger | None = None,
         routed: Callable[[int, tuple[Any, ...]], bool] = is_routed,
         drops: Callable[[float], ConntrackDrops] = ConntrackDrops,
     ) -> None:
         self.plan = plan
         self._hub = hub = get_hub()
         self._clock = hub.clock
-        self._make_asker = asker
+        self._make_asker = asker or partial(
+            BothAsker if has_udp(plan.targets.ports) else Connector, prepare=plan.prepare
+        )
         self._is_routed = routed
-        self._walk: Iterator[Target] = plan.targets.walk()
+        walk = plan.targets.walk(plan.shard, plan.shards)
+        self._walk: Iterator[Target] = (
+            (target for target in walk if target[0] not in done) if done is not None else walk
+        )
+        self._total = plan.total - (done.count if done is not None else 0)
         self._timing = Timing(
             longest=plan.timeout,
             max_tries=plan.retries + 1,
@@ -97,11 +111,9 @@ class Scanner:
         self._batch: list[ScanRecord] = []
         self._reader: greenlet | None = None
         self._failure: BaseException | None = None
-        self._counts = {"open": 0, "closed": 0, "filtered": 0, "unreported": 0}
+        self._counts = {"open": 0, "closed": 0, "filtered": 0, "open|filtered": 0, "unreported": 0}
         self._resends = 0
-        self._shortages: dict[str, int] = {}
-        self._pause = FIRST_PAUSE
-        self._stuck_since = NOT_YET
+        self._shortages = Shortages()
         self._dice = Random(plan.targets.seed)
         self._started = self._clock()
 
@@ -135,15 +147,19 @@ class Scanner:
         """Return how far the scan is."""
         counts = self._counts
         return ScanStatistics(
-            total=self.plan.targets.count,
+            total=self._total,
             done=sum(counts.values()),
-            **counts,
+            open=counts["open"],
+            closed=counts["closed"],
+            filtered=counts["filtered"],
+            unclear=counts["open|filtered"],
+            unreported=counts["unreported"],
             silent=self._silent,
             tries=sum(counts.values()) + self._resends,
             under_way=self._waiting,
             window=self._timing.window.size,
             elapsed=self._clock() - self._started,
-            shortages=dict(self._shortages),
+            shortages=dict(self._shortages.counts),
         )
 
     # -- the reader's side
@@ -222,12 +238,12 @@ class Scanner:
         sockaddr = (host.ip, port, *host.tail)
         started = self._next_start()
         code = self._start(asker, host, sockaddr)
-        if code == ECONNREFUSED and asker.icmp is None:
+        if code == ECONNREFUSED and asker.icmp is None and port < UDP:
             rtt = self._clock() - started
             self._timing.answered(host.timing, rtt, 1)
             if host.silent_ports:
                 self._reopen(host)
-            self._known(host, port, CLOSED, rtt, 1)
+            self._known(host, port, place, CLOSED, rtt, 1)
         else:
             self._pursue(asker, Question(host, port, place), code, started)
 
@@ -284,12 +300,13 @@ class Scanner:
                     return
             elif code in EXHAUSTED:
                 if code == EADDRNOTAVAIL and not self._is_routed(host.family, host.sockaddr(port)):
-                    self._known(host, port, NOT_ROUTED, None, question.tries)
+                    self._known(host, port, question.place, NOT_ROUTED, None, question.tries)
                     return
                 self._ran_out(errorcode.get(code, str(code)))
             elif code != SELF_CONNECT:
                 rtt = self._answered(question, started)
-                self._known(host, port, verdict(code, asker.icmp), rtt, question.tries, asker.icmp)
+                what = verdict(code, asker.icmp) if port < UDP else udp_verdict(code, asker.icmp)
+                self._known(host, port, question.place, what, rtt, question.tries, asker.icmp)
                 return
             self._pass_gates(host)
             started = self._next_start()
@@ -358,7 +375,7 @@ class Scanner:
             if host.keep_silent(question):
                 self._silent += 1
             else:
-                self._known(host, question.port, NO_RESPONSE, None, question.tries)
+                self._stays_silent(question, question.tries)
             return False
         if question.attempt < self._timing.tries(host.timing):
             question.attempt += 1
@@ -366,13 +383,12 @@ class Scanner:
         if question.is_doubtful and question.rounds < MAX_ROUNDS:
             question.start_round()
             return True
-        self._known(host, question.port, NO_RESPONSE, None, question.tries)
+        self._stays_silent(question, question.tries)
         return False
 
     def _slow_down(self, now: float) -> None:
         """Ask fewer a second, as our own connection tracking drops what we send."""
-        self._give_up_if_stuck(CONNTRACK, now)
-        self._shortages[CONNTRACK] = self._drops.count
+        self._shortages.add(CONNTRACK, now, count=self._drops.count)
         if self._self_pace is None:
             tries = sum(self._counts.values()) + self._resends + self._waiting
             self._self_pace = SelfPace(tries / max(now - self._started, 0.1), now)
@@ -383,10 +399,12 @@ class Scanner:
 
     def _put_back(self, host: Host, port: int, place: int) -> None:
         """Leave a target to its host, which has no room; wait where too many wait already."""
+        if host.backlog is None:
+            host.backlog = deque()
         host.backlog.append((place, port))
         self._backlog += 1
         while self._backlog > MAX_BACKLOG and not self._again:
-            self._hub.sleep(FIRST_PAUSE)
+            self._hub.sleep(FULL_PAUSE)
 
     def _call_backlog(self, host: Host) -> None:
         """Have what waits for a host asked, as far as there is room now."""
@@ -412,7 +430,7 @@ class Scanner:
             if asks_again:
                 self._again.append(question)
             else:
-                self._known(host, question.port, NO_RESPONSE, None, question.before)
+                self._stays_silent(question, question.before)
         host.is_settled = True
 
     def _settle_all(self) -> bool:
@@ -445,30 +463,29 @@ class Scanner:
         if self._gate.is_full:
             self._gate.wait(is_again=True)
 
+    def _stays_silent(self, question: Question, tries: int) -> None:
+        what = NO_RESPONSE if question.port < UDP else UDP_NO_RESPONSE
+        self._known(question.host, question.port, question.place, what, None, tries)
+
     def _known(
-        self, host: Host, port: int, what: Verdict, rtt: float | None, tries: int, icmp: Icmp | None = None
+        self, host: Host, port: int, place: int, what: Verdict, rtt: float | None, tries: int, icmp: Icmp | None = None
     ) -> None:
         """Hand a record to the reader."""
         state, reason = what
         self._counts[state] += 1
         self._resends += tries - 1
-        self._stuck_since = NOT_YET
+        self._shortages.end()
         sender = icmp.sender if icmp is not None else None
-        self._batch.append(new(ScanRecord, (host.name, host.text, port, state, reason, rtt, tries, sender, None)))
+        if port < UDP:
+            fields = (host.name, host.text, port, state, reason, rtt, tries, sender, None, "tcp", place)
+        else:
+            fields = (host.name, host.text, port - UDP, state, reason, rtt, tries, sender, None, "udp", place)
+        self._batch.append(new(ScanRecord, fields))
         if self._reader is not None:
             self._wake_reader()
 
     def _ran_out(self, name: str) -> None:
         """Wait a little after something of ours ran out; raises ScanStalled when that goes on for too long."""
-        self._give_up_if_stuck(name, self._clock())
-        self._shortages[name] = self._shortages.get(name, 0) + 1
+        pause = self._shortages.add(name, self._clock())
         self._timing.exhausted(self._waiting)
-        self._hub.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    def _give_up_if_stuck(self, name: str, now: float) -> None:
-        if self._stuck_since == NOT_YET:
-            self._stuck_since = now
-            self._pause = FIRST_PAUSE
-        if now - self._stuck_since > PATIENCE:
-            raise ScanStalled(f"{name} for {PATIENCE:.0f} s with nothing answered; give a smaller --concurrency")
+        self._hub.sleep(pause)

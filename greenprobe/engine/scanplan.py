@@ -1,5 +1,6 @@
 """What a scan is to do, and what it found: the frozen records that go into the scanner and come out of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ class ScanPlan:
 
     `rate` is how many probes a second at most, `min_rate` how many at least, whatever is lost; 0 leaves it to the path.
     `first_window` is how many are on the wire before anything is known, `host_window` how many to one host at most.
+    Every `shards`-th target from `shard` on is asked. `prepare` is called with each new socket.
     """
 
     targets: Targets
@@ -25,6 +27,14 @@ class ScanPlan:
     min_rate: float = 0.0
     first_window: int = 64
     host_window: int = 4000
+    shard: int = 0
+    shards: int = 1
+    prepare: Callable[[Any], object] | None = None
+
+    @property
+    def total(self) -> int:
+        """How many targets there are in this shard."""
+        return len(range(self.shard, self.targets.count, self.shards))
 
 
 class Service(NamedTuple):
@@ -50,7 +60,7 @@ class Service(NamedTuple):
 class ScanRecord(NamedTuple):
     """One port and what it said. `rtt` is in seconds, None without an answer; `sender` wrote the ICMP error, if any.
 
-    `service` is None unless it was asked what speaks there.
+    `service` is None unless it was asked what speaks there. `place` is where the port stands in the order.
 
     A named tuple: the cheapest thing that cannot be changed, and a scan makes one a probe.
     """
@@ -64,15 +74,19 @@ class ScanRecord(NamedTuple):
     tries: int
     sender: str | None = None
     service: Service | None = None
+    proto: str = "tcp"
+    place: int = 0
 
     def row(self) -> dict[str, Any]:
         """Return the record as it is written to files. `rtt_ms` has microseconds."""
-        host, ip, port, state, reason, rtt, tries, sender, service = self  # a third of the price of nine attributes
+        host, ip, port, state, reason, rtt, tries, sender, service, proto, _ = (
+            self  # a third of the price of the attributes
+        )
         row = {
             "host": host,
             "ip": ip,
             "port": port,
-            "proto": "tcp",
+            "proto": proto,
             "state": state,
             "reason": reason,
             "rtt_ms": None if rtt is None else int(rtt * 1e6) / 1e3,
@@ -86,8 +100,8 @@ class ScanRecord(NamedTuple):
 class ScanStatistics:
     """How far a scan is.
 
-    `silent` ports were asked and are decided when more is known of their host. `shortages` counts how often this
-    machine ran out of something, by the errno's name.
+    `unclear` ports are open or filtered, nobody knows. `silent` ports were asked and are decided when more is known of
+    their host. `shortages` counts how often this machine ran out of something, by the errno's name.
     """
 
     total: int
@@ -95,6 +109,7 @@ class ScanStatistics:
     open: int
     closed: int
     filtered: int
+    unclear: int
     unreported: int
     silent: int
     tries: int

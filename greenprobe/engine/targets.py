@@ -8,7 +8,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
-from itertools import accumulate
+from itertools import accumulate, chain, product
+from math import prod
 from socket import AF_INET, AF_INET6, if_nameindex, if_nametoindex, inet_ntop
 from typing import Final, NamedTuple
 
@@ -21,9 +22,12 @@ __all__ = ["BLOCK", "Address", "Hosts", "Resolve", "Span", "Target", "Targets", 
 WIDTH: Final[dict[int, int]] = {AF_INET: 4, AF_INET6: 16}
 LINK_LOCAL: Final = (0xFE80 << 112, (0xFEC0 << 112) - 1)
 NUMERIC: Final = re.compile(r"[0-9./]+", re.ASCII)
+OCTETS: Final = re.compile(r"[0-9,-]+(\.[0-9,-]+){3}", re.ASCII)
+FROM_TO: Final = re.compile(r"(\d+\.\d+\.\d+\.\d+)-(\d+\.\d+\.\d+\.\d+)", re.ASCII)
+MAX_SPANS: Final = 1 << 18  # that one word of octet ranges may come to
 NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
-BLOCK: Final = 4096  # hosts that are scanned side by side
+BLOCK: Final = 2048  # hosts that are scanned side by side
 
 # A place in the order, the index of the host, the port.
 Target = tuple[int, int, int]
@@ -126,7 +130,8 @@ class Targets:
 
 
 def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False) -> Hosts:
-    """Return the addresses that `words` name: IPv4, IPv6 (with %scope), CIDR blocks, host names.
+    """Return the addresses that `words` name: IPv4, IPv6 (with %scope), CIDR blocks, ranges of octets (10.0.0-3.1-254)
+    or of addresses (10.0.0.1-10.0.2.5), host names.
 
     Of a name with several addresses the first is taken, or all. Raises TargetError, which names the word.
     """
@@ -134,8 +139,9 @@ def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool =
     names: dict[str, str] = {}
     for word in words:
         span = _parse_number(word)
-        if span is not None:
-            spans.append(span)
+        found_spans = [span] if span is not None else _parse_range(word)
+        if found_spans:
+            spans += found_spans
             continue
         for ip in _resolve(word, resolve)[: None if all_addresses else 1]:
             found = _parse_number(ip)
@@ -160,6 +166,39 @@ def _parse_number(word: str) -> Span | None:
     span = _block(word, before + slash + prefix, AF_INET6, scope)
     _check_scope(word, span)
     return span
+
+
+def _parse_range(word: str) -> list[Span]:
+    """Return the spans of a range of addresses or of octets, none if `word` looks like a name."""
+    ends = FROM_TO.fullmatch(word)
+    if ends is not None:
+        low, high = (_block(word, end, AF_INET, "").low for end in ends.groups())
+        if low > high:
+            raise TargetError(f"{word!r} runs backwards; write {ends[2]}-{ends[1]}")
+        return [Span(AF_INET, "", low, high)]
+    if not OCTETS.fullmatch(word):
+        return []
+    first, second, third, last = (_octet(word, part) for part in word.split("."))
+    if prod(sum(map(len, part)) for part in (first, second, third)) > MAX_SPANS:
+        raise TargetError(f"{word!r} is too many pieces; write blocks such as 10.0.0.0/8, and --exclude the rest")
+    spans = []
+    for a, b, c in product(*(chain.from_iterable(part) for part in (first, second, third))):
+        base = a << 24 | b << 16 | c << 8
+        spans += [Span(AF_INET, "", base + part[0], base + part[-1]) for part in last]
+    return spans
+
+
+def _octet(word: str, text: str) -> list[range]:
+    """Return the ranges that one octet names: 1, 1-5, 1,3,7-9 or - for all."""
+    ranges = []
+    for part in text.split(","):
+        first, dash, after = part.partition("-")
+        low = int(first) if first else 0
+        high = int(after) if after.isdecimal() else 255 if dash and not after else low
+        if not (part and low <= high <= 255) or (after and not after.isdecimal()):
+            raise TargetError(f"{word!r} has {part!r} for an octet; write numbers and ranges from 0 to 255")
+        ranges.append(range(low, high + 1))
+    return ranges
 
 
 def _block(word: str, text: str, family: int, scope: str) -> Span:

@@ -29,9 +29,20 @@ from errno import (
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["CLOSED", "EXHAUSTED", "NO_RESPONSE", "Icmp", "State", "Verdict", "parse_extended_error", "verdict"]
+__all__ = [
+    "CLOSED",
+    "EXHAUSTED",
+    "NO_RESPONSE",
+    "UDP_NO_RESPONSE",
+    "Icmp",
+    "State",
+    "Verdict",
+    "parse_extended_error",
+    "udp_verdict",
+    "verdict",
+]
 
-State = Literal["open", "closed", "filtered", "unreported"]
+State = Literal["open", "closed", "filtered", "open|filtered", "unreported"]
 
 # We ran out of something: put the probe back, slow down, try again.
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, EAGAIN})
@@ -60,6 +71,9 @@ class Verdict(NamedTuple):
 OPEN: Final = Verdict("open", "syn-ack")
 CLOSED: Final = Verdict("closed", "reset")
 NO_RESPONSE: Final = Verdict("filtered", "no-response")
+UDP_OPEN: Final = Verdict("open", "udp-response")
+UDP_CLOSED: Final = Verdict("closed", "port-unreach")
+UDP_NO_RESPONSE: Final = Verdict("open|filtered", "no-response")
 
 BY_ERRNO: Final = {
     0: OPEN,
@@ -111,6 +125,13 @@ def verdict(code: int, icmp: Icmp | None) -> Verdict:
         reason = BY_ICMP.get(icmp[:3])
         return Verdict("filtered", reason or f"icmp{icmp.version}-{icmp.kind}-{icmp.code}")
     return BY_ERRNO.get(code) or Verdict("unreported", errorcode.get(code, f"errno-{code}").lower())
+
+
+def udp_verdict(code: int, icmp: Icmp | None) -> Verdict:
+    """Return what the end of a question to a UDP port says: errno `code`, 0 for an answer, and the ICMP error."""
+    if code == 0:
+        return UDP_OPEN
+    return UDP_CLOSED if code == ECONNREFUSED else verdict(code, icmp)
 
 
 def parse_extended_error(data: bytes) -> Icmp | None:

@@ -1,0 +1,213 @@
+"""The options of `greenprobe scan`, and what they come to: targets and a plan."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+
+from greenprobe.commands.options import MAX_CONCURRENCY, Decorator, format_option, output_option
+from greenprobe.errors import TargetError
+
+__all__ = ["FORMATS", "ScanOptions", "Tempo", "read_words", "scan_options"]
+
+FORMATS: Final = ("table", "jsonl", "csv", "text", "xml", "grepable")
+
+
+class Tempo(NamedTuple):
+    """What `--timing` stands for. Each can be given by an option of its own."""
+
+    concurrency: int
+    timeout: float
+    retries: int
+    rate: float
+    first_window: int
+    host_window: int
+
+
+TEMPOS: Final = {
+    "polite": Tempo(64, 3.0, 9, 100.0, 8, 8),
+    "normal": Tempo(4000, 1.0, 9, 0.0, 64, 4000),
+    "fast": Tempo(8000, 0.5, 3, 0.0, 512, 8000),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """The words and options of a run, as they were typed."""
+
+    words: tuple[str, ...]
+    ports: str | None
+    top_ports: int | None
+    exclude_ports: str | None
+    hosts_files: tuple[str, ...]
+    exclude: tuple[str, ...]
+    exclude_files: tuple[str, ...]
+    all_addresses: bool
+    is_authorized: bool
+    ping: bool
+    only_open: bool
+    asks_service: bool
+    asks_banner: bool
+    probes_file: Path | None
+    timing: str
+    concurrency: int | None
+    timeout: float | None
+    retries: int | None
+    rate: float | None
+    min_rate: float
+    seed: int | None
+    shard: str | None
+    source: str | None
+    interface: str | None
+    resume: str | None
+    sqlite: str | None
+    format_name: str
+    output: str
+
+    def tempo(self) -> Tempo:
+        """Return the timing, with what was given by itself."""
+        tempo = TEMPOS[self.timing]
+        given = {name: getattr(self, name) for name in ("concurrency", "timeout", "retries", "rate")}
+        return tempo._replace(**{name: value for name, value in given.items() if value is not None})
+
+    def hosts_and_ports(self) -> tuple[tuple[str, ...], str | None]:
+        """Return the host words, and the words for ports if they are among them. Raises click.UsageError."""
+        if self.ports is not None or self.top_ports is not None:
+            return self.words, None
+        if len(self.words) < 2 and not (self.words and self.hosts_files):
+            raise click.UsageError("say which HOST and, last, which PORTS: greenprobe scan 192.0.2.1 22,80")
+        return self.words[:-1], self.words[-1]
+
+
+TARGETS: Final = (
+    click.argument("words", metavar="HOST... PORTS", nargs=-1),
+    click.option("-p", "--ports", metavar="PORTS", help="The ports, if they are not the last word; `U:53` is UDP."),
+    click.option(
+        "--top-ports",
+        metavar="N",
+        type=click.IntRange(1, 65535),
+        help="The N TCP ports most worth a look; no word for PORTS then.",
+    ),
+    click.option("--exclude-ports", metavar="PORTS", help="Leave these ports out."),
+    click.option(
+        "--hosts",
+        "hosts_files",
+        metavar="FILE",
+        multiple=True,
+        help="Take hosts from a file, `-` is standard input: words between blanks; # is a comment. May be repeated.",
+    ),
+    click.option("--exclude", metavar="HOST", multiple=True, help="Leave out an address or block. May be repeated."),
+    click.option(
+        "--exclude-hosts",
+        "exclude_files",
+        metavar="FILE",
+        multiple=True,
+        help="Leave out the hosts of a file. May be repeated.",
+    ),
+    click.option("--all-addresses", is_flag=True, help="Scan every address of a name, not just the first."),
+    click.option(
+        "--i-am-authorized",
+        "is_authorized",
+        is_flag=True,
+        help="Scan more than 1,024 hosts outside of private networks: only with their owners' consent.",
+    ),
+    click.option(
+        "--ping",
+        is_flag=True,
+        help="Ask some common ports first, and scan only hosts that answer.  [default: scan all]",
+    ),
+)
+QUESTIONS: Final = (
+    click.option("--open", "only_open", is_flag=True, help="Write open ports only, in every format."),
+    click.option(
+        "--service", "asks_service", is_flag=True, help="Say what speaks at each open port, and what it tells."
+    ),
+    click.option("--banner", "asks_banner", is_flag=True, help="As --service, but only listen and ask once."),
+    click.option(
+        "--probes",
+        "probes_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Take more probes from a TOML file; see `greenprobe probes`.",
+    ),
+)
+PACE: Final = (
+    click.option(
+        "--timing",
+        type=click.Choice(list(TEMPOS)),
+        default="normal",
+        show_default=True,
+        help="How hard to ask: polite is 100 a second and 8 at once to a host, fast waits shorter and asks less often.",
+    ),
+    click.option(
+        "-c",
+        "--concurrency",
+        metavar="N",
+        type=click.IntRange(1, MAX_CONCURRENCY),
+        help="How many run at once, at most.  [default: 4000]",
+    ),
+    click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds in which an answer must come; the answers of a host teach a shorter time.  [default: 1]",
+    ),
+    click.option(
+        "--retries",
+        metavar="N",
+        type=click.IntRange(0, 20),
+        help="How often a silent port is asked again, at most; the path says how often it needs that.  [default: 9]",
+    ),
+    click.option(
+        "--rate", metavar="N", type=click.FloatRange(0, min_open=True), help="Send at most N probes a second."
+    ),
+    click.option(
+        "--min-rate",
+        metavar="N",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="Send at least N probes a second, whatever is lost by it.  [default: what the path carries]",
+    ),
+    click.option(
+        "--seed", metavar="N", type=click.IntRange(0), help="Probe in the order of this number.  [default: random]"
+    ),
+    click.option(
+        "--shard", metavar="K/N", help="Scan the K-th of N parts; the others run elsewhere, with the same --seed."
+    ),
+    click.option("--source", metavar="ADDRESS", help="Send from this address of ours."),
+    click.option("--interface", metavar="NAME", help="Send through this interface."),
+)
+RESULTS: Final = (
+    click.option(
+        "--resume",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Keep in FILE how far the scan is, and go on from there if it exists; needs -o.",
+    ),
+    click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results to SQLite, too."),
+    format_option(*FORMATS, default="table"),
+    output_option(),
+)
+
+
+def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a scan to a command that takes them as keywords."""
+    decorators: Iterable[Decorator] = (*TARGETS, *QUESTIONS, *PACE, *RESULTS)
+    for decorator in reversed(list(decorators)):
+        command = decorator(command)
+    return command
+
+
+def read_words(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the words of files, read as they are needed. Raises TargetError, which names the file."""
+    for path in paths:
+        try:
+            with click.open_file(path, encoding="utf-8") as lines:
+                for line in lines:
+                    yield from line.partition("#")[0].split()
+        except OSError as exc:
+            raise TargetError(f"cannot read hosts from {path}: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise TargetError(f"{path} is no text: {exc.reason}; write a host a line") from exc

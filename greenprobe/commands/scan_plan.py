@@ -1,0 +1,171 @@
+"""From the options of a scan to its plan: names become addresses, and large scans of others' networks ask first."""
+
+import os
+import re
+from collections.abc import Callable
+from errno import EADDRNOTAVAIL
+from functools import partial
+from ipaddress import ip_address
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_TCP,
+    SO_BINDTODEVICE,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_SYNCNT,
+    getaddrinfo,
+    if_nameindex,
+    socket,
+)
+from typing import Any, Final
+
+import click
+
+from greenprobe.commands.scan_options import ScanOptions, read_words
+from greenprobe.engine.ports import Ports, parse_ports, top_ports, without_ports
+from greenprobe.engine.scanplan import ScanPlan
+from greenprobe.engine.targets import Hosts, Span, Targets, parse_hosts
+from greenprobe.errors import TargetError
+
+__all__ = ["MANY", "plan_of", "public_hosts"]
+
+MANY: Final = 1024  # hosts of others that may be scanned without a word
+IP_BIND_ADDRESS_NO_PORT: Final = 24  # <linux/in.h>: the port is chosen when the connection is made, as without bind()
+SHARD: Final = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+
+
+def plan_of(options: ScanOptions) -> ScanPlan:
+    """Return what to scan and how. Raises TargetError and click.UsageError."""
+    words, port_words = options.hosts_and_ports()
+    ports = _ports(options, port_words)
+    excluded = parse_hosts([*options.exclude, *read_words(options.exclude_files)], _addresses)
+    named = parse_hosts([*words, *read_words(options.hosts_files)], _addresses, all_addresses=options.all_addresses)
+    hosts = named.without(excluded)
+    if not hosts.count:
+        raise TargetError("no host is left to scan; name one, or exclude less")
+    _ask_for_authority(hosts, is_authorized=options.is_authorized)
+    seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
+    tempo = options.tempo()
+    shard, shards = _shard(options)
+    return ScanPlan(
+        targets=Targets(hosts, ports, seed=seed),
+        concurrency=tempo.concurrency,
+        timeout=tempo.timeout,
+        retries=tempo.retries,
+        rate=tempo.rate,
+        min_rate=options.min_rate,
+        first_window=tempo.first_window,
+        host_window=tempo.host_window,
+        shard=shard,
+        shards=shards,
+        prepare=_binder(options),
+    )
+
+
+def _ports(options: ScanOptions, word: str | None) -> Ports:
+    if options.top_ports is not None:
+        ports = top_ports(options.top_ports)
+    else:
+        ports = parse_ports(options.ports if options.ports is not None else word or "")
+    if options.exclude_ports is not None:
+        ports = without_ports(ports, parse_ports(options.exclude_ports))
+    if not ports:
+        raise TargetError("--exclude-ports leaves no port to scan; exclude less")
+    return ports
+
+
+def _shard(options: ScanOptions) -> tuple[int, int]:
+    if options.shard is None:
+        return 0, 1
+    match = SHARD.fullmatch(options.shard)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.UsageError(f"--shard {options.shard!r} is no part; write 1/3, 2/3 and 3/3")
+    if options.seed is None:
+        raise click.UsageError("--shard needs --seed, the same for all parts, or they would not fit together")
+    return int(match[1]) - 1, int(match[2])
+
+
+def _addresses(name: str) -> list[str]:
+    """Return the addresses of a name, best first, each once."""
+    found = getaddrinfo(name, None, type=SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+# -- what may be asked without a word
+
+
+def public_hosts(hosts: Hosts, *, enough: int = MANY + 1) -> int:
+    """Return how many of the hosts are neither private nor of this machine, up to about `enough`."""
+    count = 0
+    for span in hosts.without(PRIVATE).spans:
+        count += span.high - span.low + 1
+        if count >= enough:
+            break
+    return count
+
+
+def _ask_for_authority(hosts: Hosts, *, is_authorized: bool) -> None:
+    if not is_authorized and public_hosts(hosts) > MANY:
+        raise click.UsageError(
+            f"these are more than {MANY:,} hosts outside of private networks; if their owners want you to scan them, "
+            "say --i-am-authorized"
+        )
+
+
+def _span(block: str) -> Span:
+    return parse_hosts([block], lambda name: []).spans[0]
+
+
+# RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291; documentation and benchmarking networks belong to nobody: RFC 5737,
+# RFC 3849, RFC 2544.
+PRIVATE: Final = Hosts(
+    [
+        *map(_span, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+        *map(_span, ("169.254.0.0/16", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15")),
+        *map(_span, ("::1", "fc00::/7", "2001:db8::/32")),
+        Span(AF_INET6, "", 0xFE80 << 112, (0xFEC0 << 112) - 1),
+    ]
+)
+
+
+# -- where to send from
+
+
+def _binder(options: ScanOptions) -> Callable[[Any], object]:
+    """Return what prepares each socket. Raises TargetError if the source or interface cannot be used."""
+    source, interface = options.source, options.interface
+    if interface is not None and interface not in [name for _, name in if_nameindex()]:
+        known = ", ".join(name for _, name in if_nameindex())
+        raise TargetError(f"there is no interface {interface!r} here; there are {known}")
+    family = AF_INET
+    if source is not None:
+        try:
+            family = AF_INET6 if ip_address(source).version == 6 else AF_INET
+        except ValueError:
+            raise TargetError(f"--source {source!r} is no address; write one that this machine has") from None
+    prepare = partial(_prepare, source=source, family=family, interface=interface)
+    if source is not None or interface is not None:
+        _try(prepare, family, source, interface)
+    return prepare
+
+
+def _try(prepare: Callable[[Any], object], family: int, source: str | None, interface: str | None) -> None:
+    with socket(family, SOCK_STREAM) as sock:
+        try:
+            prepare(sock)
+        except OSError as exc:
+            what = f"--source {source}" if exc.errno == EADDRNOTAVAIL else f"--interface {interface or source}"
+            raise TargetError(f"cannot send from {what}: {exc.strerror}") from exc
+
+
+def _prepare(sock: Any, *, source: str | None, family: int, interface: str | None) -> None:
+    """Bind a socket without taking a local port, and let the kernel send no SYN again by itself for long."""
+    if sock.type == SOCK_STREAM:
+        sock.setsockopt(IPPROTO_TCP, TCP_SYNCNT, 1)
+    if interface is not None:
+        sock.setsockopt(SOL_SOCKET, SO_BINDTODEVICE, interface.encode())
+    if source is not None and sock.family == family:
+        sock.setsockopt(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))

@@ -1,0 +1,105 @@
+"""Where the records of a scan go: one sink for each form of the results."""
+
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from greenprobe.commands.output import Column, Output, encoder
+from greenprobe.commands.scan_formats import GrepableReport, XmlReport
+from greenprobe.commands.scan_options import ScanOptions
+from greenprobe.commands.scan_table import ScanTable
+from greenprobe.engine.ports import UDP, format_ports
+from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+
+__all__ = ["Sink", "sink_for"]
+
+COLUMNS = [
+    Column("host", "host", 24),
+    Column("ip", "ip", 15),
+    Column("port", "port", -5),
+    Column("proto", "proto", 5),
+    Column("state", "state", 8),
+    Column("reason", "reason", 16),
+    Column("rtt_ms", "rtt_ms", -9),
+    Column("tries", "tries", -5),
+    Column("icmp_from", "icmp_from", 15),
+    Column("service", "service", 10),
+    Column("product", "product", 24),
+    Column("banner", "banner"),
+]
+FEW_PORTS = 20  # up to here the table shows every port, also closed ones: somebody asked for just these
+
+
+class Sink(Protocol):
+    """Takes batches of records while the scan runs; writes the rest when it is over."""
+
+    def write(self, batch: list[ScanRecord]) -> None:
+        """Take records."""
+
+    def end(self) -> None:
+        """Write what had to wait for the end."""
+
+
+class RowSink:
+    """A line a record, as they come."""
+
+    def __init__(self, out: Output, format_name: str, *, has_heading: bool) -> None:
+        self._out = out
+        heading, self._encode = encoder(format_name, COLUMNS)
+        if heading and has_heading:
+            out.write(heading)
+
+    def write(self, batch: list[ScanRecord]) -> None:
+        """Write records."""
+        if batch:
+            encode = self._encode
+            self._out.write(b"".join([encode(record.row()) for record in batch]))
+
+    def end(self) -> None:
+        """Write nothing more."""
+
+
+class ReportSink:
+    """Something that is made of all records at the end."""
+
+    def __init__(
+        self, out: Output, add: Callable[[list[ScanRecord]], None], lines: Callable[[], Iterator[str]]
+    ) -> None:
+        self._out = out
+        self._lines = lines
+        self.write = add
+
+    def end(self) -> None:
+        """Write it."""
+        self._out.write("".join(f"{line}\n" for line in self._lines()).encode("utf-8", "backslashreplace"))
+
+
+def sink_for(out: Output, options: ScanOptions, plan: ScanPlan, *, goes_on: bool) -> Sink:
+    """Return the sink of the form that was asked for."""
+    name = options.format_name
+    if name in ("jsonl", "csv", "text"):
+        return RowSink(out, name, has_heading=not goes_on)
+    if name == "table":
+        show_all = len(plan.targets.ports) <= FEW_PORTS and not options.only_open
+        table = ScanTable(hosts=plan.targets.hosts.count, show_all=show_all)
+        return ReportSink(out, table.add, table.lines)
+    report = GrepableReport() if name == "grepable" else _xml(options, plan)
+    return ReportSink(out, report.add, lambda: report.lines(now=time.time(), version=_version()))
+
+
+def _xml(options: ScanOptions, plan: ScanPlan) -> XmlReport:
+    tcp = [port for port in plan.targets.ports if port < UDP]
+    return XmlReport(
+        arguments=f"greenprobe scan {' '.join(options.words)}",
+        started=time.time(),
+        ports=format_ports(tcp),
+        count=len(tcp),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("greenprobe")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,125 @@
+"""Asking UDP ports, and an asker that asks ports of both kinds.
+
+Facts (Linux). A connected UDP socket gets the ICMP errors for what it sent: the next call fails with the error, and
+with IP_RECVERR the error queue says which ICMP it was. A port-unreachable comes from the host itself, as nothing
+listens there: the port is closed, where the same message means a firewall for TCP. Hosts write few ICMP errors a second
+(Linux: one, after a burst), so silence says even less than for TCP: `open|filtered`.
+"""
+
+from _socket import socket as KernelSocket  # noqa: N812 - a class
+from collections.abc import Callable
+from errno import EAGAIN, EALREADY, EINPROGRESS
+from socket import AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
+from typing import Any, Final
+
+from greenprobe.engine.connector import IP_RECVERR, IPV6_RECVERR, Asker, Connector, read_queue
+from greenprobe.engine.ports import UDP
+from greenprobe.engine.udp_payloads import payload_of
+from greenprobe.engine.verdicts import Icmp
+from greenprobe.hub import Hub
+from greenprobe.poller import Slot
+
+__all__ = ["BothAsker", "UdpAsker"]
+
+KIND: Final = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+MAX_DATAGRAM: Final = 2048
+
+Prepare = Callable[[KernelSocket], object]
+
+
+class UdpAsker:
+    """An `Asker` of UDP ports: 0 is an answer, an errno an ICMP error. Used by one greenthread."""
+
+    def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
+        self._hub = hub
+        self._prepare = prepare
+        self._sock: KernelSocket | None = None
+        self._slot: Slot | None = None
+        self.icmp: Icmp | None = None
+
+    def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
+        """Send what the port's protocol begins with."""
+        self.close()
+        self.icmp = None
+        sock = self._sock = KernelSocket(family, KIND)
+        if family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
+        if self._prepare is not None:
+            self._prepare(sock)
+        host, key, *tail = sockaddr
+        try:
+            sock.connect((host, key - UDP, *tail))
+            sock.send(payload_of(key - UDP))
+        except OSError as exc:
+            return self._end(sock, exc.errno or EAGAIN)
+        return self._look(sock) if is_near else EINPROGRESS
+
+    def wait(self, deadline: float) -> int:
+        """Wait for a datagram or an error, until `deadline`."""
+        sock = self._sock
+        if sock is None:
+            return EALREADY
+        if self._slot is None:
+            self._slot = self._hub.poller.adopt(sock.fileno())
+        while True:
+            is_ready = self._hub.wait(self._slot.read, deadline)
+            code = self._look(sock)
+            if code != EALREADY or not is_ready:
+                return code
+
+    def close(self) -> None:
+        """Close the socket, if there is one."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._slot is not None:
+            self._hub.poller.close(self._slot)
+            self._slot = None
+        sock.close()
+
+    def _look(self, sock: KernelSocket) -> int:
+        try:
+            sock.recv(MAX_DATAGRAM)
+        except BlockingIOError:
+            return EALREADY
+        except OSError as exc:
+            return self._end(sock, exc.errno or EAGAIN)
+        return self._end(sock, 0)
+
+    def _end(self, sock: KernelSocket, code: int) -> int:
+        if code:
+            self.icmp = read_queue(sock)
+        self.close()
+        return code
+
+
+class BothAsker:
+    """An `Asker` of TCP and UDP ports: hands each to the asker of its kind."""
+
+    def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
+        self._tcp: Asker = Connector(hub, prepare)
+        self._udp: Asker = UdpAsker(hub, prepare)
+        self._now: Asker = self._tcp
+        self.icmp: Icmp | None = None
+
+    def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
+        """Begin to ask a port."""
+        asker = self._udp if sockaddr[1] > UDP else self._tcp
+        if asker is not self._now:
+            self._now.close()
+            self._now = asker
+        code = asker.start(family, sockaddr, is_near=is_near)
+        self.icmp = asker.icmp
+        return code
+
+    def wait(self, deadline: float) -> int:
+        """Wait for the end of what was begun."""
+        code = self._now.wait(deadline)
+        self.icmp = self._now.icmp
+        return code
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._now.close()

@@ -1,0 +1,249 @@
+"""Forms of results (XML of nmap, grepable lines, SQLite), resuming, shards, and what is not scanned without a word."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenprobe.cli import cli, run
+from greenprobe.commands.scan_formats import GrepableReport, ScanDatabase, XmlReport
+from greenprobe.commands.scan_journal import ScanJournal
+from greenprobe.commands.scan_plan import public_hosts
+from greenprobe.engine.scanplan import ScanRecord, Service
+from greenprobe.engine.targets import Targets, parse_hosts
+
+EVIL = 'a<b>&"\x1b[2J,/'
+
+
+def record(port: int, state: Any, reason: str, *, ip: str = "192.0.2.1", service: Service | None = None) -> ScanRecord:
+    return ScanRecord("a.test", ip, port, state, reason, 0.0125, 1, None, service)
+
+
+RECORDS = [
+    record(443, "open", "syn-ack", service=Service("https", EVIL, EVIL, {}, {"version": "TLSv1.3"})),
+    record(22, "open", "syn-ack"),
+    record(80, "filtered", "no-response"),
+    *[record(port, "closed", "reset") for port in range(1000, 1100)],
+    record(53, "open", "syn-ack", ip="2001:db8::1"),
+]
+
+
+def test_xml_is_what_nmap_writes() -> None:
+    report = XmlReport(arguments=f"greenprobe scan {EVIL}", started=1e9, ports="22,80", count=2)
+    report.add(RECORDS)
+    root = ElementTree.fromstring("\n".join(report.lines(now=1e9 + 2, version="1")))
+    assert root.get("xmloutputversion") == "1.05"
+    first, second = root.findall("host")
+    address = first.find("address")
+    assert address is not None
+    assert (address.get("addr"), address.get("addrtype")) == ("192.0.2.1", "ipv4")
+    ports = {port.get("portid"): port for port in first.iter("port")}
+    assert list(ports) == ["22", "80", "443"]
+    reasons = {
+        str(port.get("portid")): state.get("reason") for port in first.iter("port") for state in port.iter("state")
+    }
+    assert reasons == {"22": "syn-ack", "80": "no-response", "443": "syn-ack"}
+    service = ports["443"].find("service")
+    assert service is not None
+    assert (service.get("name"), service.get("tunnel")) == ("http", "ssl")
+    extra = first.find("ports/extraports/extrareasons")
+    assert extra is not None
+    assert (extra.get("count"), extra.get("ports")) == ("100", "1000-1099")
+    assert [each.get("addrtype") for each in second.findall("address")] == ["ipv6"]
+
+
+def test_grepable_lines_have_a_host_each_and_no_byte_of_a_server_splits_them() -> None:
+    report = GrepableReport()
+    report.add(RECORDS)
+    heading, first, second, end = report.lines(now=1e9, version="1")
+    assert heading.startswith("#")
+    assert end.startswith("#")
+    host, ports, ignored = first.split("\t")
+    assert host == "Host: 192.0.2.1 (a.test)"
+    words = ports.removeprefix("Ports: ").split(", ")
+    assert [word.split("/")[:5] for word in words] == [
+        ["22", "open", "tcp", "", ""],
+        ["80", "filtered", "tcp", "", ""],
+        ["443", "open", "tcp", "", "https"],
+    ]
+    assert all(word.count("/") == 7 for word in words)
+    assert ignored == "Ignored State: closed (100)"
+    assert "\x1b" not in first + second
+
+
+def test_the_database_has_columns_and_the_whole_row(tmp_path: Path) -> None:
+    path = str(tmp_path / "found.db")
+    database = ScanDatabase(path)
+    database.add(RECORDS)
+    database.close()
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT port, state, service, row FROM ports WHERE port = 443").fetchall()
+        (count,) = connection.execute("SELECT count(*) FROM ports").fetchone()
+    connection.close()
+    assert count == len(RECORDS)
+    ((port, state, service, row),) = found
+    assert (port, state, service, json.loads(row)["banner"]) == (443, "open", "https", EVIL)
+
+
+def test_a_database_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "found.db")
+    words = ["scan", "127.0.0.1", "1-3", "--sqlite", path]
+    assert run(cli, words) == 0
+    assert run(cli, words) == 1
+    assert "already exists" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("format_name", ("xml", "grepable"))
+def test_forms_for_other_tools_come_out_of_the_command(format_name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "1-3", "--format", format_name]) == 0
+    assert "127.0.0.1" in capfd.readouterr().out
+
+
+# -- targets
+
+
+def test_hosts_and_exclusions_come_from_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.0/30 # some\n\n127.0.0.9 127.0.0.1\n")
+    (tmp_path / "not").write_text("127.0.0.2\n")
+    words = [
+        "--hosts",
+        str(tmp_path / "hosts"),
+        "--exclude-hosts",
+        str(tmp_path / "not"),
+        "-p",
+        "1",
+        "--format",
+        "jsonl",
+    ]
+    assert run(cli, ["scan", *words]) == 0
+    found = sorted(json.loads(line)["ip"] for line in capfd.readouterr().out.splitlines())
+    assert found == ["127.0.0.0", "127.0.0.1", "127.0.0.3", "127.0.0.9"]
+
+
+def test_top_ports_need_no_word_for_ports(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "--top-ports", "3", "--exclude-ports", "22", "--format", "jsonl"]) == 0
+    assert sorted(json.loads(line)["port"] for line in capfd.readouterr().out.splitlines()) == [80, 443]
+
+
+def test_shards_meet_everything_once(capfd: pytest.CaptureFixture[str]) -> None:
+    met: Counter[int] = Counter()
+    for part in ("1/3", "2/3", "3/3"):
+        assert run(cli, ["scan", "127.0.0.1", "1-100", "--seed", "5", "--shard", part, "--format", "jsonl"]) == 0
+        met.update(json.loads(line)["port"] for line in capfd.readouterr().out.splitlines())
+    assert met == Counter(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    (
+        (["127.0.0.1", "1", "--shard", "4/3", "--seed", "1"], "--shard '4/3' is no part"),
+        (["127.0.0.1", "1", "--shard", "1/3"], "--shard needs --seed"),
+        (["127.0.0.1", "1", "--resume", "x"], "--resume needs -o FILE"),
+        (["127.0.0.1", "1", "--exclude-ports", "1"], "--exclude-ports leaves no port"),
+        (["127.0.0.1", "1", "--source", "192.0.2.77"], "cannot send from --source 192.0.2.77"),
+        (["127.0.0.1", "1", "--source", "here"], "--source 'here' is no address"),
+        (["127.0.0.1", "1", "--interface", "none0"], "there is no interface 'none0' here"),
+        (["--hosts", "/nowhere/hosts", "1"], "cannot read hosts from /nowhere/hosts: No such file"),
+        (["8.0.0.0/8", "1"], "more than 1,024 hosts outside of private networks"),
+        ([], "say which HOST"),
+    ),
+)
+def test_wrong_words_end_with_one_line(words: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_only_hosts_of_others_are_counted_for_the_gate() -> None:
+    def count(*words: str) -> int:
+        return public_hosts(parse_hosts(words, lambda name: []))
+
+    assert count("10.0.0.0/8", "127.0.0.0/8", "192.168.0.0/16", "fd00::/8", "198.18.0.0/15") == 0
+    assert count("8.8.8.0/24", "10.0.0.0/8") == 256
+    assert count("0.0.0.0/0") > 1024
+
+
+def test_a_source_address_is_used(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "1-50", "--source", "127.0.0.5", "--interface", "lo", "--format", "csv"]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 51
+
+
+def test_ping_scans_only_who_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.0/30", "1-2", "--ping", "--format", "csv"]) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 9
+    assert "4 of 4 hosts answer" in err
+
+
+# -- going on
+
+
+def test_a_journal_keeps_the_scan_and_how_far_it_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "state")
+    hosts = parse_hosts(["10.0.0.0/30", "a.test"], lambda name: ["10.0.0.9"])
+    targets = Targets(hosts, range(1, 101), seed=7)
+    plan = plan_like(targets)
+    journal = ScanJournal.open(path)
+    journal.begin(plan, {"words": ["10.0.0.0/30", "1-100"]})
+    journal.note([record(1, "open", "syn-ack")._replace(place=place) for place in range(0, 300, 2)])
+    journal.save(1234)
+    again = ScanJournal.open(path)
+    assert (again.is_new, again.written, again.ledger.count) == (False, 1234, 150)
+    assert list(again.targets().walk()) == list(targets.walk())
+    assert again.targets().hosts.names == {"10.0.0.9": "a.test"}
+
+
+def plan_like(targets: Targets) -> Any:
+    class Plan:
+        pass
+
+    plan = Plan()
+    plan.targets = targets  # type: ignore[attr-defined]
+    return plan
+
+
+@pytest.mark.parametrize(
+    "text", ("", "{}", "[]", '{"format": "another"}', '{"format": "greenprobe scan 1", "bytes": 1}')
+)
+def test_a_file_that_is_no_journal_is_named(tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "state"
+    path.write_text(text)
+    assert run(cli, ["scan", "--resume", str(path)]) == 1
+    assert f"{path} is no state of a scan" in capfd.readouterr().err
+
+
+def test_a_finished_scan_leaves_no_journal(tmp_path: Path) -> None:
+    state, out = str(tmp_path / "state"), str(tmp_path / "out")
+    assert run(cli, ["scan", "127.0.0.1", "1-9", "--format", "jsonl", "-o", out, "--resume", state]) == 0
+    assert not os.path.exists(state)
+    assert len(Path(out).read_text().splitlines()) == 9
+
+
+@pytest.mark.slow
+def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
+    """Slow: three scans that are killed after a second and more, and a last one that ends."""
+    state, out = str(tmp_path / "state"), str(tmp_path / "out")
+    command = [sys.executable, "-m", "greenprobe", "scan"]
+    words = ["127.3.0.0/29", "1-1000", "--format", "jsonl", "-o", out, "--resume", state, "--rate", "2000"]
+    for turn in range(4):
+        process = subprocess.Popen(
+            [*command, *(words if turn == 0 else ["--resume", state])], stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(1.4 if turn < 3 else 60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    rows = [json.loads(line) for line in Path(out).read_text().splitlines()]
+    assert Counter((row["ip"], row["port"]) for row in rows) == Counter(
+        (f"127.3.0.{host}", port) for host in range(8) for port in range(1, 1001)
+    )

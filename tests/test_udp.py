@@ -1,0 +1,88 @@
+"""UDP ports: who answers, who is not there, who is silent. Real sockets on loopback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
+from typing import Any
+
+import pytest
+
+from greenprobe.convenience import listen
+from greenprobe.engine.ports import UDP
+from greenprobe.engine.scanner import Scanner
+from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+from greenprobe.engine.targets import Targets, parse_hosts
+from greenprobe.engine.udp_payloads import PAYLOADS, payload_of
+from greenprobe.green_socket import socket as GreenSocket  # noqa: N812 - a class
+from greenprobe.greenthread import spawn
+
+
+@contextmanager
+def server(host: str, *, answers: bool) -> Iterator[int]:
+    """Serve datagrams on a port of `host`."""
+    sock = GreenSocket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM)
+    sock.bind((host, 0))
+
+    def serve() -> None:
+        while True:
+            data, peer = sock.recvfrom(2000)
+            if answers:
+                sock.sendto(b"answer to " + data, peer)
+
+    child = spawn(serve)
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        child.kill()
+        sock.close()
+
+
+@contextmanager
+def unused(host: str) -> Iterator[int]:
+    """Give a UDP port of `host` where nobody is."""
+    with socket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        port = sock.getsockname()[1]
+    yield port
+
+
+def scan(host: str, *ports: int, **options: Any) -> dict[tuple[str, int], ScanRecord]:
+    targets = Targets(parse_hosts([host], lambda name: [name]), tuple(sorted(ports)), seed=1)
+    plan = ScanPlan(targets=targets, timeout=0.05, **options)
+    return {(record.proto, record.port): record for record in Scanner(plan).run()}
+
+
+@pytest.mark.parametrize("host", ("127.0.0.1", "::1"))
+def test_answers_errors_and_silence_are_told_apart(host: str) -> None:
+    try:
+        with server(host, answers=True) as talker, server(host, answers=False) as mute, unused(host) as nobody:
+            found = scan(host, UDP + talker, UDP + mute, UDP + nobody, retries=1)
+    except OSError:
+        pytest.skip(f"no {host} here")
+    assert {port: (record.state, record.reason) for (_, port), record in found.items()} == {
+        talker: ("open", "udp-response"),
+        mute: ("open|filtered", "no-response"),
+        nobody: ("closed", "port-unreach"),
+    }
+    assert found["udp", mute].tries == 2
+    assert found["udp", talker].row()["proto"] == "udp"
+
+
+def test_both_kinds_of_ports_go_in_one_scan() -> None:
+    listener = listen(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    with server("127.0.0.1", answers=True) as talker:
+        found = scan("127.0.0.1", port, UDP + talker)
+    listener.close()
+    assert {key: record.state for key, record in found.items()} == {("tcp", port): "open", ("udp", talker): "open"}
+
+
+def test_payloads_are_datagrams_of_their_protocols() -> None:
+    assert payload_of(9) == b""
+    assert payload_of(53)[2:4] == b"\x01\x00"  # a query, recursion wanted
+    assert payload_of(123)[0] & 7 == 3  # a client
+    assert len(payload_of(443)) == 1200  # RFC 9000, section 14.1
+    assert payload_of(161)[1] == len(payload_of(161)) - 2
+    assert int.from_bytes(payload_of(500)[24:28]) == len(payload_of(500))
+    assert int.from_bytes(payload_of(1812)[2:4]) == len(payload_of(1812))
+    assert all(len(payload) <= 1200 for payload in PAYLOADS.values())
