@@ -145,7 +145,7 @@ def fill_class(copy: ModuleType, name: str, target: type, attributes: dict[str, 
     own = vars(copy).get(target.__name__)
     if module_of(target) == name and isinstance(own, type) and own.__module__ == name and own is not target:
         for key, new in attributes.items():
-            setattr(own, key, new)
+            setattr(own, key, disguise(new, getattr(own, key), name))
 
 
 def clone(module: ModuleType) -> ModuleType:

@@ -4,14 +4,26 @@ A function of C's is no descriptor: as an attribute of a class (`nap = time.slee
 pickled by its name. What replaces it must do the same, and names itself as that does.
 """
 
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-__all__ = ["disguise"]
+__all__ = ["Around", "disguise"]
+
+
+class Around:
+    """A value of the table that is made of what it replaces: `make(before)` returns it."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make = make
 
 
 def disguise(new: Any, before: Any, module: str) -> Any:
     """Return what stands for a function `before` of a module, if `new` is a function."""
+    if isinstance(new, Around):
+        return new.make(before)
     if not isinstance(new, FunctionType):
         return new
     if isinstance(before, BuiltinFunctionType):

@@ -14,12 +14,39 @@ from greenprobe.green_ident import get_ident
 from greenprobe.green_turns import give_way
 from greenprobe.sync import Lock, refuse_odd_timeout
 
-__all__ = ["RLock", "allocate_lock", "lock"]
+__all__ = ["QuietLock", "RLock", "allocate_lock", "lock"]
 
 MAY_BE_CALLED: Final = sys.version_info >= (3, 13)  # since then `threading.Lock` is the type itself
 
 
-class lock(Lock):  # noqa: N801 - the name of the type in `_thread`
+class QuietLock(Lock):
+    """A lock of `_thread`'s interface that never lets others run while it is free, whoever spins on it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        state = "unlocked" if self._value else "locked"
+        return f"<{state} _thread.lock object at {id(self):#x}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # type: ignore[override]
+        """Take the lock: True; False if it is not free in `timeout` seconds (-1: wait for ever)."""
+        if self._value > 0 and timeout == -1:
+            self._value = 0  # one step with the test
+            return True
+        refuse_odd_timeout(blocking, timeout + 0.0)
+        return super().acquire(blocking, timeout)
+
+    def release(self) -> None:  # type: ignore[override]
+        """Free the lock, or hand it to who waits longest. Raises RuntimeError if it is free."""
+        if self._value:
+            raise RuntimeError("release unlocked lock")
+        self._give()
+
+
+class lock(QuietLock):  # noqa: N801 - the name of the type in `_thread`
     """`_thread.lock`, green."""
 
     __slots__ = ()
@@ -34,13 +61,6 @@ class lock(Lock):  # noqa: N801 - the name of the type in `_thread`
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("type '_thread.lock' is not an acceptable base type")
 
-    def __repr__(self) -> str:
-        state = "unlocked" if self._value else "locked"
-        return f"<{state} _thread.lock object at {id(self):#x}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("cannot pickle '_thread.lock' object")
-
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # type: ignore[override]
         """Take the lock: True; False if it is not free in `timeout` seconds (-1: wait for ever)."""
         give_way()
@@ -48,16 +68,10 @@ class lock(Lock):  # noqa: N801 - the name of the type in `_thread`
             self._value = 0  # one step with the test
             return True
         refuse_odd_timeout(blocking, timeout + 0.0)
-        return super().acquire(blocking, timeout)
-
-    def release(self) -> None:  # type: ignore[override]
-        """Free the lock, or hand it to who waits longest. Raises RuntimeError if it is free."""
-        if self._value:
-            raise RuntimeError("release unlocked lock")
-        self._give()
+        return Lock.acquire(self, blocking, timeout)
 
     acquire_lock = acquire
-    release_lock = release
+    release_lock = QuietLock.release
     locked_lock = Lock.locked
 
 

@@ -11,10 +11,14 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+from weakref import ref
 
+from greenlet import getcurrent, greenlet
+
+from greenprobe.disguise import Around
 from greenprobe.errors import HubError
 from greenprobe.green_lock import allocate_lock, lock
-from greenprobe.green_thread import make_thread_handle
+from greenprobe.green_thread import Thread as GreenletThread, make_thread_handle
 from greenprobe.local import local
 from greenprobe.timeout import CancelScope
 
@@ -89,6 +93,35 @@ def wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> 
         self._stop()
 
 
+# -- threads that threading did not start, up to Python 3.12
+
+
+_watched: dict[int, ref[greenlet]] = {}
+
+
+def forgettable(init: Any) -> Any:
+    """Return `_DummyThread.__init__`: what `current_thread()` makes of a greenthread is forgotten when that dies.
+
+    Not of one that `_thread` started: of these, `threading` says itself that it keeps them for ever.
+    """
+    active: dict[int, Any] = init.__globals__["_active"]
+
+    def __init__(self: Any) -> None:  # noqa: N807 - its name
+        init(self)
+        green = getcurrent()
+        if not isinstance(green, GreenletThread):
+            _watched[self._ident] = ref(green, partial(forget, active, self._ident, self))
+
+    return __init__
+
+
+def forget(active: dict[int, Any], ident: int, dummy: Any, _: object) -> None:
+    """Take a dead greenlet's Thread object out of `threading`'s books."""
+    _watched.pop(ident, None)
+    if active.get(ident) is dummy:
+        del active[ident]
+
+
 # -- the main thread
 
 
@@ -116,5 +149,7 @@ def exchange_tstate_lock(main: Any, old: Any, new: Any) -> None:
 PATCHES: Final[dict[Any, dict[str, Any]]] = {threading.Condition: {"wait": wait}}
 if hasattr(threading, "_thread_local_info"):
     PATCHES["threading"] = {"_thread_local_info": local()}
+else:
+    PATCHES[vars(threading)["_DummyThread"]] = {"__init__": Around(forgettable)}
 if hasattr(threading.Thread, "_wait_for_tstate_lock"):
     PATCHES[threading.Thread] = {"_wait_for_tstate_lock": wait_for_tstate_lock}
