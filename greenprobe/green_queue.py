@@ -9,7 +9,6 @@ else run while it is free; who spins on an empty queue lets others run when ther
 """
 
 import queue as stdlib
-import threading
 from functools import wraps
 from queue import Empty
 from types import GenericAlias
@@ -65,6 +64,7 @@ SimpleQueue.__module__ = "_queue"
 
 def quiet(init: Any) -> Any:
     """Return `queue.Queue.__init__` of a queue whose operations do not switch unless they wait."""
+    threading = init.__globals__["threading"]  # of the module that is patched: it may be a private copy
 
     def __init__(self: Any, maxsize: int = 0) -> None:  # noqa: N807 - its name
         init(self, maxsize)

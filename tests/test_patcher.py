@@ -250,3 +250,19 @@ def test_what_is_destroyed_last_may_take_locks() -> None:
         last = Last()
     """
     assert run(code) == []
+
+
+def test_queues_of_a_private_copy_are_green_where_the_process_is_not() -> None:
+    lines = run(
+        """
+        private = greenprobe.import_patched("urllib.request", "queue")
+        import sys
+        from greenprobe.patcher import _green_copies
+        queue = _green_copies.get("queue")
+        shelf = queue.Queue(1)
+        greenprobe.spawn_after(0.001, shelf.put, "item")
+        print(shelf.get(timeout=5), sys.modules["queue"] is not queue)
+        """,
+        patch="import greenprobe\n",
+    )
+    assert lines == ["item True"]
