@@ -24,11 +24,12 @@ from greenprobe.dns.conf import parse_resolv_conf
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.servers import Server, parse_servers
 from greenprobe.dns.watched import read_text
+from greenprobe.dns.wire import Reply
 from greenprobe.engine.namelist import NameList
 from greenprobe.engine.pacing import Pace
 from greenprobe.engine.referral import ROOT_SERVERS
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics
-from greenprobe.engine.resolving import Resolving, asking
+from greenprobe.engine.resolving import Resolving, asking, options_of
 from greenprobe.engine.tracing import Tracer
 from greenprobe.engine.urllist import UrlList
 from greenprobe.engine.wildcards import Wildcards
@@ -44,6 +45,7 @@ CSV_COLUMNS = [Column(name, name) for name in (
 TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 9), Column("answers", "answers")]
 MAX_TYPES = 20
 
+dnssec = Lazy("greenprobe.dns.dnssec")
 dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
 
 
@@ -86,6 +88,11 @@ dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
     "--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Trust these authorities."
 )
 @click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")
+@click.option("--dnssec", is_flag=True, help="Check every answer by DNSSEC; what is forged is an error (BOGUS).")
+@click.option(
+    "--trust-anchors", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+    help="DS records of the root, one a line, for --dnssec.  [default: those that IANA publishes]",
+)
 @click.option("--trace", is_flag=True, help="Ask from the root down, and write which servers led where.")
 @click.option("--wildcards", is_flag=True, help="Say of each name whether all names next to it have the same answer.")
 @format_option("jsonl", "csv", "text", "zone", default="jsonl")
@@ -97,6 +104,7 @@ def resolve(
     names: str,
     ca_file: str | None,
     insecure: bool,
+    trust_anchors: str | None,
     format_name: str,
     output: str,
     **options: Any,
@@ -118,7 +126,7 @@ def resolve(
     hub = get_hub()
     asker = _asker(hub, plan.rate_per_s, partial(trusting, ca_file, verify=not insecure, alpn=()))
     with _opened(names) as lines, Output(output, inputs=[names]) as out, closing(asker):
-        resolving = _resolving(hub, plan, asker, lines)
+        resolving = _resolving(hub, plan, asker, lines, trust_anchors)
         try:
             with progress(lambda: _reading(resolving.statistics())):
                 _write_records(resolving, out, format_name)
@@ -130,8 +138,10 @@ def resolve(
 
 def _plan(
     *, types: str, servers: str | None, port: int, concurrency: int, rate: float | None, timeout: float, retries: int,
-    tcp: bool, mixed_case: bool, trace: bool, wildcards: bool,
+    tcp: bool, mixed_case: bool, dnssec: bool, trace: bool, wildcards: bool,
 ) -> ResolvePlan:  # fmt: skip
+    if dnssec and trace:
+        raise click.UsageError("--dnssec needs a server that asks for us, and --trace does without; give one of them")
     return ResolvePlan(
         servers=tuple(_servers(servers, port, trace)),
         types=_types(types),
@@ -141,6 +151,7 @@ def _plan(
         rate_per_s=rate,
         uses_tcp=tcp,
         mixes_case=mixed_case,
+        dnssec=dnssec,
         finds_wildcards=wildcards,
         traces=trace,
         port=port,
@@ -181,8 +192,29 @@ def _servers(given: str | None, port: int, trace: bool) -> list[Server]:
     return servers
 
 
-def _resolving(hub: Hub, plan: ResolvePlan, asker: Asker, lines: UrlList) -> Resolving:
-    ask_one = Tracer(hub, plan, asker) if plan.traces else asking(hub, plan, asker)
+def _anchors(path: str | None) -> list[str]:
+    """Return the lines of a file of trust anchors."""
+    if path is None:
+        return list(dnssec.ROOT_ANCHORS)
+    return [line for line in read_text(path).splitlines() if line.strip() and not line.lstrip().startswith(";")]
+
+
+def _validator(plan: ResolvePlan, asker: Asker, anchors: list[str]) -> Any:
+    """Return what judges answers. Raises TargetError, click.BadParameter."""
+    options = options_of(plan)
+
+    def ask(name: str, kind: str) -> Reply | None:
+        return asker.ask(make_question(name, kind), plan.servers, options).reply
+
+    try:
+        return dnssec.Validator(ask, anchors=anchors)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--trust-anchors") from exc
+
+
+def _resolving(hub: Hub, plan: ResolvePlan, asker: Asker, lines: UrlList, anchors: str | None) -> Resolving:
+    validator = _validator(plan, asker, _anchors(anchors)) if plan.dnssec else None
+    ask_one = Tracer(hub, plan, asker) if plan.traces else asking(hub, plan, asker, validator)
     counts = asker.counts
     return Resolving(
         hub,

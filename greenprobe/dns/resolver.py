@@ -10,11 +10,12 @@ sockets, the cache is everybody's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 from ssl import SSLContext, create_default_context
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from greenprobe.dns.asker import Asker, AskOptions, MakeExchange
 from greenprobe.dns.cache import Cache
@@ -26,13 +27,16 @@ from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
 from greenprobe.dns.resolution import Result
 from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
-from greenprobe.dns.wire import AUTHENTIC, NOERROR, RECURSION_DESIRED, Question
+from greenprobe.dns.wire import AUTHENTIC, CHECKING_DISABLED, NOERROR, RECURSION_DESIRED, Question, Reply
 from greenprobe.errors import DnsFormError
 from greenprobe.hub import Hub, get_hub
+from greenprobe.lazy import Lazy
 from greenprobe.outcome import AsyncResult, Outcome
 from greenprobe.sync import Event
 
 __all__ = ["Fact", "Found", "Resolver"]
+
+dnssec = Lazy("greenprobe.dns.dnssec")  # takes dnspython and cryptography
 
 KINDS: Final = {AF_INET: ("A",), AF_INET6: ("AAAA",), AF_UNSPEC: ("A", "AAAA")}
 SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
@@ -42,6 +46,8 @@ class Fact(NamedTuple):
     """What is known of a name and a type. `status` as in `Result`; NOERROR without `data` is "none of that type".
 
     `canonical` is the name at the end of `aliases`; `reason` says who said what, where the status is no fact.
+    `is_authentic` is True where DNSSEC proves it, False where a zone is not signed, None where nobody looked; what is
+    forged has the status BOGUS, and no data.
     """
 
     status: str
@@ -50,6 +56,7 @@ class Fact(NamedTuple):
     aliases: tuple[str, ...]
     ttl: float
     reason: str
+    is_authentic: bool | None = None
 
 
 class Found(NamedTuple):
@@ -63,11 +70,20 @@ class Found(NamedTuple):
     until: float
 
 
+class Tools(NamedTuple):
+    """What a resolver has for each hub. The validator is a `dns.dnssec.Validator`, or None."""
+
+    asker: Asker
+    crew: Crew
+    validator: Any
+
+
 class Resolver:
     """Asks name servers. Everything it reads of the system may be given instead.
 
     `servers` are written as in `servers.py`; None takes those of `conf_path`. `conf` None reads and watches that file.
-    `cache` may have its own bounds. `exchanges` adds protocols, see `asker.py`. `clock` returns seconds.
+    `cache` may have its own bounds. `exchanges` adds protocols, see `asker.py`. `clock` returns seconds. `validates`
+    checks everything by DNSSEC, from `anchors` down (DS records of the root; None: those that IANA publishes).
     """
 
     def __init__(
@@ -79,6 +95,8 @@ class Resolver:
         hosts_path: str = "/etc/hosts",
         cache: Cache[Fact] | None = None,
         mixes_case: bool = False,
+        validates: bool = False,
+        anchors: Sequence[str] | None = None,
         exchanges: Mapping[str, MakeExchange] = {},
         trust: Callable[[], SSLContext] = create_default_context,
         clock: Callable[[], float] = monotonic,
@@ -91,11 +109,13 @@ class Resolver:
         self._conf: ResolvConf | None = None
         self._hosts_file = Watched(hosts_path, parse_hosts)
         self._mixes_case = mixes_case
+        self._validates = validates
+        self._anchors = anchors
         self._exchanges = exchanges
         self._trust = trust
         self._book = Book()
         self._options = AskOptions()
-        self._tools: dict[Hub, tuple[Asker, Crew]] = {}
+        self._tools: dict[Hub, Tools] = {}
         self._flights: dict[tuple[Hub, str, str], AsyncResult[Fact]] = {}  # a hub has its own
 
     # -- what the system says
@@ -108,7 +128,7 @@ class Resolver:
             if self._conf is not None:
                 self.cache.clear()
             self._conf = conf
-            self._options = options_of(conf, mixes_case=self._mixes_case)
+            self._options = options_of(conf, mixes_case=self._mixes_case, dnssec=self._validates)
         return conf
 
     @property
@@ -124,10 +144,10 @@ class Resolver:
 
     def close(self) -> None:
         """End what the current hub has under way, and the connections that it keeps to servers."""
-        asker, crew = self._tools.pop(get_hub(), (None, None))
-        if crew is not None and asker is not None:
-            crew.close()
-            asker.close()
+        tools = self._tools.pop(get_hub(), None)
+        if tools is not None:
+            tools.crew.close()
+            tools.asker.close()
 
     # -- one name, one type
 
@@ -149,15 +169,15 @@ class Resolver:
         flight = (get_hub(), name, kind)
         outcome = self._flights.get(flight)
         if outcome is None:
-            asker, crew = self._tools.get(flight[0]) or self._new_tools(flight[0])
+            tools = self._tools.get(flight[0]) or self._new_tools(flight[0])
             question = make_question(name, kind)
-            outcome = self._flights[flight] = crew.run(self._fly, asker, flight, question, servers)
+            outcome = self._flights[flight] = tools.crew.run(self._fly, tools, flight, question, servers)
         return outcome
 
-    def _fly(self, asker: Asker, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
+    def _fly(self, tools: Tools, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
         _, key, kind = flight
         try:
-            fact = self._ask(asker, question, servers)
+            fact = self._ask(tools, question, servers)
             now = self.clock()
             if fact.status in SPOKEN:
                 self.cache.put((key, kind), fact, fact.ttl, now, is_negative=not fact.data)
@@ -166,14 +186,20 @@ class Resolver:
         finally:
             self._flights.pop(flight, None)
 
-    def _ask(self, asker: Asker, question: Question, servers: Sequence[Server]) -> Fact:
+    def _ask(self, tools: Tools, question: Question, servers: Sequence[Server]) -> Fact:
         """Ask servers, through as many aliases as it takes."""
         aliases: list[str] = []
         ttl = float("inf")
+        is_authentic: bool | None = None
         while len(aliases) <= MAX_ALIASES:
-            result = asker.ask(question, servers, self._options)
+            result = tools.asker.ask(question, servers, self._options)
             if result.reply is None:
                 return Fact(result.status, (), question.name, tuple(aliases), 0, complaints(result))
+            if tools.validator is not None:
+                judgement = tools.validator.judge(question, result.reply)
+                if judgement.state == "bogus":
+                    return Fact("BOGUS", (), question.name, (), 0, f"{result.server}: {judgement.reason}")
+                is_authentic = is_authentic is not False and judgement.state == "secure"
             try:
                 chain = follow(question, result.reply)
             except DnsFormError as error:
@@ -183,17 +209,25 @@ class Resolver:
             if not chain.ends_short:
                 data = chain.data if result.reply.rcode == NOERROR else ()
                 reason = f"{result.server}: {result.status}"
-                return Fact(result.status, data, chain.canonical, tuple(aliases), ttl, reason)
+                return Fact(result.status, data, chain.canonical, tuple(aliases), ttl, reason, is_authentic)
             question = make_question(chain.canonical, question.type)
         return Fact("MALFORMED", (), question.name, (), 0, f"more than {MAX_ALIASES} aliases")
 
-    def _new_tools(self, hub: Hub) -> tuple[Asker, Crew]:
-        """Return what asks, and in what, for a hub that has had no question yet; forget those of closed hubs."""
+    def _new_tools(self, hub: Hub) -> Tools:
+        """Return what a hub needs that has had no question yet; forget those of closed hubs."""
         for gone in [other for other in list(self._tools) if other.closed]:
             self._tools.pop(gone, None)
         asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
-        self._tools[hub] = asker, Crew(hub)
-        return self._tools[hub]
+        validator = None
+        if self._validates:
+            ask = partial(self._ask_signed, asker)
+            validator = dnssec.Validator(ask, anchors=self._anchors or dnssec.ROOT_ANCHORS)
+        tools = self._tools[hub] = Tools(asker, Crew(hub), validator)
+        return tools
+
+    def _ask_signed(self, asker: Asker, name: str, kind: str) -> Reply | None:
+        """Ask for what a validator needs."""
+        return asker.ask(make_question(name, kind), self.servers, self._options).reply
 
     # -- hosts and addresses
 
@@ -300,15 +334,17 @@ def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:
     return [server for each in given for server in ([each] if isinstance(each, Server) else parse_servers([each]))]
 
 
-def options_of(conf: ResolvConf, *, mixes_case: bool) -> AskOptions:
+def options_of(conf: ResolvConf, *, mixes_case: bool, dnssec: bool) -> AskOptions:
     """Return how to ask, as a configuration has it."""
+    flags = RECURSION_DESIRED | (AUTHENTIC if conf.trust_ad else 0) | (CHECKING_DISABLED if dnssec else 0)
     return AskOptions(
         timeout=conf.timeout,
         attempts=conf.attempts,
         use_tcp=conf.use_tcp,
         rotate=conf.rotate,
         mixes_case=mixes_case,
-        flags=RECURSION_DESIRED | AUTHENTIC if conf.trust_ad else RECURSION_DESIRED,
+        dnssec=dnssec,
+        flags=flags,
     )
 
 

@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What came of one type. `status` is an rcode's name, or TIMEOUT, MALFORMED, LAME, UNREACHABLE, SECURITY, BADNAME.
+    """What came of one type. `status` is an rcode's name, or TIMEOUT, MALFORMED, LAME, UNREACHABLE, BOGUS, BADNAME.
 
     `is_authentic` is True where DNSSEC proved it, False where there is no chain of trust, None where nobody looked.
     """

@@ -9,6 +9,7 @@ of all that were completed since the last look. Each name that was taken leads t
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from math import ceil
+from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -16,6 +17,7 @@ from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.servers import Server
 from greenprobe.dns.udp import Crowd
+from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED
 from greenprobe.engine.namelist import NameList, Subject
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
 from greenprobe.greenthread import kill, spawn_n
@@ -34,31 +36,52 @@ new_record: Callable[..., ResolveRecord] = partial(tuple.__new__, ResolveRecord)
 new_said: Callable[..., Said] = partial(tuple.__new__, Said)
 
 
-def asking(hub: Hub, plan: ResolvePlan, asker: Asker) -> AskOne:
-    """Return what asks one question of the plan's servers, another one first each time. Raises ValueError."""
+def options_of(plan: ResolvePlan) -> AskOptions:
+    """Return how a plan has servers asked."""
     tries = plan.retries + 1
-    options = AskOptions(
+    return AskOptions(
         timeout=plan.timeout,
         attempts=ceil(tries / min(tries, len(plan.servers))),
         use_tcp=plan.uses_tcp,
         dnssec=plan.dnssec,
         mixes_case=plan.mixes_case,
         rotate=True,
+        flags=RECURSION_DESIRED | (CHECKING_DISABLED if plan.dnssec else 0),
         most_servers=tries,
     )
+
+
+def asking(hub: Hub, plan: ResolvePlan, asker: Asker, validator: Any = None) -> AskOne:
+    """Return what asks one question of the plan's servers, another one first each time. Raises ValueError.
+
+    A `validator` (`dns.dnssec.Validator`) judges what comes.
+    """
+    options = options_of(plan)
     clock, servers, ask = hub.clock, plan.servers, asker.ask
     labels: dict[Server | None, str | None] = {None: None, **{server: str(server) for server in servers}}
 
     def ask_one(name: str, kind: str) -> Said:
         began = clock()
-        status, reply, server, protocol, tries, complaints = ask(make_question(name, kind), servers, options)
+        question = make_question(name, kind)
+        status, reply, server, protocol, tries, complaints = ask(question, servers, options)
         elapsed = clock() - began
+        if reply is not None and validator is not None:
+            return judged(Said(kind, status, reply.answer, labels[server], protocol, tries, elapsed, None),
+                          validator.judge(question, reply))  # fmt: skip
         if reply is not None:
             return new_said((kind, status, reply.answer, labels[server], protocol, tries, elapsed, None, None, ()))
         reason = ", ".join(dict.fromkeys(map(str, complaints)))
         return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
 
     return ask_one
+
+
+def judged(said: Said, judgement: Any) -> Said:
+    """Return an answer with what DNSSEC says of it, its signatures left out; one that is bogus has no records."""
+    if judgement.state == "bogus":
+        return said._replace(status="BOGUS", answers=(), reason=f"{said.server}: {judgement.reason}")
+    answers = tuple(record for record in said.answers if record.type != "RRSIG" or said.type == "RRSIG")
+    return said._replace(answers=answers, is_authentic=judgement.state == "secure")
 
 
 class Resolving:
