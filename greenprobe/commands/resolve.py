@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from operator import attrgetter
 from ssl import SSLContext
 from typing import Any
 
@@ -28,7 +29,7 @@ from greenprobe.dns.wire import Reply
 from greenprobe.engine.namelist import NameList
 from greenprobe.engine.pacing import Pace
 from greenprobe.engine.referral import ROOT_SERVERS
-from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics
+from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
 from greenprobe.engine.resolving import Resolving, asking, options_of
 from greenprobe.engine.tracing import Tracer
 from greenprobe.engine.urllist import UrlList
@@ -249,17 +250,17 @@ def _encoder(format_name: str) -> tuple[bytes, Callable[[ResolveRecord], bytes]]
 def _flat(record: ResolveRecord) -> dict[str, Any]:
     """Return a record with one value for each column."""
     answers = [answer for said in record.said for answer in said.answers]
-    first = record.said[0] if record.said else None
+    first = record.said[0] if record.said else Said("", "", (), None, None, 0, 0.0, None)
     return {
         "line": record.line,
         "name": record.name,
         "status": record.status,
-        "answers": "; ".join(f"{answer.type} {answer.data}" for answer in answers) or None,
-        "ttl": min((answer.ttl for answer in answers), default=None),
-        "server": first.server if first else None,
-        "protocol": first.protocol if first else None,
-        "tries": sum(said.tries for said in record.said),
-        "elapsed": round(sum(said.elapsed for said in record.said), 6),
+        "answers": "; ".join([f"{answer.type} {answer.data}" for answer in answers]) or None,
+        "ttl": min([answer.ttl for answer in answers], default=None),
+        "server": first.server,
+        "protocol": first.protocol,
+        "tries": sum(map(attrgetter("tries"), record.said)),
+        "elapsed": round(sum(map(attrgetter("elapsed"), record.said)), 6),
         "wildcard": record.is_wildcard,
         "error": record.reason,
     }

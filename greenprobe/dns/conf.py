@@ -7,6 +7,7 @@ at three. What is not understood is left out, as libc does.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from socket import gethostname
 from typing import Any, Final
 
@@ -51,24 +52,18 @@ class ResolvConf:
 
 def parse_resolv_conf(text: str, environ: Mapping[str, str] = os.environ) -> ResolvConf:
     """Return what the text of a resolv.conf says; 127.0.0.1 is the server if it names none."""
-    servers: list[Server] = []
-    search: list[str] | None = None
-    options: list[str] = []
-    for line in text.splitlines():
-        keyword, *words = line.partition("#")[0].partition(";")[0].split() or [""]
-        if keyword == "nameserver" and words and is_address(words[0]):
-            servers.append(Server(words[0]))
-        elif keyword in {"search", "domain"} and words:
-            search = words if keyword == "search" else words[:1]
-        elif keyword == "options":
-            options += words
-    if environ.get("LOCALDOMAIN"):
-        search = environ["LOCALDOMAIN"].split()
-    options += environ.get("RES_OPTIONS", "").split()
-    if search is None:
-        search = [gethostname().partition(".")[2]]
+    lines = [line.partition("#")[0].partition(";")[0].split() for line in text.splitlines()]
+    said: dict[str, list[list[str]]] = {}
+    for keyword, *words in filter(None, lines):
+        if words:
+            said.setdefault("search" if keyword == "domain" else keyword, []).append(
+                words[:1] if keyword in {"domain", "nameserver"} else words
+            )
+    servers = tuple(Server(word) for (word,) in said.get("nameserver", ()) if is_address(word))
+    search = environ.get("LOCALDOMAIN", "").split() or said.get("search", [[gethostname().partition(".")[2]]])[-1]
+    options = [*chain.from_iterable(said.get("options", ())), *environ.get("RES_OPTIONS", "").split()]
     suffixes = tuple(dict.fromkeys(word.strip(".").lower() for word in search if word.strip(".")))
-    return replace(ResolvConf(tuple(servers) or ResolvConf().servers, suffixes), **read_options(options))
+    return replace(ResolvConf(servers or ResolvConf().servers, suffixes), **read_options(options))
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:

@@ -189,7 +189,7 @@ class Validator:
         reply = self._ask(zone.to_text(), "DS")
         if reply is None:
             return self._unknown(Judgement(BOGUS, f"nobody says whether {zone} is signed"))
-        found = next((each for each in signed_in(reply.answer) if each.rrset.rdtype == dns.rdatatype.DS), None)
+        found = find_signed(reply, zone, dns.rdatatype.DS)
         if found is None:
             return self._undelegated(zone, parent, reply)
         judgement = self._check_as_parent(zone, found, reply)
@@ -211,12 +211,11 @@ class Validator:
             return self._unknown(judgement)
         if denial.is_too_dear or denial.opts_out(zone):
             return self._unknown(Judgement(INSECURE, f"{zone} is not signed (opt-out)"))
-        types = denial.types_of(zone)
-        if types is not None and dns.rdatatype.NS in types and denial.lacks(zone, dns.rdatatype.DS):
-            return self._unknown(Judgement(INSECURE, f"{zone} is not signed"))
-        if denial.lacks(zone, dns.rdatatype.DS) or denial.denies_itself(zone):
-            return parent
-        return self._unknown(Judgement(BOGUS, f"no proof that {zone} has no DS"))
+        if not denial.lacks(zone, dns.rdatatype.DS):
+            is_absent = denial.denies_itself(zone)
+            return parent if is_absent else self._unknown(Judgement(BOGUS, f"no proof that {zone} has no DS"))
+        is_zone = dns.rdatatype.NS in (denial.types_of(zone) or ())
+        return self._unknown(Judgement(INSECURE, f"{zone} is not signed")) if is_zone else parent
 
     def _unknown(self, judgement: Judgement) -> Keys:
         return Keys(judgement, None, self._clock() + (LONGEST if judgement.state == INSECURE else 0))
@@ -224,19 +223,15 @@ class Validator:
     def _with_anchors(self, zone: dns.name.Name, anchors: Sequence[Any], ttl: float) -> Keys:
         """Return the keys of a zone, if one that is vouched for has signed them."""
         reply = self._ask(zone.to_text(), "DNSKEY")
-        found = next((each for each in signed_in(reply.answer if reply is not None else ()) if
-                      each.rrset.rdtype == dns.rdatatype.DNSKEY and each.rrset.name == zone), None)  # fmt: skip
+        found = None if reply is None else find_signed(reply, zone, dns.rdatatype.DNSKEY)
         if found is None:
             return self._unknown(Judgement(BOGUS, f"{zone} has no keys"))
         usable = [anchor for anchor in anchors if anchor.digest_type in DIGESTS]
         if not usable:
             return self._unknown(Judgement(INSECURE, f"{zone} is vouched for in ways that are not known"))
-        trusted = [key for key in found.rrset if any(is_vouched_for(zone, key, anchor) for anchor in usable)]
-        for signature in found.signatures[:MAX_SIGNATURES]:
-            for key in trusted:
-                if is_signed_by(found.rrset, signature, zone, key, self._clock()):
-                    until = self._clock() + min(ttl, found.rrset.ttl, LONGEST)
-                    return Keys(SURE, found.rrset, until)
+        now = self._clock()
+        if is_signed_by_any(found, trusted_keys(found.rrset, usable), now):
+            return Keys(SURE, found.rrset, now + min(ttl, found.rrset.ttl, LONGEST))
         return self._unknown(Judgement(BOGUS, f"the keys of {zone} are not signed by one that is vouched for"))
 
 
@@ -262,14 +257,33 @@ def is_vouched_for(zone: dns.name.Name, key: Any, anchor: Any) -> bool:
         return False
 
 
-def is_signed_by(rrset: Any, signature: Any, zone: dns.name.Name, key: Any, now: float) -> bool:
-    """Tell whether a signature is by one key."""
-    only = dns.rrset.from_rdata(zone, rrset.ttl, key)
+def trusted_keys(rrset: Any, anchors: Sequence[Any]) -> list[Any]:
+    """Return those of a zone's keys that a DS record vouches for."""
+    return [key for key in rrset if any(is_vouched_for(rrset.name, key, anchor) for anchor in anchors)]
+
+
+def is_signed_by_any(found: Signed, keys: Sequence[Any], now: float) -> bool:
+    """Tell whether one of the keys has signed an RRset of its own zone."""
+    pairs = [(signature, key) for signature in found.signatures[:MAX_SIGNATURES] for key in keys]
+    return any(is_signed_by(found.rrset, signature, key, now) for signature, key in pairs)
+
+
+def is_signed_by(rrset: Any, signature: Any, key: Any, now: float) -> bool:
+    """Tell whether a signature is by one key, of the zone whose apex the RRset is at."""
+    only = dns.rrset.from_rdata(rrset.name, rrset.ttl, key)
     try:
-        dns.dnssec.validate_rrsig(rrset, signature, {zone: only}, now=now)
+        dns.dnssec.validate_rrsig(rrset, signature, {rrset.name: only}, now=now)
     except (dns.exception.ValidationFailure, dns.exception.UnsupportedAlgorithm):
         return False
     return True
+
+
+def find_signed(reply: Reply, name: dns.name.Name, kind: int) -> Signed | None:
+    """Return an RRset in the answer of a reply, with its signatures."""
+    for each in signed_in(reply.answer):
+        if each.rrset.rdtype == kind and each.rrset.name == name:
+            return each
+    return None
 
 
 def signed_in(records: Iterable[Record]) -> list[Signed]:

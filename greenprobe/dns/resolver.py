@@ -300,11 +300,21 @@ def gather(
     clock: Callable[[], float],
 ) -> None:
     """Wait for all flights and add what they find to `facts`; for `delay` only, once there is an address."""
-    if delay is None:
-        for kind, flight in flights.items():
-            facts[kind] = flight.wait(left(deadline, clock()))
+    if delay is not None:
+        gather_some(dict(flights), facts, deadline, delay, clock)
         return
-    waiting = dict(flights)
+    for kind, flight in flights.items():
+        facts[kind] = flight.wait(left(deadline, clock()))
+
+
+def gather_some(
+    waiting: dict[str, Outcome[Fact]],
+    facts: dict[str, Fact],
+    deadline: float | None,
+    delay: float,
+    clock: Callable[[], float],
+) -> None:
+    """Wait until one flight has brought an address, and then `delay` seconds for the rest."""
     bell = Event()
     for flight in waiting.values():
         flight.link(lambda _: bell.set())

@@ -126,9 +126,7 @@ class Tracer:
     def _servers_of(self, referral: Referral, depth: int) -> tuple[Server, ...]:
         """Return the servers of a zone below, and remember them; none if their names lead nowhere."""
         addresses = [address for name in referral.names for address in referral.glue.get(name, ())]
-        usable = [address for address in addresses if ":" not in address] or [
-            address for address in addresses if source_of(address) is not None
-        ]
+        usable = reachable(addresses)
         if not usable and depth < MAX_DEPTH:
             usable = self._find(referral, depth)
         servers = tuple(Server(address, self._port) for address in usable[:MAX_SERVERS])
@@ -148,6 +146,12 @@ class Tracer:
             if found:
                 return found
         return []
+
+
+def reachable(addresses: Sequence[str]) -> list[str]:
+    """Return the IPv4 addresses; if there are none, those of IPv6 that a route leads to."""
+    ipv4 = [address for address in addresses if ":" not in address]
+    return ipv4 or [address for address in addresses if source_of(address) is not None]
 
 
 def is_answered(result: Result) -> bool:
