@@ -82,7 +82,7 @@ LAYERS = """
     engine.discovery
     engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher
-    engine.journal engine.tally engine.bodystore
+    engine.journal engine.tally engine.frames engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.frontier engine.sqlite_frontier engine.crawlplan engine.linkrules engine.crawlhosts
     engine.crawler
@@ -92,7 +92,7 @@ LAYERS = """
     reporting.findings reporting.page
     commands.config commands.options commands.output commands.progress commands.plain_progress
     commands.warc commands.database commands.recording
-    commands.fetch_options commands.fetch_plan commands.fetch_summary
+    commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal
     commands.scan_formats commands.scan_sink
     commands.zone_format commands.report commands.fetch commands.resolve commands.probes commands.scan commands.serve

@@ -27,6 +27,7 @@ from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchPlan
 from greenprobe.engine.journal import Journal, identify
+from greenprobe.engine.shards import ShardBatch, Shards, shard_command
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.client import Client
@@ -55,6 +56,8 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     0, or 1 with --fail if some URL was not answered.
     """
     words["concurrency"] = _affordable(words["concurrency"])
+    if words["processes"] > 1 and (words["warc"] or words["sqlite"]):
+        raise click.UsageError("--warc and --sqlite are written by one process; leave --processes out")
     try:
         options, chosen = client_options(words), choice_of(words)
         plan = plan_of(words, options, chosen)
@@ -64,18 +67,34 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         path = _list_path(urls)
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
-        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
         recording = _recording(stack, path, words, chosen, plan, journal)
+        if words["processes"] > 1:
+            return _run(progress, _shards(words, source, recording), source, recording, words)
+        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 
 
-def _run(progress: Progress, fetcher: Fetcher, source: UrlList, recording: Recording, words: dict[str, Any]) -> int:
+def _shards(words: dict[str, Any], source: UrlList, recording: Recording) -> Shards:
+    """Start the processes, each with its part of what is bounded in all."""
+    count = words["processes"]
+    part = {"concurrency": max(1, -(-words["concurrency"] // count)), "rate": words["rate"] and words["rate"] / count}
+    part["per_host"] = words["per_host"] or words["concurrency"]
+    command = shard_command("greenprobe.commands.fetch_shard")
+    return Shards(get_hub(), words | part, source, count=count, command=command, tally=recording.tally)
+
+
+def _run(
+    progress: Progress, fetcher: Fetcher | Shards, source: UrlList, recording: Recording, words: dict[str, Any]
+) -> int:
     tally = recording.tally
     try:
         shown = progress(lambda: reading(fetcher.statistics(), tally), words["progress_mode"])
         with shown, closing(fetcher.run()) as batches:
             for batch in batches:
-                recording.write(batch)
+                if isinstance(batch, ShardBatch):
+                    recording.write_lines(batch)
+                else:
+                    recording.write(batch)
     finally:
         recording.commit()
         end = fetcher.statistics()

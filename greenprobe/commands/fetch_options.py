@@ -77,6 +77,14 @@ LIMITS: Final[list[Decorator]] = [
         show_default=True,
         help="Seconds in which a connection must stand: name, TCP and TLS together.",
     ),
+    click.option(
+        "--processes",
+        metavar="N",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Fetch on so many cores; a host belongs to one of them.",
+    ),
     click.option("--tls-timeout", metavar="SECONDS", type=SECONDS, help="Seconds for the TLS handshake alone."),
     click.option("--first-byte-timeout", metavar="SECONDS", type=SECONDS, help="Seconds until an answer begins."),
     click.option(

@@ -12,6 +12,7 @@ from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.conditions import Condition, is_wanted
 from greenprobe.engine.fetchplan import FetchRecord
 from greenprobe.engine.journal import Journal
+from greenprobe.engine.shards import ShardBatch
 from greenprobe.engine.tally import Tally
 
 __all__ = ["Recording"]
@@ -59,6 +60,15 @@ class Recording:
         now = self._clock()
         if now - self._committed >= COMMIT_SECONDS:
             self.commit()
+
+    def write_lines(self, batch: ShardBatch) -> None:
+        """Write what a process has made of its entries; it has chosen and counted already."""
+        if batch.lines:
+            self._out.write(batch.lines)
+        if self._journal is not None:
+            self._numbers += batch.numbers
+            if self._clock() - self._committed >= COMMIT_SECONDS:
+                self.commit()
 
     def _write_chosen(self, batch: list[FetchRecord]) -> None:
         pairs = [(record.line, record.row()) for record in batch]

@@ -13,13 +13,13 @@ go is called by `aside.py`. When too many are aside, workers wait in the host's 
 
 from collections import deque
 from collections.abc import Generator
+from typing import Any, Protocol
 
 from greenlet import getcurrent, greenlet
 
 from greenprobe.engine.aside import Aside
 from greenprobe.engine.fetchplan import FetchPlan, FetchRecord, FetchStatistics
 from greenprobe.engine.politeness import Pace
-from greenprobe.engine.urllist import UrlList
 from greenprobe.engine.visits import Job, RichVisits, Visits, unread
 from greenprobe.errors import UrlError
 from greenprobe.greenthread import kill, spawn_n
@@ -35,10 +35,23 @@ MAX_WAITING_RECORDS = 1000  # for a consumer that is slower than the network
 ASIDE_PER_WORKER = 20
 
 
+class Source(Protocol):
+    """A list of entries, read as it is needed; UrlList is one."""
+
+    lines: deque[tuple[int, bytes]]
+    carried: dict[int, dict[str, Any]]
+    is_over: bool
+    read_bytes: int
+    size_bytes: int | None
+
+    def refill(self) -> bool:
+        """Read until there is an entry in `lines`, waiting if need be; False when there will be no more."""
+
+
 class Fetcher:
     """Runs one plan over one list. Iterate over `run()`; look at `statistics()` meanwhile."""
 
-    def __init__(self, hub: Hub, plan: FetchPlan, urls: UrlList, client: Client) -> None:
+    def __init__(self, hub: Hub, plan: FetchPlan, urls: Source, client: Client) -> None:
         self._hub = hub
         self._concurrency = plan.concurrency
         self._urls = urls

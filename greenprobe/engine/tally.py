@@ -44,6 +44,13 @@ class Timing:
         self._sum += sum(found)
         self._largest = max(self._largest, *found)
 
+    def merge(self, other: "Timing") -> None:
+        """Add the durations of another."""
+        self._buckets += other._buckets
+        self._count += other._count
+        self._sum += other._sum
+        self._largest = max(self._largest, other._largest)
+
     def row(self) -> dict[str, float] | None:
         """Return count, mean, percentiles and maximum, seconds; None if there is nothing."""
         if not self._count:
@@ -141,6 +148,27 @@ class Tally:
             "received_bytes": self.received_bytes,
             "slowest_hosts": [{"host": host, "mean": round(mean, 6)} for host, mean in self.slowest(10)],
         }
+
+    def settle(self) -> None:
+        """Count what waits: before the tally goes to another process."""
+        self._count()
+
+    def merge(self, other: "Tally") -> None:
+        """Add what another tally has counted."""
+        self._count()
+        self.records += other.records
+        self.sent_bytes += other.sent_bytes
+        self.received_bytes += other.received_bytes
+        self._statuses += other._statuses
+        self._errors += other._errors
+        for kind, examples in other._examples.items():
+            self._examples[kind] = (self._examples.get(kind, []) + examples)[:MAX_EXAMPLES]
+        for name, timing in self._timings.items():
+            timing.merge(other._timings[name])
+        for host, (count, seconds) in other._hosts.items():
+            known = self._hosts.setdefault(host, [0.0, 0.0])
+            known[0] += count
+            known[1] += seconds
 
     def _add_error(self, record: FetchRecord) -> None:
         assert record.error is not None

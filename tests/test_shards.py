@@ -1,0 +1,171 @@
+"""Fetching on several processes: the same results, and the same behaviour when something dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from fakes import ok, web_server
+
+from greenprobe.cli import cli, run
+from greenprobe.engine.fetchplan import Failure, FetchRecord, Timings
+from greenprobe.engine.frames import FrameReader, FrameSource, frame_of
+from greenprobe.engine.shards import host_of
+from greenprobe.engine.tally import Tally
+from greenprobe.hub import Hub
+
+PYTHONPATH = os.pathsep.join(path for path in sys.path if path)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with web_server(lambda path: b"" if path == "/empty" else ok(path.encode())) as port:
+        yield port
+
+
+@pytest.fixture
+def urls(tmp_path: Path, port: int) -> Path:
+    path = tmp_path / "urls"
+    path.write_text("".join(f"http://127.0.0.{n % 7 + 1}:{port}/{n}\n" for n in range(50)) + "no url\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    (
+        (b"http://h/a", b"HTTP://u:p@H:80?x"),
+        (b"https://h/", b"https://h:443\\x"),
+        (b"h:8080/x", b"http://h:8080"),
+    ),
+)
+def test_one_host_in_other_words_is_one_host(one: bytes, other: bytes) -> None:
+    assert host_of(one) == host_of(other)
+
+
+def test_frames_arrive_whole_however_they_are_cut(hub: Hub) -> None:
+    source, sink = os.pipe()
+    values: list[Any] = [1, {"a": [b"x" * 1000]}, None, ""]
+    for byte in b"".join(map(frame_of, values)) + b"\x00\x00\x01":
+        os.write(sink, bytes([byte]))
+    os.close(sink)
+    reader = FrameReader(hub, source)
+    assert list(reader.read()) == values
+    reader.close()
+    os.close(source)
+
+
+def test_entries_come_in_frames(hub: Hub) -> None:
+    source, sink = os.pipe()
+    frames = ["words", ([(1, b"a"), (2, b"b")], {2: {"x": 1}}), ([], {}), ([(3, b"c")], {})]
+    os.write(sink, b"".join(map(frame_of, frames)))
+    os.close(sink)
+    entries = FrameSource(hub, source)
+    assert entries.first() == "words"
+    found = []
+    while entries.refill():
+        found.append(entries.lines.popleft())
+    assert found == [(1, b"a"), (2, b"b"), (3, b"c")]
+    assert entries.carried == {2: {"x": 1}}
+    entries.close()
+    os.close(source)
+
+
+def test_tallies_add_up() -> None:
+    good = FetchRecord(1, "u", "http://h/", 200, 1, {}, (), Timings(None, None, None, 0.1, 1.0), None)
+    bad = good._replace(status=None, error=Failure("TlsError", "x"))
+    whole, first, second = Tally(), Tally(), Tally()
+    whole.add([good, bad, good])
+    first.add([good])
+    second.add([bad, good])
+    second.settle()
+    first.merge(second)
+    assert first.row() == whole.row()
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Slow: starts processes."""
+    found = []
+    for count in (1, 2):
+        words = ["fetch", str(urls), "--processes", str(count), "-o", str(tmp_path / "out"), "--facts", "title"]
+        assert run(cli, [*words, "--summary", str(tmp_path / "summary")]) == 0
+        rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+        found.append(sorted((row["line"], row["url"], row["status"], row["bytes"]) for row in rows))
+        assert json.loads((tmp_path / "summary").read_text())["statuses"] == {"200": 8}
+    assert found[0] == found[1]
+    assert len(found[0]) == 51
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_with_every_url_exactly_once(tmp_path: Path, port: int) -> None:
+    """Slow: processes that are killed and started again until the list is done."""
+    count = 4000
+    chance = Random(1)
+    lines = [f"http://127.0.0.{n % 9 + 1}:{port}/{n}\n" for n in range(count)]
+    (tmp_path / "urls").write_text("".join(lines))
+    kills = 0
+    while True:
+        child = process("urls", "-o", "out", "--state", "state", "--processes", "2", "-c", "8", cwd=tmp_path)
+        try:
+            _, err = child.communicate(timeout=0.5 + 0.5 * chance.random() if kills < 4 else 60)
+            break
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            kills += 1
+    assert (child.returncode, kills > 0) == (0, True), err
+    found = sorted(json.loads(line)["line"] for line in (tmp_path / "out").read_text().splitlines())
+    assert found == list(range(1, count + 1))
+
+
+@pytest.mark.slow
+def test_ctrl_c_writes_what_is_finished(tmp_path: Path, port: int) -> None:
+    """Slow: starts processes."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    child = process(str(fifo), "--processes", "2", cwd=tmp_path)
+    with fifo.open("w") as list_end:
+        list_end.write(f"http://127.0.0.1:{port}/1\nhttp://127.0.0.2:{port}/2\n")
+        list_end.flush()
+        assert child.stdout is not None
+        first = [child.stdout.readline() for _ in range(2)]
+        child.send_signal(signal.SIGINT)
+        rest, err = child.communicate(timeout=20)
+    assert child.returncode == 130, err
+    assert sorted(json.loads(line)["line"] for line in [*first, *rest.splitlines()]) == [1, 2]
+    assert err.endswith("interrupted\n")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_one_line_and_exit_code_1(tmp_path: Path, port: int) -> None:
+    """Slow: starts processes."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    child = process(str(fifo), "--processes", "2", cwd=tmp_path)
+    with fifo.open("w") as list_end:
+        list_end.write(f"http://127.0.0.1:{port}/1\n")
+        list_end.flush()
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == 1
+    assert "Error: a process of the fetch ended early, with -9\n" in err
+
+
+def process(*words: str, cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "greenprobe", "fetch", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
+    )
