@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from greenprobe import (
     debug,
+    drivers,
     green_lock,
     green_network,
     green_os,
@@ -64,10 +65,12 @@ TABLE: Final[dict[str, list[Rows]]] = {
     "time": [green_time.PATCHES],
     "subprocess": [green_subprocess.PATCHES],
     "signal": [green_signal.PATCHES],
+    "psycopg": [],  # psycopg2, too
 }
 ACTIONS: Final[dict[str, Callable[[], Callable[[], object]]]] = {  # what a table cannot say; each returns its undoing
     "thread": green_threading.adopt_main_thread,
     "signal": green_signal.adopt_handlers,
+    "psycopg": drivers.adopt_drivers,
 }
 LOADED_FIRST: Final = (debug, testing)  # they bind what they need of the standard library as it is
 HELP: Final = """usage: python -m greenprobe.patcher [-h] SCRIPT | -m MODULE [ARGUMENT ...]
