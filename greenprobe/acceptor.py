@@ -5,6 +5,8 @@ reason to stop serving: a connection that broke before it was accepted is passed
 run out the acceptor waits, longer each time, and tries again.
 """
 
+import socket as stdlib
+from array import array
 from collections.abc import Generator
 from enum import Enum, auto
 from errno import (
@@ -25,12 +27,13 @@ from errno import (
     EPERM,
     EPROTO,
 )
+from struct import pack
 from typing import Any, Final
 
-from greenprobe.green_socket import socket
+from greenprobe.green_socket import INTERNET, socket
 from greenprobe.hub import get_hub
 
-__all__ = ["Reaction", "connections", "pause_after", "reaction_to"]
+__all__ = ["Reaction", "connections", "hold_off", "pause_after", "reaction_to"]
 
 FIRST_PAUSE: Final = 0.01  # seconds
 LONGEST_PAUSE: Final = 1.0
@@ -65,6 +68,31 @@ def reaction_to(error: OSError) -> Reaction:
 def pause_after(failures: int) -> float:
     """Return the seconds to wait after so many failures in a row."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+
+
+# A connection that completes its handshake between the last accept() and close() is reset by the kernel, after its
+# client was told that it stands, and perhaps sent a request. So before the last accepts the listener is given a filter
+# that drops first SYNs: who comes then tries again a second later, and is refused, having asked nothing.
+# Classic BPF over the TCP header: load the flags; SYN without ACK is dropped, all else is let through.
+FIRST_SYN_FILTER: Final = array(
+    "B",
+    b"".join(
+        pack("=HBBI", *step)
+        for step in [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (6, 0, 0, 0), (6, 0, 0, 0x40000)]
+    ),
+)
+SO_ATTACH_FILTER: Final = 26
+
+
+def hold_off(listener: stdlib.socket) -> None:
+    """Let no new connection come to a TCP listener, on whatever descriptor; who is in its queue can be accepted."""
+    if listener.family not in INTERNET:
+        return
+    try:
+        program = pack("@HP", len(FIRST_SYN_FILTER) // 8, FIRST_SYN_FILTER.buffer_info()[0])
+        listener.setsockopt(stdlib.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    except OSError:
+        pass  # not Linux, or not allowed here: the few that come in between are reset
 
 
 def connections(listener: socket) -> Generator[tuple[socket, Any], None, None]:

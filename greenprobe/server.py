@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from greenlet import GreenletExit, getcurrent
 
-from greenprobe.acceptor import connections
+from greenprobe.acceptor import connections, hold_off
 from greenprobe.convenience import BACKLOG, listen, take_over
 from greenprobe.green_socket import INTERNET, socket
 from greenprobe.green_ssl import HANDSHAKE_TIMEOUT, wrap
@@ -103,6 +103,11 @@ class StreamServer:
         places = self._places = None if self._limit is None else Semaphore(self._limit)
         self._acceptor = spawn(self._accept_all, listener, places)
         self._acceptor.link(self._accepted_all)
+
+    def hold_off(self) -> None:
+        """Let nobody else connect, for a server that is about to stop; not for listeners that others go on to use."""
+        if self._listener is not None:
+            hold_off(self._listener)
 
     def stop_accepting(self) -> None:
         """Close the listener, after what is connected there by now was accepted. The handlers run on."""

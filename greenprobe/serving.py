@@ -11,6 +11,7 @@ from socket import AF_UNIX, socket
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
 from typing import TextIO
 
+from greenprobe.acceptor import hold_off
 from greenprobe.access_log import FORMATS, AccessLog
 from greenprobe.app_loader import load_app
 from greenprobe.engine.fdlimit import raise_limit
@@ -74,6 +75,8 @@ def serve_plan(plan: ServePlan, tell: Callable[[str], object]) -> int:
 def close_all(listeners: Sequence[socket]) -> None:
     """Close listeners, and remove the paths of Unix ones."""
     for listener in listeners:
+        if listener.fileno() >= 0:
+            hold_off(listener)
         if listener.fileno() >= 0 and listener.family == AF_UNIX:
             try:
                 os.unlink(listener.getsockname())
@@ -157,4 +160,5 @@ def server_of(plan: ServePlan, app: Application, listener: socket, log: AccessLo
         server_header="greenprobe" if plan.server_header else None,
         proxies=plan.proxies,
         proxy_protocol=plan.proxy_protocol,
+        shares_listener=True,
     )

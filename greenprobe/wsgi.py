@@ -60,7 +60,8 @@ class Server:
     other users of that pool.
 
     `proxies` are believed about the client. With `proxy_protocol` every connection begins with a PROXY header, before
-    TLS, and comes from one of `proxies` if those are given.
+    TLS, and comes from one of `proxies` if those are given. `shares_listener` says that other processes go on to accept
+    from the listener when this one stops.
 
     As a context manager it is started on entry and stopped on exit.
     """
@@ -80,8 +81,10 @@ class Server:
         proxies: TrustedProxies | None = None,
         proxy_protocol: bool = False,
         pool: GreenPool | None = None,
+        shares_listener: bool = False,
         backlog: int = BACKLOG,
     ) -> None:
+        self._shares_listener = shares_listener
         self._context = context
         self._limits = limits
         self._site = Site(
@@ -142,8 +145,12 @@ class Server:
         clock = get_hub().clock
         began = clock()
         self._site.closing = True
-        self._stream.stop_accepting()
+        if self._shares_listener:
+            self._stream.stop_accepting()  # who comes is another's to serve
+        else:
+            self._stream.hold_off()
         self._stream.join(IDLE_GRACE if timeout is None else min(IDLE_GRACE, timeout))
+        self._stream.stop_accepting()
         for green, connection in list(self._connections.items()):
             if connection.idle and green is not getcurrent():
                 green.kill()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenprobe.acceptor import LONGEST_PAUSE, Reaction, connections, pause_after, reaction_to
+from greenprobe.acceptor import LONGEST_PAUSE, Reaction, connections, hold_off, pause_after, reaction_to
 from greenprobe.green_socket import socket
 from greenprobe.greenthread import spawn
 from greenprobe.testing import JumpClock, wait_all_blocked
@@ -110,3 +110,14 @@ def test_a_listener_with_a_timeout_says_that_nobody_came(listener: Listener, clo
     with pytest.raises(TimeoutError):
         next(connections(listener))
     assert clock.now() == 5
+
+
+def test_a_listener_that_is_held_off_gives_those_in_its_queue_and_takes_no_others(listener: Listener) -> None:
+    with caller(listener) as early:
+        hold_off(listener)
+        with stdlib.socket() as late, pytest.raises(TimeoutError):
+            late.settimeout(0.02)
+            late.connect(listener.getsockname())
+        accepted, address = listener.accept()
+        accepted.close()
+        assert address == early.getsockname()

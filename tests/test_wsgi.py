@@ -621,8 +621,9 @@ def test_what_runs_is_finished_and_nothing_else_begins() -> None:
         wait_all_blocked()
         stopping = spawn(server.stop)
         wait_all_blocked()
-        with pytest.raises(ConnectionRefusedError):
-            connect(server.address)
+        with socket() as late, pytest.raises((TimeoutError, ConnectionRefusedError)):
+            late.settimeout(0.02)
+            late.connect(server.address)
         go_on.set()
         answer = read_all(sock)
         assert answer.endswith(b"hello")
