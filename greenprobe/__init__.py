@@ -9,18 +9,15 @@ import sys
 __version__ = "0.1.0.dev0"
 
 _MODULES = {
-    "backdoor": "Backdoor",
     "channel": "Channel",
     "condition": "Barrier Condition",
     "convenience": "connect create_connection listen serve wrap_ssl",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
     "HubError PoolTimeout StopServe SwitchError TargetError",
-    "dbpool": "ConnectionPool",
     "executor": "ThreadPoolExecutor",
     "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
     "hub": "Hub get_hub",
     "green_signal": "signal",
-    "objectpool": "ObjectPool",
     "outcome": "AsyncResult",
     "patcher": "PatchWarning import_patched is_monkey_patched monkey_patch original restore",
     "pool": "GreenPile GreenPool as_completed wait_any",

@@ -1,6 +1,5 @@
 # The public names of greenprobe, for type checkers. tests/test_layers.py compares them with __init__.py.
 
-from greenprobe.backdoor import Backdoor as Backdoor
 from greenprobe.channel import Channel as Channel
 from greenprobe.condition import Barrier as Barrier, Condition as Condition
 from greenprobe.convenience import (
@@ -10,7 +9,6 @@ from greenprobe.convenience import (
     serve as serve,
     wrap_ssl as wrap_ssl,
 )
-from greenprobe.dbpool import ConnectionPool as ConnectionPool
 from greenprobe.errors import (
     BrokenResourceError as BrokenResourceError,
     BusyError as BusyError,
@@ -36,7 +34,6 @@ from greenprobe.greenthread import (
     spawn_n as spawn_n,
 )
 from greenprobe.hub import Hub as Hub, get_hub as get_hub
-from greenprobe.objectpool import ObjectPool as ObjectPool
 from greenprobe.outcome import AsyncResult as AsyncResult
 from greenprobe.patcher import (
     PatchWarning as PatchWarning,
