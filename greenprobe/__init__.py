@@ -11,6 +11,7 @@ __version__ = "0.1.0.dev0"
 _MODULES = {
     "channel": "Channel",
     "condition": "Barrier Condition",
+    "crawling": "crawl",
     "convenience": "connect create_connection listen serve wrap_ssl",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
     "HubError PoolTimeout StopServe SwitchError TargetError",

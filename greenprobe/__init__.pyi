@@ -9,6 +9,7 @@ from greenprobe.convenience import (
     serve as serve,
     wrap_ssl as wrap_ssl,
 )
+from greenprobe.crawling import crawl as crawl
 from greenprobe.errors import (
     BrokenResourceError as BrokenResourceError,
     BusyError as BusyError,

@@ -85,7 +85,7 @@ LAYERS = """
     engine.journal engine.tally engine.frames engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.frontier engine.sqlite_frontier engine.crawlplan engine.linkrules engine.crawlhosts
-    engine.crawler
+    engine.pagerecords engine.crawler crawling
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving

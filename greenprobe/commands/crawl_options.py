@@ -7,13 +7,13 @@ from typing import Any, Final
 import click
 
 from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
-from greenprobe.engine.canonical import Address, QueryRule, canonical
-from greenprobe.engine.crawlplan import CrawlPlan
+from greenprobe.engine.canonical import QueryRule
+from greenprobe.engine.crawlplan import CrawlPlan, start_of
 from greenprobe.engine.scope import ScopeRules, Within
 from greenprobe.errors import TargetError
 from greenprobe.http.client import ClientOptions
 
-__all__ = ["crawl_options", "plan_of", "start_of"]
+__all__ = ["crawl_options", "plan_of"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 SECONDS: Final = click.FloatRange(0)
@@ -96,17 +96,6 @@ def crawl_options() -> Decorator:
         return command
 
     return add
-
-
-def start_of(text: str) -> Address:
-    """Return the address of a start. Raises TargetError."""
-    written = text if "://" in text else f"http://{text}"
-    found = canonical(written, written, QueryRule.KEEP)
-    if not isinstance(found, Address):
-        raise TargetError(
-            f"{text!r} cannot be a start of a crawl ({found.reason}); write http://HOST/ or https://HOST/"
-        )
-    return found
 
 
 def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:

@@ -9,7 +9,7 @@ whatever kills the process, an address is in the consumer's results exactly if t
 What fails for the moment keeps its lease and is visited again when its time has come (`_later`).
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import partial
 from heapq import heappop, heappush
@@ -19,14 +19,14 @@ from typing import Final, NamedTuple
 from greenprobe.engine.budgets import Budgets
 from greenprobe.engine.canonical import Address, Refused, canonical
 from greenprobe.engine.crawlhosts import Host, Hosts
-from greenprobe.engine.crawlplan import CrawlPlan, CrawlStatistics, LinkRecord, PageRecord
+from greenprobe.engine.crawlplan import CrawlPlan, CrawlStatistics, Examine, LinkRecord, PageRecord
 from greenprobe.engine.frontier import Claim, Found, Frontier, rank_of
 from greenprobe.engine.linkrules import LinkRules
 from greenprobe.engine.links import Link
-from greenprobe.engine.reading import Outlink, Reading, outlinks, read_answer
+from greenprobe.engine.pagerecords import PageRecords
+from greenprobe.engine.reading import Outlink, outlinks, read_answer
 from greenprobe.engine.robots import MAX_BYTES, Robots, robots_of
 from greenprobe.engine.scope import Scope
-from greenprobe.engine.similarity import Alike
 from greenprobe.errors import ConnectionLost, ConnectTimeout, FetchError, PoolTimeout, ReadTimeout, RedirectError
 from greenprobe.greenthread import spawn, spawn_n
 from greenprobe.http.client import Client
@@ -41,8 +41,6 @@ from greenprobe.sync import Event
 
 __all__ = ["Arrival", "Crawler"]
 
-MAX_SAME: Final = 100_000  # digests remembered
-MIN_ALIKE_CHARS: Final = 200  # of a page's text; below, pages are alike by chance
 ROBOTS_HOPS: Final = 5  # RFC 9309, 2.3.1.2
 FIRST_PAUSE: Final = 1.0  # seconds before what failed is visited again; doubled each time
 LONGEST_PAUSE: Final = 120.0
@@ -64,20 +62,27 @@ class Crawler:
     """Runs one plan over one frontier. Iterate over `run()`; set `mark` before you come back; see `statistics()`."""
 
     def __init__(
-        self, hub: Hub, plan: CrawlPlan, frontier: Frontier, client: Client, *, resolve: Resolve = resolve_name
+        self,
+        hub: Hub,
+        plan: CrawlPlan,
+        frontier: Frontier,
+        client: Client,
+        *,
+        resolve: Resolve = resolve_name,
+        examine: Examine | None = None,
     ) -> None:
+        """`examine` is called for each HTML page; what it raises ends the run and comes out of it."""
         self._hub = hub
         self._plan = plan
         self._frontier = frontier
         self._client = client
         self._resolve = resolve
+        self._examine = examine
         self._scope = Scope(plan.scope, plan.starts)
         self._rules = LinkRules(plan, self._scope)
         self._hosts = Hosts(plan.delay)
         self._budgets = Budgets()
-        self._alike = Alike()
-        self._same: OrderedDict[str, str] = OrderedDict()
-        self._referrers: OrderedDict[int, str] = OrderedDict()
+        self._records = PageRecords(frontier)
         self._arrivals: list[Arrival] = []
         self._unsettled = 0
         self._in_flight = 0
@@ -241,7 +246,7 @@ class Crawler:
         if not reason and not self._attempts[claim.number] and not self._budgets.spend(claim.address):
             reason = "budget"
         if reason:
-            return Arrival(claim, self._skipped_record(claim, reason), [], [])
+            return Arrival(claim, self._records.skipped(claim, reason), [], [])
         self._hosts.begin(host)
         try:
             return self._fetched(host, claim)
@@ -374,85 +379,25 @@ class Crawler:
         """Read an answer into a record, and judge its links."""
         address, status = claim.address, trace.status
         if error is None and status is not None and status < 300:
-            reading = read_answer(address, trace.headers, body)
-            self._budgets.learn(address, reading.fingerprint)
-            links, found = self._rules.judge(claim, outlinks(address, reading.facts, self._plan.query), reading.robots)
-            return Arrival(claim, self._record(claim, trace, reading=reading, links=len(links)), links, found)
-        record = self._record(claim, trace, error=error)
+            return self._page(claim, trace, body)
+        record = self._records.failed(claim, trace, self._attempts[claim.number], error)
         if status not in REDIRECTS or not record.location or not self._budgets.redirect(address):
             return Arrival(claim, record, [], [])
         target = Outlink(Link(record.location, "redirect"), canonical(address.url, record.location, self._plan.query))
         links, found = self._rules.judge(claim, [target], frozenset())
         return Arrival(claim, record, links, found)
 
-    # -- records
-
-    def _record(
-        self,
-        claim: Claim,
-        trace: Trace,
-        *,
-        reading: Reading | None = None,
-        links: int = 0,
-        error: Exception | None = None,
-    ) -> PageRecord:
-        url = claim.address.url
-        self._referrers[claim.number] = url
-        if len(self._referrers) > MAX_SAME:
-            self._referrers.popitem(last=False)
-        record = BLANK._replace(
-            url=url,
-            depth=claim.depth,
-            referrer=self._referrer(claim.via),
-            status=trace.status,
-            size_bytes=trace.size_bytes,
-            content_type=(trace.headers.get("content-type") or (None,))[0],
-            location=location_of(trace) if trace.status in REDIRECTS else None,
-            seconds=trace.ended - trace.started,
-            attempts=self._attempts[claim.number],
-            error=None if error is None else (type(error).__name__, str(error)),
-        )
-        if reading is None:
-            return record
-        facts = reading.facts
-        return record._replace(
-            title=facts.title or None,
-            language=facts.language or None,
-            canonical=facts.canonical or None,
-            robots=tuple(sorted(reading.robots)),
-            links=links,
-            left_out=facts.left_out,
-            digest=reading.digest,
-            simhash=f"{reading.simhash:016x}" if facts.text else None,
-            duplicate_of=self._same_as(reading.digest, url),
-            near_duplicate_of=self._like(reading, url),
-        )
-
-    def _skipped_record(self, claim: Claim, reason: str) -> PageRecord:
-        return BLANK._replace(
-            url=claim.address.url, depth=claim.depth, referrer=self._referrer(claim.via), skipped=reason
-        )
-
-    def _referrer(self, number: int) -> str | None:
-        if not number:
-            return None
-        return self._referrers.get(number) or self._frontier.url_of(number)
-
-    def _same_as(self, digest: str, url: str) -> str | None:
-        """Return an address that had the same bytes."""
-        first = self._same.setdefault(digest, url)
-        if len(self._same) > MAX_SAME:
-            self._same.popitem(last=False)
-        return None if first == url else first
-
-    def _like(self, reading: Reading, url: str) -> str | None:
-        """Return an address whose text was nearly the same."""
-        if len(reading.facts.text) < MIN_ALIKE_CHARS:
-            return None
-        found = self._alike.find(reading.simhash)
-        if found is None:
-            self._alike.add(reading.simhash, url)
-        return None if found == url else found
+    def _page(self, claim: Claim, trace: Trace, body: bytes) -> Arrival:
+        address = claim.address
+        reading = read_answer(address, trace.headers, body)
+        self._budgets.learn(address, reading.fingerprint)
+        facts, fields = reading.facts, None
+        if self._examine is not None and facts.text:
+            fields, hrefs = self._examine(address, trace.headers, body)
+            facts = facts._replace(links=(*facts.links, *[Link(href, "a") for href in hrefs]))
+        links, found = self._rules.judge(claim, outlinks(address, facts, self._plan.query), reading.robots)
+        record = self._records.page(claim, trace, self._attempts[claim.number], reading, len(links))
+        return Arrival(claim, record if fields is None else record._replace(fields=fields), links, found)
 
     def _count(self, record: PageRecord) -> None:
         if record.skipped:
@@ -469,19 +414,3 @@ class Crawler:
 def take_start(body: bytearray, piece: bytes) -> None:
     """Keep a piece of a robots.txt, if it is near enough to the start."""
     body.extend(piece[: max(0, MAX_BYTES + 1 - len(body))])
-
-
-def location_of(trace: Trace) -> str | None:
-    """Return where a redirect leads; bytes beyond ASCII are UTF-8 if they can be."""
-    value = (trace.headers.get("location") or ("",))[0]
-    try:
-        return value.encode("latin-1").decode() or None
-    except UnicodeError:
-        return value
-
-
-BLANK: Final = PageRecord(
-    url="", depth=0, referrer=None, status=None, size_bytes=0, content_type=None, location=None, title=None,
-    language=None, canonical=None, robots=(), links=0, left_out=0, digest=None, simhash=None, duplicate_of=None,
-    near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", error=None,
-)  # fmt: skip

@@ -1,14 +1,17 @@
 """What `crawl` is to do, and what it found: frozen, plain data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from greenprobe.engine.canonical import Address, QueryRule
+from greenprobe.engine.canonical import Address, QueryRule, Refused, canonical
 from greenprobe.engine.links import Link
 from greenprobe.engine.scope import ScopeRules
+from greenprobe.errors import TargetError
 from greenprobe.http.client import ClientOptions
+from greenprobe.http.wire import Headers
 
-__all__ = ["SCHEMA", "CrawlPlan", "CrawlStatistics", "LinkRecord", "PageRecord"]
+__all__ = ["SCHEMA", "CrawlPlan", "CrawlStatistics", "Examine", "Examined", "LinkRecord", "PageRecord", "start_of"]
 
 SCHEMA: Final = "greenprobe.crawl/1"
 
@@ -40,6 +43,26 @@ class CrawlPlan:
     client: ClientOptions = field(default_factory=lambda: ClientOptions(max_redirects=0))
 
 
+def start_of(text: str) -> Address:
+    """Return the address of a start; "http://" is added where there is no scheme. Raises TargetError."""
+    written = text if "://" in text else f"http://{text}"
+    found = canonical(written, written, QueryRule.KEEP)
+    if isinstance(found, Refused):
+        raise TargetError(f"{text!r} cannot be a start of a crawl ({found.reason}); write http://HOST/ or https://HOST/")
+    return found
+
+
+class Examined(NamedTuple):
+    """What a script made of a page: fields for its record, and links that it adds."""
+
+    fields: dict[str, Any]
+    hrefs: tuple[str, ...]
+
+
+# Called with the address, headers and body of each HTML page.
+Examine = Callable[[Address, Headers, bytes], Examined]
+
+
 class LinkRecord(NamedTuple):
     """A link that was found: the page it is on, where it leads, and what a crawler does about it.
 
@@ -69,7 +92,7 @@ class PageRecord(NamedTuple):
     """What came of one address. With an error, the rest is what was learned before it.
 
     `skipped` tells why it was not asked for ("robots", "budget", "host limit"), "" if it was. `location` is where a
-    redirect leads; `duplicate_of` an address that had the same bytes.
+    redirect leads; `duplicate_of` an address that had the same bytes. `fields` are what a script extracted.
     """
 
     url: str
@@ -93,6 +116,7 @@ class PageRecord(NamedTuple):
     attempts: int
     skipped: str
     error: tuple[str, str] | None
+    fields: dict[str, Any] | None
 
     def row(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
@@ -101,6 +125,8 @@ class PageRecord(NamedTuple):
         row["links_left_out"] = row.pop("left_out")
         row["seconds"] = round(self.seconds, 6)
         row["skipped"] = self.skipped or None
+        if self.fields is None:
+            del row["fields"]
         if self.error is not None:
             row["error"] = {"class": self.error[0], "message": self.error[1]}
         return row

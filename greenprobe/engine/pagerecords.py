@@ -1,0 +1,106 @@
+"""What is written of a page: its record, with the page it was found on and the pages it is like.
+
+For that, some of what was met lately is remembered: URLs by number, digests, simhashes; a bounded number of each.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from greenprobe.engine.crawlplan import PageRecord
+from greenprobe.engine.frontier import Claim, Frontier
+from greenprobe.engine.reading import Reading
+from greenprobe.engine.similarity import Alike
+from greenprobe.http.exchange import REDIRECTS
+from greenprobe.http.trace import Trace
+
+__all__ = ["PageRecords"]
+
+REMEMBERED: Final = 100_000  # URLs and digests
+MIN_ALIKE_CHARS: Final = 200  # of a page's text; below, pages are alike by chance
+
+
+class PageRecords:
+    """Makes the records of one crawl."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier = frontier
+        self._alike = Alike()
+        self._same: OrderedDict[str, str] = OrderedDict()
+        self._referrers: OrderedDict[int, str] = OrderedDict()
+
+    def skipped(self, claim: Claim, reason: str) -> PageRecord:
+        """Return the record of an address that was not asked for."""
+        url = claim.address.url
+        return BLANK._replace(url=url, depth=claim.depth, referrer=self._referrer(claim.via), skipped=reason)
+
+    def failed(self, claim: Claim, trace: Trace, attempts: int, error: Exception | None) -> PageRecord:
+        """Return the record of what brought no page: an error, a redirect, a status that says so."""
+        url = claim.address.url
+        self._referrers[claim.number] = url
+        if len(self._referrers) > REMEMBERED:
+            self._referrers.popitem(last=False)
+        return BLANK._replace(
+            url=url,
+            depth=claim.depth,
+            referrer=self._referrer(claim.via),
+            status=trace.status,
+            size_bytes=trace.size_bytes,
+            content_type=(trace.headers.get("content-type") or (None,))[0],
+            location=location_of(trace) if trace.status in REDIRECTS else None,
+            seconds=trace.ended - trace.started,
+            attempts=attempts,
+            error=None if error is None else (type(error).__name__, str(error)),
+        )
+
+    def page(self, claim: Claim, trace: Trace, attempts: int, reading: Reading, links: int) -> PageRecord:
+        """Return the record of a page."""
+        url, facts = claim.address.url, reading.facts
+        return self.failed(claim, trace, attempts, None)._replace(
+            title=facts.title or None,
+            language=facts.language or None,
+            canonical=facts.canonical or None,
+            robots=tuple(sorted(reading.robots)),
+            links=links,
+            left_out=facts.left_out,
+            digest=reading.digest,
+            simhash=f"{reading.simhash:016x}" if facts.text else None,
+            duplicate_of=self._same_as(reading.digest, url),
+            near_duplicate_of=self._like(reading, url),
+        )
+
+    def _referrer(self, number: int) -> str | None:
+        if not number:
+            return None
+        return self._referrers.get(number) or self._frontier.url_of(number)
+
+    def _same_as(self, digest: str, url: str) -> str | None:
+        """Return an address that had the same bytes."""
+        first = self._same.setdefault(digest, url)
+        if len(self._same) > REMEMBERED:
+            self._same.popitem(last=False)
+        return None if first == url else first
+
+    def _like(self, reading: Reading, url: str) -> str | None:
+        """Return an address whose text was nearly the same."""
+        if len(reading.facts.text) < MIN_ALIKE_CHARS:
+            return None
+        found = self._alike.find(reading.simhash)
+        if found is None:
+            self._alike.add(reading.simhash, url)
+        return None if found == url else found
+
+
+def location_of(trace: Trace) -> str | None:
+    """Return where a redirect leads; bytes beyond ASCII are UTF-8 if they can be."""
+    value = (trace.headers.get("location") or ("",))[0]
+    try:
+        return value.encode("latin-1").decode() or None
+    except UnicodeError:
+        return value
+
+
+BLANK: Final = PageRecord(
+    url="", depth=0, referrer=None, status=None, size_bytes=0, content_type=None, location=None, title=None,
+    language=None, canonical=None, robots=(), links=0, left_out=0, digest=None, simhash=None, duplicate_of=None,
+    near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", error=None, fields=None,
+)  # fmt: skip
