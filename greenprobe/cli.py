@@ -23,6 +23,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 # Name on the command line -> module and attribute. Listed here, imported when used.
 COMMANDS = {
     "crawl": ("greenprobe.commands.crawl", "crawl"),
+    "diff": ("greenprobe.commands.diff", "diff"),
     "demo": ("greenprobe.commands.demo", "demo"),
     "fetch": ("greenprobe.commands.fetch", "fetch"),
     "probes": ("greenprobe.commands.probes", "probes"),

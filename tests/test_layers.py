@@ -89,13 +89,14 @@ LAYERS = """
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving
-    reporting.findings reporting.page
+    reporting.findings reporting.page reporting.scan_changes reporting.scan_findings
     commands.config commands.options commands.output commands.progress commands.plain_progress
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal
     commands.scan_formats commands.scan_sink
-    commands.zone_format commands.report commands.fetch commands.resolve commands.probes commands.scan commands.serve
+    commands.zone_format commands.diff commands.report commands.fetch commands.resolve commands.probes commands.scan
+    commands.serve
     commands.crawl_options commands.crawl
     commands.demosite commands.demo
     cli __main__

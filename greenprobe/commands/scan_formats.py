@@ -7,10 +7,10 @@ were asked for by few, or that are open; of the others how many are in which sta
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from html import escape
 from ipaddress import ip_address
 from time import asctime, localtime
 from typing import Any, Final
-from xml.sax.saxutils import quoteattr
 
 import click
 import orjson
@@ -143,7 +143,7 @@ def _service(record: ScanRecord) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(terminal_safe(text))
+    return f'"{escape(terminal_safe(text))}"'
 
 
 class GrepableReport(Collected):

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["page_of"]
+__all__ = ["SCAN_TEMPLATE", "page_of"]
 
 TEMPLATE: Final = Path(__file__).with_name("page.html")
+SCAN_TEMPLATE: Final = Path(__file__).with_name("scan_page.html")
 PLACEHOLDER: Final = b"@@DATA@@"
 # What could end the element, or a line of script in an old browser.
 ESCAPES: Final = {
@@ -24,9 +25,9 @@ ESCAPES: Final = {
 }
 
 
-def page_of(findings: dict[str, Any], *, source: str) -> bytes:
+def page_of(findings: dict[str, Any], *, source: str, template: Path = TEMPLATE) -> bytes:
     """Return the page that shows findings; `source` is the name of the file they are from."""
-    before, _, after = TEMPLATE.read_bytes().partition(PLACEHOLDER)
+    before, _, after = template.read_bytes().partition(PLACEHOLDER)
     return before + embedded({"source": source, **findings}) + after
 
 

@@ -7,17 +7,16 @@ its hash. Nothing is verified: a scan wants to know what is there, also where it
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from typing import Any, Final
 
 from greenprobe.engine.probes.probe import MAX_ITEMS, Fields, text_of
+from greenprobe.lazy import Lazy
 
 __all__ = ["certificate_fields", "chain_fields"]
 
 MAX_CHAIN: Final = 10
+x509 = Lazy("cryptography.x509")  # 30 ms, which only a scan that meets TLS needs
+failures = Lazy("cryptography.exceptions")
 
 
 def chain_fields(chain: Sequence[bytes]) -> Fields:
@@ -42,7 +41,7 @@ def certificate_fields(der: bytes) -> Fields:
             "key": _key(found),
             "signature": found.signature_hash_algorithm.name if found.signature_hash_algorithm else "",
         }
-    except (ValueError, UnsupportedAlgorithm, TypeError, OverflowError) as exc:
+    except (ValueError, TypeError, OverflowError, failures.UnsupportedAlgorithm) as exc:
         facts["unreadable"] = text_of(str(exc).encode())
     return facts
 
@@ -51,11 +50,11 @@ def _subject(der: bytes) -> str:
     return str(certificate_fields(der).get("subject", ""))
 
 
-def _name(name: x509.Name) -> str:
-    return text_of(name.rfc4514_string().encode())
+def _name(name: Any) -> str:
+    return text_of(str(name.rfc4514_string()).encode())
 
 
-def _names(found: x509.Certificate) -> list[str]:
+def _names(found: Any) -> list[str]:
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension):
@@ -68,8 +67,11 @@ def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _key(found: x509.Certificate) -> str:
+def _key(found: Any) -> str:
     key = found.public_key()
-    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey):
-        return f"{'RSA' if isinstance(key, rsa.RSAPublicKey) else 'DSA'} {key.key_size}"
-    return f"EC {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__.strip("_")
+    kind = type(key).__name__.strip("_").removesuffix("PublicKey")
+    curve = getattr(key, "curve", None)
+    if curve is not None:
+        return f"EC {curve.name}"
+    size = getattr(key, "key_size", None)
+    return f"{kind} {size}" if size is not None else kind
