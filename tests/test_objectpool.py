@@ -74,6 +74,7 @@ def test_waiting_has_an_end(clock: JumpClock) -> None:
     assert figures(pool) == (1, 0, 0)
 
 
+@pytest.mark.fifo
 def test_a_waiter_killed_after_it_was_handed_an_object_passes_it_on() -> None:
     pool = ObjectPool(Thing, 1)
     one = pool.take()
@@ -84,6 +85,7 @@ def test_a_waiter_killed_after_it_was_handed_an_object_passes_it_on() -> None:
     assert waiters[1].wait() is one
 
 
+@pytest.mark.fifo
 def test_a_waiter_killed_after_it_was_handed_a_place_passes_it_on() -> None:
     pool = ObjectPool(Thing, 1)
     one = pool.take()
@@ -95,6 +97,7 @@ def test_a_waiter_killed_after_it_was_handed_a_place_passes_it_on() -> None:
     assert figures(pool) == (1, 0, 0)
 
 
+@pytest.mark.fifo
 def test_making_that_fails_gives_its_place_back() -> None:
     answers: list[ValueError | Thing] = [ValueError("no"), Thing()]
 
@@ -113,6 +116,7 @@ def test_making_that_fails_gives_its_place_back() -> None:
     assert figures(pool) == (1, 0, 0)
 
 
+@pytest.mark.fifo
 def test_making_takes_a_place_while_it_waits(hub: Hub) -> None:
     def make() -> Thing:
         hub.sleep(0)

@@ -265,6 +265,7 @@ def test_the_seed_fixes_the_order(network: Network) -> None:
     assert orders[0] != sorted(orders[0])
 
 
+@pytest.mark.fifo
 def test_others_run_while_ports_answer_at_once(network: Network) -> None:
     """A worker that never has to wait must not keep the hub for itself."""
     turns: list[int] = []

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from core_tools import turns
 from greenlet import GreenletExit, getcurrent
 
 from greenprobe.condition import Barrier, BrokenBarrierError, Condition
@@ -24,10 +25,9 @@ THREADS, ROUNDS = 4, 5_000
 PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
 
 
-def settle(turns: int = 4) -> None:
+def settle() -> None:
     """Let everybody who can run, run."""
-    for _ in range(turns):
-        sleep(0)
+    turns(4)
 
 
 def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
@@ -141,6 +141,7 @@ def test_a_semaphore_waits_for_ever_if_told_so(forever: float | None) -> None:
 # -- hand-over to who dies
 
 
+@pytest.mark.fifo
 def test_a_permit_handed_to_a_killed_waiter_goes_to_the_next() -> None:
     semaphore = Semaphore(0)
     first, second = spawn(semaphore.acquire), spawn(semaphore.acquire)
@@ -527,7 +528,7 @@ def test_notify_wakes_as_many_as_asked_in_order() -> None:
     greens = [waiting(condition) for _ in range(3)]
     with condition:
         condition.notify(2)
-    settle(8)
+    turns(8)
     assert [green.ready() for green in greens] == [True, True, False]
     with condition:
         condition.notify_all()

@@ -42,6 +42,7 @@ def test_an_empty_group_does_nothing() -> None:
         pass
 
 
+@pytest.mark.fifo
 def test_the_first_failure_cancels_siblings_and_the_block() -> None:
     ended: list[str] = []
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
@@ -179,6 +180,7 @@ def test_being_killed_while_waiting_still_waits_for_the_children(clock: JumpCloc
     assert clock.now() == 3
 
 
+@pytest.mark.fifo
 def test_groups_nest_and_a_failure_inside_comes_out_of_both() -> None:
     ended: list[str] = []
 

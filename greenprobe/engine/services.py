@@ -98,10 +98,10 @@ class Examiner:
         link.forget()
         link.send(probe.hello, self._patience(seconds, door))
         fields = self._hear(link, probe, self._deadline(seconds, door))
+        if link.said and link.said == probe.hello:  # even if it reads like an answer, as SMB's does
+            return Service("echo", banner=text_of(link.said))
         if fields is not None:
             return self._service(link, door, probe, fields)
-        if link.said and link.said == probe.hello:
-            return Service("echo", banner=text_of(link.said))
         found = self._registry.identify(link.said, door.port) if link.said else None
         return self._service(link, door, *found) if found else None
 

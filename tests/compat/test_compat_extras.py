@@ -60,6 +60,7 @@ def test_kill_takes_what_throw_takes() -> None:
             green.wait()
 
 
+@pytest.mark.fifo
 def test_a_kill_in_a_callback_of_the_hub_comes_back(hub: Hub) -> None:
     green = spawn(sleep, 10)
     bare = spawn_n(sleep, 10)
@@ -82,6 +83,7 @@ def test_a_kill_from_another_thread_reaches_a_greenthread() -> None:
     killer.join()
 
 
+@pytest.mark.fifo
 def test_an_item_for_a_getter_that_is_killed_goes_to_the_next() -> None:
     queue = Queue()
     getters = [spawn(queue.get) for _ in range(2)]
