@@ -3,6 +3,7 @@
 import socket as stdlib
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -152,12 +153,16 @@ def test_a_listener_taken_over_leaves_its_object_without_descriptor() -> None:
 
 
 def test_wrap_ssl_serves_and_connects(tmp_path: Path, listener: socket) -> None:
+    def answer(sock: socket, _: object) -> None:
+        with suppress(ssl.SSLError):  # of the client that does not trust us; it would end the serving
+            sock.sendall(sock.recv(100))
+
     authority, files = trustme.CA(), [str(tmp_path / name) for name in ("key", "cert", "ca")]
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(files[1])
     authority.cert_pem.write_to_path(files[2])
     with wrap_ssl(listener, server_side=True, certfile=files[1]) as secure:
-        server = spawn(serve, secure, lambda sock, _: sock.sendall(sock.recv(100)))
+        server = spawn(serve, secure, answer)
         plain = connect(secure.getsockname())
         with wrap_ssl(plain, ca_certs=files[2], server_hostname="127.0.0.1") as client:
             client.sendall(b"hello")

@@ -201,7 +201,7 @@ class Crawler:
             room -= 1
             yield heappop(self._later)[2]
         if self._plan.max_pages is not None:
-            room = min(room, self._plan.max_pages - self._started)
+            room = min(room, self._plan.max_pages - self._started - self._in_flight)  # some of these may not have begun
         if room > 0:
             yield from self._frontier.claim(room, now)
 
