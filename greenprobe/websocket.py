@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from greenlet import GreenletExit
+from greenlet import GreenletExit, getcurrent, greenlet
 from wsproto import WSConnection
 from wsproto.connection import Connection as Frames, ConnectionState, ConnectionType
 from wsproto.events import (
@@ -45,6 +45,7 @@ from greenprobe.green_socket import socket
 from greenprobe.green_ssl import wrap
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import get_hub
+from greenprobe.outcome import AsyncResult
 from greenprobe.sync import Lock
 
 __all__ = ["WebSocket", "WebSocketApp", "connect"]
@@ -87,6 +88,8 @@ class WebSocket:
         self._part_bytes = 0
         self._pinged = False  # and heard nothing since
         self._sending = Lock()
+        self._receiver: greenlet | None = None  # who waits for the peer
+        self._end = AsyncResult[None]()
         sock.settimeout(ping_after)
 
     def __repr__(self) -> str:
@@ -140,6 +143,7 @@ class WebSocket:
 
     def _read(self) -> bytes:
         """Return what comes; ping a silent peer, and give up one that stays silent."""
+        self._receiver = getcurrent()
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except TimeoutError:
@@ -152,6 +156,8 @@ class WebSocket:
             return b""
         except OSError:
             data = b""
+        finally:
+            self._receiver = None
         self._pinged = False
         if not data:
             self._note_end(ABNORMAL, "")
@@ -194,18 +200,22 @@ class WebSocket:
         if self.close_code is None:
             self.close_code = code
             self.close_reason = reason
+            self._end.set(None)
 
     # -- closing
 
     def close(self, code: int = NORMAL, reason: str = "", *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it: say so, wait for the peer to say so for `timeout` seconds, and close the connection.
 
-        Messages that come meanwhile are dropped. Does nothing if it was closed.
+        Messages that come meanwhile are dropped, unless another greenthread is receiving: it gets them, and then the
+        close. Does nothing if it was closed.
         """
         self._say_close(code, reason)
+        if self._receiver is not None:
+            self._end.join(timeout)
         clock = get_hub().clock
         deadline = clock() + timeout
-        while self.close_code is None and (left := deadline - clock()) > 0:
+        while self.close_code is None and self._receiver is None and (left := deadline - clock()) > 0:
             self.sock.settimeout(left)
             self._pinged = True  # the next silence is the end
             self.receive()

@@ -10,13 +10,16 @@ import pytest
 from greenprobe.commands.demosite import BODY, DemoSite, respond
 
 
-@pytest.mark.slow  # a process of its own, and a page that takes its time
+@pytest.mark.slow
 def test_demo_shows_pages_trouble_and_open_ports() -> None:
+    """Slow: a process of its own, and a page that takes its time. Others may listen near its three ports, too."""
     command = [sys.executable, "-m", "greenprobe", "demo"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert re.search(r"45 URLs in .* 1 failed", done.stdout)
-    assert "3 open" in done.stdout
+    found = re.search(r"ports, (\d+) open", done.stdout)
+    assert found is not None
+    assert int(found[1]) >= 3
     assert "no URL" in done.stdout
 
 

@@ -72,6 +72,35 @@ def test_closing_is_agreed_on() -> None:
     assert seen == ["last", 3001, "enough"]
 
 
+def test_one_greenthread_may_close_while_another_receives() -> None:
+    got: list[str | bytes | None] = []
+    with serving() as (_, url):
+        websocket = connect(url)
+        receiver = spawn(lambda: got.extend([websocket.receive(), websocket.receive()]))
+        wait_all_blocked()
+        websocket.send("first")
+        websocket.close(3001, "enough")
+        receiver.wait()
+    assert got == ["first", None]
+    assert (websocket.close_code, websocket.close_reason) == (3001, "enough")
+
+
+def test_a_close_ends_who_receives_from_a_peer_that_says_nothing(clock: JumpClock) -> None:
+    over = Event()
+
+    def handler(websocket: WebSocket, environ: dict[str, Any]) -> None:
+        over.wait()  # and never looks at the close
+
+    with serving(handler) as (_, url):
+        websocket = connect(url, ping_after=None)
+        receiver = spawn(websocket.receive)
+        wait_all_blocked()
+        websocket.close(timeout=3)
+        assert receiver.wait() is None
+        assert websocket.close_code == 1006
+        over.set()
+
+
 def test_a_handler_that_returns_closes_and_one_that_raises_says_1011() -> None:
     def handler(websocket: WebSocket, environ: dict[str, Any]) -> None:
         if environ["QUERY_STRING"]:
