@@ -13,6 +13,7 @@ _MODULES = {
     "condition": "Barrier Condition",
     "crawling": "crawl",
     "convenience": "connect create_connection listen serve wrap_ssl",
+    "dbpool": "ConnectionPool",
     "errors": "BrokenResourceError BusyError Cancelled ClosedResourceError DeadlockError GreenletExit GreenprobeError "
     "HubError PoolTimeout StopServe SwitchError TargetError",
     "executor": "ThreadPoolExecutor",

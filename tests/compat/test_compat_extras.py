@@ -60,15 +60,14 @@ def test_kill_takes_what_throw_takes() -> None:
             green.wait()
 
 
-@pytest.mark.fifo
 def test_a_kill_in_a_callback_of_the_hub_comes_back(hub: Hub) -> None:
     green = spawn(sleep, 10)
     bare = spawn_n(sleep, 10)
+    turns()
     unstarted = spawn_n(sleep, 10)
-    sleep(0)
     for victim in (green, bare, unstarted):
         get_hub().schedule_call_global(0, kill, victim)
-    sleep(0)
+    turns()
     assert green.dead
     assert bare.dead
 
@@ -83,7 +82,7 @@ def test_a_kill_from_another_thread_reaches_a_greenthread() -> None:
     killer.join()
 
 
-@pytest.mark.fifo
+@pytest.mark.fifo  # the getter has to be killed between being handed the item and running
 def test_an_item_for_a_getter_that_is_killed_goes_to_the_next() -> None:
     queue = Queue()
     getters = [spawn(queue.get) for _ in range(2)]

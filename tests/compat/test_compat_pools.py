@@ -15,7 +15,7 @@ from greenprobe.compat.eventlet.event import Event
 def test_growing_lets_in_who_waits_for_a_place() -> None:
     pool = GreenPool(0)
     waiting = spawn(pool.spawn, int, "5")
-    sleep(0)
+    turns()
     assert (pool.waiting(), pool.free()) == (1, 0)
     pool.resize(1)
     assert waiting.wait().wait() == 5
@@ -71,7 +71,7 @@ def test_leaving_an_imap_early_ends_its_feeder_and_lets_workers_finish() -> None
         break
     gc.collect()
     turns(20)
-    assert done == read[: len(done)]
+    assert set(done) <= set(read)
     assert len(read) < 12
     assert not [thing for thing in gc.get_objects() if isinstance(thing, greenpool.GreenMap)]
 
