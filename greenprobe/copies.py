@@ -54,6 +54,8 @@ class Copies:
         What is loaded for the first time stays private, but for extension modules: most cannot be loaded twice.
         """
         before = dict(sys.modules)
+        finders = list(sys.meta_path)
+        sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, Reloads)]  # we fill what we load
         for each in before:
             if each.partition(".")[0] in private:
                 del sys.modules[each]
@@ -61,6 +63,7 @@ class Copies:
         try:
             return import_module(name)
         finally:
+            sys.meta_path[:] = finders
             after = dict(sys.modules)
             shared = {each: module for each, module in after.items() if is_extension(module)}
             new = {each: module for each, module in after.items() if before.get(each) is not module}

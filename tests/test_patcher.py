@@ -266,3 +266,16 @@ def test_queues_of_a_private_copy_are_green_where_the_process_is_not() -> None:
         patch="import greenprobe\n",
     )
     assert lines == ["item True"]
+
+
+def test_a_patched_process_may_import_private_patched_copies_and_originals() -> None:
+    lines = run("""
+        import queue, socket
+        ftplib = greenprobe.import_patched("ftplib")
+        print(issubclass(ftplib.socket.socket, socket.socket), ftplib.socket is not socket)
+        print(greenprobe.original("queue").Queue.__init__ is not queue.Queue.__init__)
+        q = greenprobe.import_patched("queue").Queue()
+        greenprobe.spawn(q.put, 5)
+        print(q.get(), greenprobe.original("queue").Queue().mutex.__class__.__name__)
+    """)
+    assert lines == ["True True", "True", "5 lock"]

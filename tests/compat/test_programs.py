@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from socket import create_server
 from textwrap import dedent
 from urllib.request import ProxyHandler, build_opener
 
@@ -93,6 +94,13 @@ def get_all(urls: list[str]) -> tuple[list[str], float]:
     began = time.monotonic()
     with ThreadPoolExecutor(len(urls)) as threads:
         return list(threads.map(get, urls)), time.monotonic() - began
+
+
+def free_port() -> int:
+    """Return a port that nobody had a moment ago, for a program that cannot say which one it found."""
+    with create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def output_of(program: str, folder: Path) -> list[str]:
@@ -340,9 +348,15 @@ def test_oslo_messaging_answers_calls_with_its_eventlet_executor(tmp_path: Path)
 SERVICE = """
 import time
 from nameko.timer import timer
+from nameko.web.handlers import http
 
 class Service:
     name = "service"
+
+    @http("GET", "/double/<int:number>")
+    def double(self, request, number):
+        time.sleep(0.2)
+        return str(2 * number)
 
     @timer(interval=0.1)
     def tick(self):
@@ -356,9 +370,13 @@ class Service:
 def test_nameko_runs_a_service(tmp_path: Path) -> None:
     """Slow: nameko imports much, and a tick takes half a second."""
     (tmp_path / "service.py").write_text(SERVICE)
-    (tmp_path / "config.yaml").write_text("AMQP_URI: 'memory://'\n")
+    port = free_port()
+    (tmp_path / "config.yaml").write_text(f"AMQP_URI: 'memory://'\nWEB_SERVER_ADDRESS: '127.0.0.1:{port}'\n")
     script = Path(sys.executable).parent / "nameko"
     with running([*RUN, str(script), "run", "--config", "config.yaml", "service"], tmp_path) as nameko:
         nameko.hear("tick\ntick")
+        answers, seconds = get_all([f"http://127.0.0.1:{port}/double/{number}" for number in range(10)])
+        assert answers == [str(2 * number) for number in range(10)]
+        assert seconds < 10 * 0.2 / 2
         assert nameko.stop(signal.SIGINT) == 0
         assert "stopping services: service" in nameko.said()

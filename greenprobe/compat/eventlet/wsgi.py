@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from email.utils import formatdate
+from errno import ECONNRESET, EPIPE, ESHUTDOWN
+from http import server as BaseHTTPServer  # noqa: N812 - programs take it from here
 from logging import Logger
 from typing import Any, Final
 
@@ -31,7 +33,17 @@ from greenprobe.wsgi_connection import Connection, Limits, Site, Timeouts
 from greenprobe.wsgi_input import Input as Body
 from greenprobe.wsgi_response import Response
 
-__all__ = ["ALREADY_HANDLED", "DEFAULT_LOG_FORMAT", "HttpProtocol", "Input", "Server", "format_date_time", "server"]
+__all__ = [
+    "ALREADY_HANDLED",
+    "BROKEN_SOCK",
+    "DEFAULT_LOG_FORMAT",
+    "BaseHTTPServer",
+    "HttpProtocol",
+    "Input",
+    "Server",
+    "format_date_time",
+    "server",
+]
 
 DEFAULT_MAX_SIMULTANEOUS_REQUESTS: Final = 1024
 DEFAULT_MAX_HTTP_VERSION: Final = "HTTP/1.1"
@@ -45,6 +57,11 @@ DEFAULT_LOG_FORMAT: Final = (
 )
 MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 FAILED: Final = (Exception, Timeout)
+SERVER_ONLY: Final = frozenset({"sock", "site", "log", "max_size", "server_event", "custom_pool"})  # not of a Server
+BROKEN_SOCK: Final = {EPIPE, ESHUTDOWN, ECONNRESET}
+STATE_IDLE: Final = "idle"
+STATE_REQUEST: Final = "request"
+STATE_CLOSE: Final = "close"
 
 is_accepting = True  # set it to False, and every server ends after its next connection
 
@@ -150,28 +167,59 @@ def capitalized(name: str) -> str:
 
 
 class Server:
-    """What `server` was asked for. Programs get it by the `server_event` argument."""
+    """What `server` was asked for. Programs get it by the `server_event` argument, or make one of their own.
 
-    def __init__(self, socket: Any, app: App, log: Any, options: dict[str, Any]) -> None:
+    Such a program accepts connections itself, and calls `process_request` for each, in a greenthread.
+    """
+
+    def __init__(
+        self,
+        socket: Any,
+        address: Any,
+        app: App,
+        log: Any = None,
+        environ: dict[str, Any] | None = None,
+        max_http_version: str | None = None,
+        protocol: Any = HttpProtocol,
+        minimum_chunk_size: int | None = None,
+        log_x_forwarded_for: bool = True,
+        keepalive: bool | float = True,
+        log_output: bool = True,
+        log_format: str = DEFAULT_LOG_FORMAT,
+        url_length_limit: int = MAX_REQUEST_LINE,
+        debug: bool = True,
+        socket_timeout: float | None = None,
+        capitalize_response_headers: bool = True,
+    ) -> None:
         self.socket = socket
+        self.address = address
         self.app = app
         self.pid = os.getpid()
-        self.log = LogLines(sys.stderr if log is None else log, debug=options["debug"])
-        if not options["log_output"]:
-            self.log = LogLines(None, debug=False)
-        self.environ: dict[str, Any] = options["environ"] or {}
-        self.keepalive = options["keepalive"]
-        self.log_output = options["log_output"]
-        self.log_format = options["log_format"]
-        self.log_x_forwarded_for = options["log_x_forwarded_for"]
-        self.minimum_chunk_size = MINIMUM_CHUNK_SIZE
-        if options["minimum_chunk_size"] is not None:
-            self.minimum_chunk_size = int(options["minimum_chunk_size"])
-        self.debug = options["debug"]
-        self.socket_timeout = options["socket_timeout"]
-        self.capitalize_response_headers = options["capitalize_response_headers"]
-        self.max_http_version = options["max_http_version"] or DEFAULT_MAX_HTTP_VERSION
-        self.url_length_limit = options["url_length_limit"]
+        where_to = None if not log_output else sys.stderr if log is None else log
+        self.log = LogLines(where_to, debug=debug and log_output)
+        self.environ: dict[str, Any] = environ or {}
+        self.keepalive = keepalive
+        self.log_output = log_output
+        self.log_format = log_format
+        self.log_x_forwarded_for = log_x_forwarded_for
+        self.minimum_chunk_size = MINIMUM_CHUNK_SIZE if minimum_chunk_size is None else int(minimum_chunk_size)
+        self.debug = debug
+        self.socket_timeout = socket_timeout
+        self.capitalize_response_headers = capitalize_response_headers
+        self.max_http_version = max_http_version or DEFAULT_MAX_HTTP_VERSION
+        self.url_length_limit = url_length_limit
+        self.protocol = protocol
+        self._shared: Site | None = None
+
+    def process_request(self, conn_state: Any) -> None:
+        """Serve a connection to its end, and close it. `conn_state` is [address, socket, state]."""
+        address, sock = conn_state[:2]
+        if self._shared is None:
+            self._shared = self.site()
+        try:
+            Connection(self._shared, sock, client_variables(address)).serve()
+        finally:
+            sock.close()
 
     def get_environ(self) -> dict[str, Any]:
         """Return what the environ of every request begins with."""
@@ -372,7 +420,7 @@ def server(
 
     The arguments are eventlet's.
     """
-    options = {name: value for name, value in locals().items() if name not in {"sock", "site", "log"}}
+    options = {name: value for name, value in locals().items() if name not in SERVER_ONLY}
     if protocol is not HttpProtocol:
         warnings.warn(
             f"{protocol!r} is not used: nothing here is a BaseHTTPRequestHandler", RuntimeWarning, stacklevel=2
@@ -381,7 +429,7 @@ def server(
     if not (hasattr(pool, "spawn") and hasattr(pool, "waitall")):
         raise AttributeError("the pool of a server must have `spawn` and `waitall`; if unsure, use eventlet.GreenPool")
     listener = take_over(sock)
-    found = Server(listener, site, log, options)
+    found = Server(listener, listener.getsockname(), site, log, **options)
     if server_event is not None:
         server_event.send(found)
     Serving(found, listener, pool).run()
