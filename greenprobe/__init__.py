@@ -9,6 +9,7 @@ import sys
 __version__ = "0.1.0.dev0"
 
 _MODULES = {
+    "backdoor": "Backdoor",
     "channel": "Channel",
     "condition": "Barrier Condition",
     "crawling": "crawl",
@@ -20,6 +21,7 @@ _MODULES = {
     "greenthread": "GreenThread kill sleep spawn spawn_after spawn_n",
     "hub": "Hub get_hub",
     "green_signal": "signal",
+    "objectpool": "ObjectPool",
     "outcome": "AsyncResult",
     "patcher": "PatchWarning import_patched is_monkey_patched monkey_patch original restore",
     "pool": "GreenPile GreenPool as_completed wait_any",

@@ -1,5 +1,6 @@
 # The public names of greenprobe, for type checkers. tests/test_layers.py compares them with __init__.py.
 
+from greenprobe.backdoor import Backdoor as Backdoor
 from greenprobe.channel import Channel as Channel
 from greenprobe.condition import Barrier as Barrier, Condition as Condition
 from greenprobe.convenience import (
@@ -10,6 +11,7 @@ from greenprobe.convenience import (
     wrap_ssl as wrap_ssl,
 )
 from greenprobe.crawling import crawl as crawl
+from greenprobe.dbpool import ConnectionPool as ConnectionPool
 from greenprobe.errors import (
     BrokenResourceError as BrokenResourceError,
     BusyError as BusyError,
@@ -35,6 +37,7 @@ from greenprobe.greenthread import (
     spawn_n as spawn_n,
 )
 from greenprobe.hub import Hub as Hub, get_hub as get_hub
+from greenprobe.objectpool import ObjectPool as ObjectPool
 from greenprobe.outcome import AsyncResult as AsyncResult
 from greenprobe.patcher import (
     PatchWarning as PatchWarning,
