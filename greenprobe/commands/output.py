@@ -121,11 +121,14 @@ class Output:
         self._whole_bytes = goes_on_at or 0
         self._is_terminal = os.isatty(self._fd)
 
-    def write(self, lines: bytes) -> None:
-        """Take one or more whole lines; write when enough wait, or when the first has waited long enough."""
+    def write(self, lines: bytes, *, is_safe: bool = False) -> None:
+        """Take one or more whole lines; write when enough wait, or when the first has waited long enough.
+
+        For a terminal they are escaped, unless they are safe: made for one.
+        """
         if self._failure is not None:
             raise self._failure
-        if self._is_terminal:
+        if self._is_terminal and not is_safe:
             lines = terminal_lines(lines)
         self._waiting.append(lines)
         self._waiting_bytes += len(lines)
@@ -164,6 +167,11 @@ class Output:
             except OSError as exc:
                 raise self._error("write to", exc) from exc
         return self._whole_bytes
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether somebody looks at it."""
+        return self._is_terminal
 
     @property
     def is_file(self) -> bool:

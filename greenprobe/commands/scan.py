@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.options import Progress
 from greenprobe.commands.output import Output
 from greenprobe.commands.scan_formats import ScanDatabase
@@ -59,10 +60,12 @@ def scan(progress: Progress, /, **words: Any) -> None:
         out = stack.enter_context(Output(options.output, inputs=options.hosts_files, goes_on_at=goes_on_at))
         if journal is not None:
             _begin(journal, plan, options, out)
+        stack.callback(lambda: _summarize(scanner.statistics()))
         sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
         database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
-        stack.callback(lambda: _summarize(scanner.statistics()))
         write = _writer(options, sink, out, journal, database)
+        if "-" not in options.hosts_files:
+            stack.enter_context(status_on_key(lambda: _reading(scanner.statistics())))
         stack.enter_context(progress(lambda: _reading(scanner.statistics())))
         for batch in stack.enter_context(closing(_batches(options, scanner))):
             write(batch)

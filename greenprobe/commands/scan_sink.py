@@ -1,5 +1,6 @@
 """Where the records of a scan go: one sink for each form of the results."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -72,7 +73,8 @@ class ReportSink:
 
     def end(self) -> None:
         """Write it."""
-        self._out.write("".join(f"{line}\n" for line in self._lines()).encode("utf-8", "backslashreplace"))
+        lines = "".join(f"{line}\n" for line in self._lines()).encode("utf-8", "backslashreplace")
+        self._out.write(lines, is_safe=True)
 
 
 def sink_for(out: Output, options: ScanOptions, plan: ScanPlan, *, goes_on: bool) -> Sink:
@@ -82,7 +84,8 @@ def sink_for(out: Output, options: ScanOptions, plan: ScanPlan, *, goes_on: bool
         return RowSink(out, name, has_heading=not goes_on)
     if name == "table":
         show_all = len(plan.targets.ports) <= FEW_PORTS and not options.only_open
-        table = ScanTable(hosts=plan.targets.hosts.count, show_all=show_all)
+        has_colour = out.is_terminal and "NO_COLOR" not in os.environ
+        table = ScanTable(hosts=plan.targets.hosts.count, show_all=show_all, has_colour=has_colour)
         return ReportSink(out, table.add, table.lines)
     report = GrepableReport() if name == "grepable" else _xml(options, plan)
     return ReportSink(out, report.add, lambda: report.lines(now=time.time(), version=_version()))

@@ -17,6 +17,8 @@ __all__ = ["ScanTable"]
 MAX_HOSTS: Final = 4096
 HEADING: Final = ("PORT", "STATE", "REASON", "RTT")
 SERVICE_HEADING: Final = ("SERVICE", "SAYS")
+STATE: Final = 1  # its column
+COLOURS: Final = {"open": "1;32", "filtered": "33", "open|filtered": "33", "unreported": "31"}
 MAX_SAYS: Final = 100  # characters of what a service says
 
 Kind = tuple[str, str]  # state, reason
@@ -25,7 +27,8 @@ Kind = tuple[str, str]  # state, reason
 class ScanTable:
     """Takes records, gives lines. `show_all` lists every port, whatever its state."""
 
-    def __init__(self, *, hosts: int, show_all: bool) -> None:
+    def __init__(self, *, hosts: int, show_all: bool, has_colour: bool = False) -> None:
+        self._has_colour = has_colour
         self._by_host = hosts <= MAX_HOSTS
         self._show_all = show_all
         self._shown: dict[str, list[ScanRecord]] = {}
@@ -60,7 +63,9 @@ class ScanTable:
         yield ip if name == ip else f"{ip} ({name})"
         asked = any(record.service is not None for record in records)
         heading = HEADING + SERVICE_HEADING if asked else HEADING
-        yield from _columns([heading, *(_cells(record) + (_service(record) if asked else ()) for record in records)])
+        rows = [heading, *(_cells(record) + (_service(record) if asked else ()) for record in records)]
+        for row, line in zip(rows, _columns(rows), strict=True):
+            yield _coloured(line, row[STATE]) if self._has_colour else line
         if ip in self._counts:
             yield f"  not shown: {_say(self._counts[ip])}"
 
@@ -97,7 +102,12 @@ def _service(record: ScanRecord) -> tuple[str, ...]:
     says = [service.product or service.banner or service.note]
     says += [str(info[key]) for key in ("status", "title", "location", "fingerprint") if info.get(key)]
     says += [f"certificate of {certificate['subject']}"] if certificate.get("subject") else []
-    return service.name or "unknown", terminal_safe("; ".join(filter(None, says)))[:MAX_SAYS]
+    return terminal_safe(service.name) or "unknown", terminal_safe("; ".join(filter(None, says)))[:MAX_SAYS]
+
+
+def _coloured(line: str, state: str) -> str:
+    colour = COLOURS.get(state)
+    return line.replace(state, f"\x1b[{colour}m{state}\x1b[0m", 1) if colour else line
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -12,8 +12,9 @@ __all__ = ["Pace", "SelfPace"]
 SLACK: Final = 0.02  # seconds that may be made up for
 LEAST: Final = 10.0  # probes a second
 PATIENCE: Final = 4.0  # seconds from one slowing down to the next: what fills a table stays in it for a while
-CALM: Final = 1.0  # seconds without a drop for each growth
-GROWTH: Final = 1.2
+CALM: Final = 2.0  # seconds without a drop for each growth
+GROWTH: Final = 1.15
+FIRST: Final = 200.0  # probes a second after the first drop, at most: the table is full, and empties slowly
 
 
 class Pace:
@@ -33,12 +34,12 @@ class Pace:
 
 
 class SelfPace(Pace):
-    """A pace that `dropped` slows down. It begins with half the rate at which things were dropped first."""
+    """A pace that `dropped` slows down. It begins with half the rate at which things were dropped first, or FIRST."""
 
     __slots__ = ("_calm_since", "_slowed")
 
     def __init__(self, rate_per_s: float, now: float) -> None:
-        super().__init__(max(rate_per_s / 2, LEAST))
+        super().__init__(max(min(rate_per_s / 2, FIRST), LEAST))
         self._slowed = self._calm_since = now
 
     def dropped(self, now: float) -> None:

@@ -1,0 +1,60 @@
+"""A key that is pressed while a command runs prints how far it is; the work goes on.
+
+The terminal is told to hand over single keys (and to go on making signals of Ctrl-C), and put back in the end, also
+after an error. Where standard input is no terminal, or is read by the command, nothing happens.
+"""
+
+import os
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from greenprobe.greenthread import spawn
+from greenprobe.hub import get_hub
+
+__all__ = ["status_on_key"]
+
+Reading = tuple[float | None, str]
+
+
+@contextmanager
+def status_on_key(read: Callable[[], Reading], fd: int = 0) -> Iterator[None]:
+    """Print what `read` says at each key, on standard error, until the block ends. `fd` is standard input."""
+    if not _is_ours(fd):
+        yield
+        return
+    before = termios.tcgetattr(fd)
+    own = os.dup(fd)  # so that what the hub keeps of it ends with it
+    watcher = spawn(_watch, own, read)
+    try:
+        tty.setcbreak(fd, termios.TCSANOW)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSANOW, before)
+        watcher.kill()
+        slot = get_hub().poller.slots.get(own)
+        if slot is not None:
+            get_hub().poller.close(slot, shared=True)
+        os.close(own)
+
+
+def _watch(fd: int, read: Callable[[], Reading]) -> None:
+    hub = get_hub()
+    side = hub.poller.adopt(fd).read
+    while True:
+        hub.wait(side)
+        if not os.read(fd, 1024):
+            return
+        fraction, text = read()
+        click.echo(text if fraction is None else f"{fraction:4.0%}  {text}", err=True)
+
+
+def _is_ours(fd: int) -> bool:
+    """Tell whether a descriptor is the terminal that controls us, and we are in its foreground."""
+    try:
+        return os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False  # another's terminal
