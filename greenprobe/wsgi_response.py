@@ -39,16 +39,26 @@ class Wire(Protocol):
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: an iterable over a file, which is sent by sendfile if it is a file of the system's."""
+    """`wsgi.file_wrapper`: an iterator over a file, which is sent by sendfile if it is a file of the system's.
+
+    It is its own iterator and can be moved, since frameworks take parts of it: whoever has its iterator can close it.
+    """
 
     def __init__(self, file: Any, block_bytes: int = 1 << 16) -> None:
         self.file = file
         self.block_bytes = block_bytes
-        if hasattr(file, "close"):
-            self.close = file.close
+        for name in ("close", "seekable", "seek", "tell"):
+            if hasattr(file, name):
+                setattr(self, name, getattr(file, name))
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.file.read(self.block_bytes), b"")
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.file.read(self.block_bytes)
+        if not data:
+            raise StopIteration
+        return data
 
     def extent(self) -> tuple[int, int] | None:
         """Return where in the file we stand and how many bytes follow; None if it is no regular file."""

@@ -26,6 +26,7 @@ from greenprobe.testing import JumpClock, wait_all_blocked
 from greenprobe.timeout import Timeout
 from greenprobe.wsgi import Server
 from greenprobe.wsgi_connection import Access, Limits, Timeouts
+from greenprobe.wsgi_response import FileWrapper
 
 LOOPBACK = ("127.0.0.1", 0)
 PLAIN = [("Content-Type", "text/plain")]
@@ -368,6 +369,17 @@ def test_what_only_looks_like_a_file_is_read(tmp_path: Path) -> None:
         return environ["wsgi.file_wrapper"](io.BytesIO(b"x" * 5000), 1000)
 
     assert ask(app).body == b"x" * 5000
+
+
+def test_a_framework_that_takes_parts_of_a_file_can_move_and_close_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    wrapper = FileWrapper(path.open("rb"), 4)
+    iterator: Any = iter(wrapper)
+    iterator.seek(5)
+    assert list(iterator) == [b"5678", b"9"]
+    iterator.close()
+    assert wrapper.file.closed
 
 
 def test_an_empty_file_is_sent(tmp_path: Path) -> None:
