@@ -23,7 +23,11 @@ class Around:
 def disguise(new: Any, before: Any, module: str) -> Any:
     """Return what stands for a function `before` of a module, if `new` is a function."""
     if isinstance(new, Around):
-        return new.make(before)
+        if getattr(before, "_around", None) is new:  # a module that is loaded anew in a patched process is filled twice
+            return before
+        made = new.make(before)
+        made._around = new
+        return made
     if not isinstance(new, FunctionType):
         return new
     if isinstance(before, BuiltinFunctionType):
