@@ -11,7 +11,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded, WindowUpdated
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 
 __all__ = ["Http2Server", "http2_server"]
@@ -51,7 +51,10 @@ class Talk:
             if self.is_going:
                 continue  # and read what comes: closing over it would reset what was sent
             for event in self.h2.receive_data(data):
-                self.take(event)
+                try:
+                    self.take(event)
+                except StreamClosedError:
+                    pass  # the client has left that stream; the event which says so comes later in the same batch
             self.flush()
 
     def flush(self) -> None:
