@@ -122,6 +122,7 @@ def test_the_end_of_the_program_waits_for_threads_that_are_no_daemons(hub: Hub) 
     turns()
 
 
+@pytest.mark.fifo
 def test_a_sentinel_is_released_when_its_thread_ends(hub: Hub) -> None:
     sentinels: list[Any] = []
 
