@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from socket import AF_UNIX, socket
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
-from typing import TextIO
+from typing import Any, TextIO
 
 from greenprobe.acceptor import hold_off
 from greenprobe.access_log import FORMATS, AccessLog
+from greenprobe.aio import stop_background_loop
 from greenprobe.app_loader import load_app
+from greenprobe.asgi import AsgiApp, Lifespan
 from greenprobe.engine.fdlimit import raise_limit
 from greenprobe.errors import TargetError
 from greenprobe.graceful import serve_until_stopped
@@ -47,6 +49,7 @@ class ServePlan:
     proxy_protocol: bool = False
     reuse_port: bool = False
     reload: bool = False
+    asgi: bool = False
     patch: bool = False
     server_header: bool = True
     stop_timeout: float = STOP_TIMEOUT
@@ -106,6 +109,10 @@ def be_worker(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str]
         monkey_patch()
     try:
         app = application_of(plan)
+        lifespan = Lifespan(app) if plan.asgi else None
+        if lifespan is not None:
+            lifespan.startup()
+            app = AsgiApp(app, lifespan.state)
         log_fd = None if plan.log_format is None else open_log(plan.log_file)
     except (TargetError, OSError) as error:
         tell(f"Error: {error}")
@@ -127,18 +134,21 @@ def be_worker(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str]
         on_ready=links.say_ready,
         lifeline=links.lifeline_fd,
     )
+    if lifespan is not None:
+        lifespan.shutdown()
+        stop_background_loop()
     if log is not None:
         log.close()
     return 0
 
 
-def application_of(plan: ServePlan) -> Application:
+def application_of(plan: ServePlan) -> Any:
     """Return the application of a plan: a folder's, or the one that is named."""
     if os.path.isdir(plan.target):
         return StaticFiles(plan.target, listing=plan.listing)
-    app: Application = load_app(plan.target)
+    app = load_app(plan.target)
     if not callable(app):
-        raise TargetError(f"{plan.target} is no WSGI application but {type(app).__name__}, which cannot be called")
+        raise TargetError(f"{plan.target} is no application but {type(app).__name__}, which cannot be called")
     return app
 
 

@@ -104,6 +104,18 @@ def test_an_application_is_served_and_logged(start: Start) -> None:
     assert re.search(r'127\.0\.0\.1 - - \[.*\] "GET /x HTTP/1\.1" 200 \d+\n', out)
 
 
+def test_an_asgi_application_is_served(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "site_a.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': scope['path'].encode()})\n"
+    )
+    serving = start("site_a:app", "--asgi", "--bind", "127.0.0.1:0")
+    assert serving.get("/x") == (200, b"/x")
+    assert serving.end()[0] == 0
+
+
 def test_a_folder_is_served(start: Start) -> None:
     serving = start(".", "--bind", "127.0.0.1:0")
     assert serving.get("/site_x.py") == (200, APP.encode())
@@ -232,7 +244,6 @@ def test_a_service_manager_passes_the_socket(start: Start) -> None:
         (["site_x:app", "--tls-key", "site_x.py"], 2, "--tls-key needs --tls-cert"),
         (["site_x:app", "--tls-cert", "site_x.py"], 2, "no certificate and key in site_x.py"),
         (["site_x:app", "--trust-proxy", "x"], 2, "'x' is no address or network"),
-        (["site_x:app", "--asgi"], 2, "ASGI"),
         (
             ["site_x:app", "--bind", "127.0.0.1:0", "--access-log", "json", "--access-log-file", "/no/where"],
             1,

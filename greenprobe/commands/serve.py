@@ -86,7 +86,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--reload", is_flag=True, help="Start anew when the application's source changes.")
 @click.option("--listing", is_flag=True, help="Show what is in a folder that has no index.html.")
 @click.option("--no-server-header", is_flag=True, help="Send no Server field.")
-@click.option("--asgi", is_flag=True, help="The application is an ASGI one (not supported yet).")
+@click.option("--asgi", is_flag=True, help="The application is an ASGI one (HTTP and lifespan; no WebSockets).")
 @click.option(
     "--stop-timeout",
     metavar="SECONDS",
@@ -129,8 +129,6 @@ def serve(
     greenprobe serve 'mysite:create_app()' --bind 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     greenprobe serve ./public --listing
     """
-    if asgi:
-        raise click.UsageError("ASGI applications cannot be served yet; give a WSGI application")
     if tls_key is not None and tls_cert is None:
         raise click.UsageError("--tls-key needs --tls-cert")
     plan = ServePlan(
@@ -147,6 +145,7 @@ def serve(
         proxy_protocol=proxy_protocol,
         reuse_port=reuse_port,
         reload=reload,
+        asgi=asgi,
         patch=patch,
         server_header=not no_server_header,
         stop_timeout=stop_timeout,

@@ -1,0 +1,162 @@
+"""ASGI applications on the WSGI server."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from greenprobe import aio
+from greenprobe.asgi import AsgiApp, Lifespan
+from greenprobe.convenience import connect
+from greenprobe.wsgi import Server
+
+LOOPBACK = ("127.0.0.1", 0)
+
+
+@pytest.fixture(autouse=True)
+def loop_ends() -> Iterator[None]:
+    yield
+    aio.stop_background_loop()
+
+
+def ask(app: Any, data: bytes, state: dict[str, Any] | None = None) -> bytes:
+    with Server(LOOPBACK, AsgiApp(app, state), errors=io.StringIO()) as server, connect(server.address) as sock:
+        sock.sendall(data)
+        found = b""
+        while more := sock.recv(65536):
+            found += more
+        return found
+
+
+def get(target: str = "/", body: bytes = b"", fields: str = "") -> bytes:
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(body)}\r\n{fields}\r\n"
+    return head.encode() + body
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message["more_body"]
+    await asyncio.sleep(0)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-path", scope["path"].encode())]})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"!"})
+
+
+def test_a_body_goes_in_and_comes_out() -> None:
+    answer = ask(echo, get("/a", b"x" * 200_000))
+    assert b"200 OK" in answer
+    assert b"x-path: /a\r\n" in answer
+    assert answer.count(b"x" * 1000) == 200
+
+
+def test_the_scope_is_that_of_the_request() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+        await echo(scope, receive, send)
+
+    ask(app, get("/%C3%A4?b=c", fields="X-A: 1\r\nX-A: 2\r\n"), {"k": 1})
+    scope = seen[0]
+    expected = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/ä",
+        "raw_path": b"/%C3%A4",
+        "query_string": b"b=c",
+        "root_path": "",
+        "state": {"k": 1},
+    }
+    assert {name: scope[name] for name in expected} == expected
+    assert [pair for pair in scope["headers"] if pair[0] == b"x-a"] == [(b"x-a", b"1"), (b"x-a", b"2")]
+
+
+async def fails(scope: Any, receive: Any, send: Any) -> None:
+    raise ZeroDivisionError
+
+
+async def says_nothing(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+async def disorder(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+@pytest.mark.parametrize("app", [fails, says_nothing, disorder])
+def test_an_application_that_fails_is_a_500(app: Any) -> None:
+    assert ask(app, get()).startswith(b"HTTP/1.1 500")
+
+
+def test_a_fast_application_waits_for_its_client() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    assert ask(app, get()).count(b"x" * 1000) == 5000
+
+
+def test_requests_run_side_by_side() -> None:
+    together = 0
+    most = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        await asyncio.sleep(0.01)
+        together -= 1
+        await echo(scope, receive, send)
+
+    with Server(LOOPBACK, AsgiApp(app)) as server:
+        socks = [connect(server.address) for _ in range(5)]
+        for sock in socks:
+            sock.sendall(get())
+        for sock in socks:
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+            sock.close()
+    assert most == 5
+
+
+def test_websockets_are_refused() -> None:
+    assert ask(echo, get(fields="Upgrade: websocket\r\n")).startswith(b"HTTP/1.1 501")
+
+
+def test_a_lifespan_starts_and_ends() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["db"] = 1
+        while True:
+            message = await receive()
+            seen.append(message["type"])
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    lifespan = Lifespan(app)
+    lifespan.startup()
+    assert (seen, lifespan.state) == (["lifespan.startup"], {"db": 1})
+    lifespan.shutdown()
+    assert seen[-1] == "lifespan.shutdown"
+
+
+def test_an_application_without_a_lifespan_is_served_and_one_that_cannot_start_is_not() -> None:
+    Lifespan(fails).startup()
+
+    async def cannot(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    with pytest.raises(RuntimeError, match="no database"):
+        Lifespan(cannot).startup()
