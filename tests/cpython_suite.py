@@ -212,11 +212,10 @@ def leave_the_network() -> None:
 
 @dataclass(frozen=True)
 class Report:
-    """A module's tests: how many pass, and which are lost to the patch, with the reason each gives."""
+    """A module's tests: which pass, and which are lost to the patch, with the reason each gives."""
 
     name: str
-    ran: list[str]
-    passed: int
+    passed: list[str]
     lost: dict[str, str]
     seconds: float
     note: str
@@ -237,8 +236,8 @@ def judge(name: str, patch: str, work: str) -> Report:
         }
         if not plain.results and not plain.tests:
             patched.note = "not in this Python" if "No module named" in plain.note else plain.note
-    passed = sum(outcome == "passed" for outcome in patched.results.values())
-    return Report(name, [*patched.results], passed, lost, time.monotonic() - began, patched.note)
+    passed = [test for test, outcome in patched.results.items() if outcome == "passed"]
+    return Report(name, passed, lost, time.monotonic() - began, patched.note)
 
 
 def run_all(names: Iterable[str], patch: str) -> Iterator[Report]:
@@ -260,11 +259,11 @@ def main() -> None:
     reports = []
     for report in run_all(options.modules or MODULES, options.patch):
         reports.append(report)
-        sys.stdout.write(f"{report.name:26} {report.passed:4} pass {len(report.lost):4} lost {report.seconds:6.1f} s")
-        sys.stdout.write(f"  {report.note[:90]}\n")
+        sys.stdout.write(f"{report.name:26} {len(report.passed):4} pass {len(report.lost):4} lost ")
+        sys.stdout.write(f"{report.seconds:6.1f} s  {report.note[:90]}\n")
         sys.stdout.writelines(f"    LOST {test}  {why[:150]!r}\n" for test, why in sorted(report.lost.items()))
         sys.stdout.flush()
-    passed, lost = sum(report.passed for report in reports), sum(len(report.lost) for report in reports)
+    passed, lost = sum(len(report.passed) for report in reports), sum(len(report.lost) for report in reports)
     sys.stdout.write(f"{passed} pass, {lost} lost: {100 * passed / max(1, passed + lost):.2f} % kept\n")
     if options.json:
         Path(options.json).write_text(json.dumps([asdict(report) for report in reports]))
