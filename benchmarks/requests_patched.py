@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 WAITALL = "spawn, wait = lambda p: p.spawn, lambda p: p.waitall()"
+SHUTDOWN = "spawn, wait = lambda p: p.submit, lambda p: p.shutdown()"
 CONTENDERS = {
     "greenprobe": (
         "import greenprobe; greenprobe.monkey_patch()",
@@ -26,11 +27,7 @@ CONTENDERS = {
         "from gevent.pool import Pool; spawn, wait = lambda p: p.spawn, lambda p: p.join()",
     ),
     "eventlet": ("import eventlet; eventlet.monkey_patch()", "from eventlet import GreenPool as Pool; " + WAITALL),
-    "threads": (
-        "",
-        "from concurrent.futures import ThreadPoolExecutor as Pool\n"
-        "spawn, wait = lambda p: p.submit, lambda p: p.shutdown()",
-    ),
+    "threads": ("", "from concurrent.futures import ThreadPoolExecutor as Pool\n" + SHUTDOWN),
 }
 SERVER = """
 import asyncio
