@@ -190,6 +190,13 @@ class GreenBufferedRandom(io.BufferedRandom):
     close = locked(io.BufferedRandom.close)
 
 
+BUFFERS: Final[dict[str, Callable[[io.RawIOBase, int], Any]]] = {
+    "+": GreenBufferedRandom,
+    "r": GreenBufferedReader,
+    "w": GreenBufferedWriter,
+}
+
+
 # -- opening
 
 
@@ -226,13 +233,8 @@ def dress(raw: GreenFileIO, mode: str, buffering: int, text: bool, codec: tuple[
             raise ValueError("can't have unbuffered text I/O")
         return raw
     size = buffering if buffering > 1 else REGULAR_BUFFER_BYTES if raw.threaded else io.DEFAULT_BUFFER_SIZE
-    buffer: Any
-    if "+" in mode:
-        buffer = GreenBufferedRandom(raw, size)
-    elif "r" in mode:
-        buffer = GreenBufferedReader(raw, size)
-    else:
-        buffer = GreenBufferedWriter(raw, size)
+    kind = "+" if "+" in mode else "r" if "r" in mode else "w"
+    buffer: Any = BUFFERS[kind](raw, size)
     if not text:
         return buffer  # type: ignore[no-any-return]
     encoding, errors, newline = codec

@@ -32,6 +32,7 @@ from greenprobe import (
     green_queue,
     green_select,
     green_selectors,
+    green_semlock,
     green_signal,
     green_subprocess,
     green_thread,
@@ -70,6 +71,7 @@ TABLE: Final[dict[str, list[Rows]]] = {
 ACTIONS: Final[dict[str, Callable[[], Callable[[], object]]]] = {  # what a table cannot say; each returns its undoing
     "thread": green_threading.adopt_main_thread,
     "signal": green_signal.adopt_handlers,
+    "os": green_semlock.adopt_semaphores,
     "psycopg": drivers.adopt_drivers,
 }
 LOADED_FIRST: Final = (debug, testing)  # they bind what they need of the standard library as it is

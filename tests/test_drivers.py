@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from greenprobe import drivers
+from greenprobe.doors import Doorkeeper
 from greenprobe.green_socket import socketpair
 from greenprobe.greenthread import spawn
 
@@ -56,7 +57,7 @@ def test_a_driver_that_is_imported_later_waits_green() -> None:
     assert imported() == (drivers.wait_for_psycopg2, "in Python")
     undo()
     assert imported() == (None, "in C")
-    assert not any(isinstance(finder, drivers.Doorkeeper) for finder in sys.meta_path)
+    assert not any(isinstance(finder, Doorkeeper) for finder in sys.meta_path)
 
 
 @pytest.mark.usefixtures("fakes")

@@ -34,7 +34,7 @@ LAYERS = """
     descriptors children green_files green_os green_subprocess aio
     pool server taskgroup local debug testing
     disguise green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
-    drivers stale copies patcher
+    doors drivers green_semlock stale copies patcher
     http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
     http.cookies http.retries http.auth http.bodies http.request http.options
     http.connections http.trace http.lanes http.connector http.exchange http.ranges http.transport
