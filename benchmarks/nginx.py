@@ -1,4 +1,5 @@
 """A private nginx on a free port: the peer that costs little, pinned to the second core."""
+
 import contextlib
 import os
 import shutil
@@ -32,6 +33,18 @@ http {{
 """
 
 
+TLS_CONFIG = """
+    ssl_certificate {state}/cert.pem; ssl_certificate_key {state}/key.pem;
+    server {{ listen 127.0.0.1:{http2} ssl http2 backlog=8192; root {state}/www; }}
+    server {{
+        listen 127.0.0.1:{closing} ssl backlog=8192; root {state}/www;
+        keepalive_timeout 0; ssl_session_cache off; ssl_session_tickets off;
+    }}
+    server {{ listen 0.0.0.0:{everywhere} backlog=8192; root {state}/www; }}
+}}
+"""
+
+
 def free_port() -> int:
     """Return a TCP port that was free a moment ago; nginx cannot say which one it got for port 0."""
     with socket.socket() as sock:
@@ -61,6 +74,36 @@ def running(core: int = 1) -> Iterator[str]:
         try:
             wait_until_open(server, port)
             yield f"127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@contextlib.contextmanager
+def running_everything(core: int = 1) -> Iterator[dict[str, str]]:
+    """Run nginx and give the "host:port" of each of its servers.
+
+    `http2` speaks HTTP/2 over TLS, `closing` HTTP/1.1 over TLS with a full handshake each, `everywhere` is plain on all
+    of 127.0.0.0/8. Each has /1k and /10m. The certificate is nobody's: clients must not verify it.
+    """
+    with tempfile.TemporaryDirectory() as state:
+        os.chmod(state, 0o755)
+        www = Path(state, "www")
+        www.mkdir()
+        (www / "1k").write_bytes(b"x" * 1023 + b"\n")
+        (www / "10m").write_bytes(os.urandom(10_000_000))
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        make += ["-keyout", f"{state}/key.pem", "-out", f"{state}/cert.pem", "-subj", "/CN=localhost", "-days", "30"]
+        subprocess.run(make, check=True, stderr=subprocess.DEVNULL)
+        ports = {name: free_port() for name in ("port", "http2", "closing", "everywhere")}
+        affinity = f"worker_cpu_affinity {1 << core:b};" if core in os.sched_getaffinity(0) else ""
+        config = Path(state, "nginx.conf")
+        whole = CONFIG.rstrip().removesuffix("}}") + TLS_CONFIG
+        config.write_text(whole.format(state=state, affinity=affinity, **ports))
+        server = subprocess.Popen(["nginx", "-p", state, "-c", str(config), "-e", f"{state}/error.log"])
+        try:
+            wait_until_open(server, ports["everywhere"])
+            yield {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         finally:
             server.terminate()
             server.wait(10)

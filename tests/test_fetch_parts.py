@@ -14,7 +14,7 @@ from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, T
 from greenprobe.engine.lineforms import TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded
 from greenprobe.engine.politeness import Pace, PaceOptions
 from greenprobe.engine.similarity import simhash
-from greenprobe.engine.tally import Tally
+from greenprobe.engine.tally import Tally, Timing
 from greenprobe.errors import TargetError
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import read_url
@@ -253,6 +253,18 @@ def test_a_tally_counts_and_has_percentiles() -> None:
     assert row["timings"]["total"]["max"] == 3.0
     assert row["timings"]["dns"] is None
     assert row["slowest_hosts"][0]["host"] == "h"
+
+
+def test_percentiles_of_many_are_those_of_an_even_sample() -> None:
+    timing, other = Timing(), Timing()
+    for start in range(0, 300_000, 1000):
+        timing.add(tuple((start + n) / 300_000 for n in range(1000)))
+    other.add((None, 5.0, None))
+    timing.merge(other)
+    row = timing.row()
+    assert row is not None
+    assert (row["count"], row["max"]) == (300_001, 5.0)
+    assert [row["p50"], row["p99"]] == pytest.approx([0.5, 0.99], rel=0.001)
 
 
 def test_the_progress_line_has_rate_rest_errors_and_slowest_host() -> None:

@@ -1,5 +1,6 @@
 """`greenprobe fetch`: what a list of URLs answers."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -34,6 +35,9 @@ from greenprobe.http.client import Client
 from greenprobe.hub import get_hub
 
 __all__ = ["fetch"]
+
+# New objects between two looks for cyclic garbage: what a fetch makes has no cycles. 3 % of a fetch on Python 3.11.
+MANY_OBJECTS = 20_000
 
 
 @click.command()
@@ -87,6 +91,9 @@ def _run(
     progress: Progress, fetcher: Fetcher | Shards, source: UrlList, recording: Recording, words: dict[str, Any]
 ) -> int:
     tally = recording.tally
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(MANY_OBJECTS, *thresholds[1:])
     try:
         shown = progress(lambda: reading(fetcher.statistics(), tally), words["progress_mode"])
         with shown, closing(fetcher.run()) as batches:
@@ -96,6 +103,8 @@ def _run(
                 else:
                     recording.write(batch)
     finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
         recording.commit()
         end = fetcher.statistics()
         summarize(end, tally, source.count_rest())

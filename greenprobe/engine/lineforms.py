@@ -41,7 +41,7 @@ class PlainLines:
     def entries(self, first: int, lines: list[bytes]) -> Iterable[Entry]:
         """Return the lines with their numbers, without the space around them."""
         plain = [(number, line) for number, line in enumerate(map(bytes.strip, lines), first) if line]
-        if any(b"{" in line for line in lines):
+        if b"{" in b"".join(lines):
             return self._expanded(plain)
         return plain
 

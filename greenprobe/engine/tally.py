@@ -1,85 +1,77 @@
 """What came of a run, counted while it runs: statuses, errors with examples, timings, the slowest hosts.
 
-Of a bounded size: timings go into buckets, of 10 us below 10 ms, and above each 5 % wider than the one before, so that
-a percentile is right to 2.5 %. Every record passes through here, so whole columns are counted at a time.
+Of a bounded size: of a duration an even sample is kept, every record of the first MAX_SAMPLE, then every second, every
+fourth and so on. Every record passes through here, so whole columns are counted at a time.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable
-from math import exp, log
+from operator import itemgetter
 from typing import Any, Final
 
 from greenprobe.engine.fetchplan import FetchRecord
 
 __all__ = ["Tally"]
 
-FINE_S: Final = 0.01
-FINE_BUCKETS: Final = 1000
-STEP: Final = log(1.05)
+MAX_SAMPLE: Final = 1 << 16
 PERCENTILES: Final = (50, 90, 95, 99)
 MAX_EXAMPLES: Final = 3
 MAX_HOSTS: Final = 1000
-MANY: Final = 256
+MANY: Final = 64
 SLOW_S: Final = 0.5  # hosts are only looked at for answers that took longer
 
 
-class Timing:
-    """One duration over all records."""
+_columns = itemgetter(*map(FetchRecord._fields.index, ("status", "elapsed", "error", "sent_bytes", "received_bytes")))
 
-    __slots__ = ("_buckets", "_count", "_largest", "_sum")
+
+class Timing:
+    """One duration over all records: exact in number, sum and maximum, its percentiles by an even sample."""
+
+    __slots__ = ("_count", "_largest", "_sample", "_skip", "_stride", "_sum")
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
         self._count = 0
         self._sum = 0.0
         self._largest = 0.0
+        self._sample = array("d")
+        self._stride = 1  # every which is in the sample
+        self._skip = 0  # of the next, until one is
 
-    def add(self, values: Iterable[float | None]) -> None:
+    def add(self, values: tuple[float | None, ...]) -> None:
         """Count durations in seconds; None is not counted."""
-        found = [value for value in values if value is not None]
-        if not found:
+        known = [value for value in values if value is not None]
+        if not known:
             return
-        self._buckets.update([int(value * 1e5) if value < FINE_S else coarse(value) for value in found])
-        self._count += len(found)
-        self._sum += sum(found)
-        self._largest = max(self._largest, *found)
+        self._count += len(known)
+        self._sum += sum(known)
+        self._largest = max(self._largest, *known)
+        self._sample.extend(known[self._skip :: self._stride])
+        self._skip = (self._skip - len(known)) % self._stride
+        if len(self._sample) >= MAX_SAMPLE:
+            self._thin()
+
+    def _thin(self) -> None:
+        self._sample = self._sample[::2]
+        self._stride *= 2
+        self._skip %= self._stride
 
     def merge(self, other: "Timing") -> None:
         """Add the durations of another."""
-        self._buckets += other._buckets
         self._count += other._count
         self._sum += other._sum
         self._largest = max(self._largest, other._largest)
+        while self._stride < other._stride:
+            self._thin()
+        self._sample.extend(other._sample[:: self._stride // other._stride])
 
     def row(self) -> dict[str, float] | None:
         """Return count, mean, percentiles and maximum, seconds; None if there is nothing."""
         if not self._count:
             return None
+        ordered = sorted(self._sample)
         row = {"count": self._count, "mean": round(self._sum / self._count, 6)}
-        row |= {f"p{percent}": round(self.percentile(percent), 6) for percent in PERCENTILES}
+        row |= {f"p{percent}": round(ordered[(len(ordered) - 1) * percent // 100], 6) for percent in PERCENTILES}
         return row | {"max": round(self._largest, 6)}
-
-    def percentile(self, percent: float) -> float:
-        """Return the duration that `percent` of 100 stay under."""
-        wanted = self._count * percent / 100
-        seen = 0
-        for bucket in sorted(self._buckets):
-            seen += self._buckets[bucket]
-            if seen >= wanted:
-                return min(self._largest, middle(bucket))
-        return self._largest
-
-
-def coarse(seconds: float) -> int:
-    """Return the bucket of a duration of at least FINE_S."""
-    return FINE_BUCKETS + int(log(seconds / FINE_S) / STEP)
-
-
-def middle(bucket: int) -> float:
-    """Return the duration in the middle of a bucket."""
-    if bucket < FINE_BUCKETS:
-        return (bucket + 0.5) * FINE_S / FINE_BUCKETS
-    return FINE_S * exp((bucket - FINE_BUCKETS + 0.5) * STEP)
 
 
 class Tally:
@@ -107,19 +99,19 @@ class Tally:
         if not records:
             return
         self.records += len(records)
-        columns = dict(zip(FetchRecord._fields, zip(*records, strict=True), strict=True))
-        self.sent_bytes += sum(columns["sent_bytes"])
-        self.received_bytes += sum(columns["received_bytes"])
-        timings = list(zip(*columns["elapsed"], strict=True))
+        statuses, elapsed, errors, sent_bytes, received_bytes = zip(*map(_columns, records), strict=True)
+        self.sent_bytes += sum(sent_bytes)
+        self.received_bytes += sum(received_bytes)
+        timings = list(zip(*elapsed, strict=True))
         for timing, values in zip(self._timings.values(), timings, strict=True):
             timing.add(values)
-        if any(columns["error"]):
+        if any(errors):
             self._statuses.update([record.status for record in records if record.error is None and record.status])
             for record in records:
                 if record.error is not None:
                     self._add_error(record)
         else:
-            self._statuses.update(columns["status"])
+            self._statuses.update(statuses)
         if max(timings[-1]) > SLOW_S:
             for record in records:
                 if record.elapsed[4] > SLOW_S:
