@@ -480,11 +480,11 @@ def test_pages_come_over_tls(size_bytes: int) -> None:
     assert second.tls is None
 
 
-def test_a_new_tls_connection_resumes_the_last_session() -> None:
+def test_the_third_tls_connection_resumes_a_session() -> None:
     context = server_context("127.0.0.1")
     client = real_client()
     with web_server(lambda path: ok(b"", "Connection: close"), context=context) as port:
-        for _ in range(3):
+        for _ in range(4):  # of the first, nothing is kept: to most origins it is the only one
             fetch(client, f"https://127.0.0.1:{port}/")
     assert context.session_stats()["hits"] == 2
 
@@ -508,3 +508,14 @@ def test_a_connection_that_the_server_forgot_is_replaced(clock: JumpClock) -> No
     fetch(client)
     assert fetch(client).size_bytes == 5
     assert clock.now() == pytest.approx(5.0)
+
+
+def test_a_server_that_resumes_nothing_is_not_offered_sessions_for_ever() -> None:
+    context = server_context("127.0.0.1")
+    context.num_tickets = 0
+    client = real_client()
+    with web_server(lambda path: ok(b"", "Connection: close"), context=context) as port:
+        for _ in range(5):
+            fetch(client, f"https://127.0.0.1:{port}/")
+        (lane,) = client.lanes.by_key.values()
+    assert (lane.can_resume, lane.session) == (False, None)

@@ -22,6 +22,7 @@ __all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "reason", "s
 
 RECEIVE_BYTES: Final = 1 << 16
 MAX_STREAK: Final = 8  # half a megabyte
+CHANGE_CIPHER_SPEC_BYTES: Final = 6  # which TLS 1.3 sends for the sake of middleboxes; it is no reason for a packet
 KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 
 
@@ -134,6 +135,11 @@ class TlsConnection(Connection):
         return self._tls.session
 
     @property
+    def is_resumed(self) -> bool:
+        """Tell whether the handshake resumed a session."""
+        return bool(self._tls.session_reused)
+
+    @property
     def protocol(self) -> str | None:
         """The protocol that ALPN agreed on."""
         return self._tls.selected_alpn_protocol()
@@ -158,7 +164,9 @@ class TlsConnection(Connection):
                 self._tls.do_handshake()
                 break
             except SSLWantReadError:
-                self._exchange(deadline)
+                if self._outgoing.pending > CHANGE_CIPHER_SPEC_BYTES:
+                    self._flush(deadline)
+                self._take_in(deadline)
             except OSError:
                 self._flush(deadline)  # the alert that tells the peer why
                 raise
@@ -180,6 +188,9 @@ class TlsConnection(Connection):
 
     def _exchange(self, deadline: float) -> None:
         self._flush(deadline)
+        self._take_in(deadline)
+
+    def _take_in(self, deadline: float) -> None:
         data = self._carrier.receive(deadline)
         if data:
             self._incoming.write(data)

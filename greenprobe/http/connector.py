@@ -90,9 +90,18 @@ class Connector:
         return connection
 
     def remember(self, lane: Lane, connection: Connection) -> None:
-        """Keep what the next connection to the same origin can resume from. Call it after the first answer."""
-        if isinstance(connection, TlsConnection):
-            lane.session = connection.session
+        """Keep what the next connection to the same origin can resume from. Call it after the first answer.
+
+        To take a session out of OpenSSL and to offer it again costs as much as half a handshake. So nothing is kept
+        of the first connection to an origin, which is the only one to most, nor of a server that does not resume.
+        """
+        if not isinstance(connection, TlsConnection) or not lane.can_resume:
+            return
+        if lane.session is not None:
+            if not connection.is_resumed and lane.handshakes > lane.offered_from:
+                lane.can_resume, lane.session = False, None
+        elif lane.handshakes > 1:
+            lane.session, lane.offered_from = connection.session, lane.handshakes + lane.busy
 
     def _open(self, lane: Lane, trace: Trace) -> Connection:
         trace.ended = began = self._hub.clock()
@@ -266,7 +275,10 @@ class Connector:
             self._context = self._trust()
             if self._options.http2:
                 self._context.set_alpn_protocols(["h2", "http/1.1"])
-        return start_tls(plain, self._context, host, deadline, session=None if lane is None else lane.session)
+        if lane is None:
+            return start_tls(plain, self._context, host, deadline)
+        lane.handshakes += 1
+        return start_tls(plain, self._context, host, deadline, session=lane.session)
 
     def _late(self, lane: Lane, trace: Trace) -> FetchError:
         what = "TLS handshake with" if trace.connect is not None and lane.origin.scheme == "https" else "connection to"

@@ -37,9 +37,12 @@ class Lane:
         "addresses",
         "addresses_until",
         "busy",
+        "can_resume",
         "can_share",
+        "handshakes",
         "idle",
         "is_opening",
+        "offered_from",
         "origin",
         "prefix",
         "proxy",
@@ -63,6 +66,9 @@ class Lane:
         self.addresses: list[Address] = []
         self.addresses_until = 0.0
         self.session: SSLSession | None = None
+        self.handshakes = 0
+        self.offered_from = 0  # the handshake from which on every one was offered the session
+        self.can_resume = True  # as far as is known
         self.sessions: list[Shared] = []  # connections that many exchanges share
         self.can_share: bool | None = None
         self.is_opening: Event | None = None  # somebody is finding out whether there can be one
