@@ -1,10 +1,10 @@
-"""ASGI applications on the WSGI server: HTTP and lifespan (ASGI 3.0), each request a task of one asyncio loop.
+"""ASGI applications on the WSGI server (ASGI 3.0), each request a task of one asyncio loop.
 
 The loop is a greenthread among others (`aio`). A request has a greenthread, as always: it takes what the application
 sends out of a short queue, and writes it. So an application that sends faster than its client reads is made to wait,
 and a client that is slow holds up its own request alone.
 
-WebSockets are not handed to the application: such a request is answered with 501.
+WebSockets are `asgi_websocket.py`'s, and need wsproto; without it they are answered with 501.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from greenprobe.errors import LocalProtocolError
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.http.request_head import RequestHead, header_pairs
 from greenprobe.hub import get_hub
+from greenprobe.lazy import Lazy
 from greenprobe.queue import Full, Queue, ShutDown
 from greenprobe.wsgi_input import Input
 
@@ -27,6 +28,7 @@ PIECE_BYTES: Final = 1 << 16
 AHEAD: Final = 8  # messages that an application may be ahead of its client
 VERSIONS: Final = {"version": "3.0", "spec_version": "2.3"}
 
+websockets = Lazy("greenprobe.asgi_websocket")
 Message = MutableMapping[str, Any]
 Application = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]
 
@@ -41,14 +43,26 @@ class AsgiApp:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
-            start_response("501 Not Implemented", [("Content-Type", "text/plain"), ("Connection", "close")])
-            return [b"no WebSockets here\n"]
+            return self._serve_websocket(environ, start_response)
         exchange = Exchange(environ["wsgi.input"], start_response)
+        scope = self._scope(environ)
+        exchange.begin(self._app, scope)
+        return exchange
+
+    def _scope(self, environ: dict[str, Any]) -> dict[str, Any]:
         scope = scope_of(environ)
         if self._state is not None:
             scope["state"] = dict(self._state)
-        exchange.begin(self._app, scope)
-        return exchange
+        return scope
+
+    def _serve_websocket(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            serve = websockets.serve_websocket
+        except ImportError:
+            start_response("501 Not Implemented", [("Content-Type", "text/plain"), ("Connection", "close")])
+            return [b"WebSockets need wsproto: pip install 'greenprobe[websocket]'\n"]
+        answer: Iterable[bytes] = serve(self._app, self._scope(environ), environ, start_response)
+        return answer
 
 
 def scope_of(environ: dict[str, Any]) -> dict[str, Any]:

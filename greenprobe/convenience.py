@@ -25,7 +25,7 @@ __all__ = ["StopServe", "connect", "create_connection", "create_server", "listen
 Address = Any
 Handler = Callable[[socket, Address], object]
 DEFAULT_TIMEOUT: Final[Any] = stdlib._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
-BACKLOG: Final = 128
+BACKLOG: Final = 1024  # the kernel may allow less
 
 
 # -- connecting

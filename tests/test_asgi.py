@@ -10,6 +10,8 @@ import pytest
 from greenprobe import aio
 from greenprobe.asgi import AsgiApp, Lifespan
 from greenprobe.convenience import connect
+from greenprobe.errors import RemoteProtocolError
+from greenprobe.websocket import connect as open_websocket
 from greenprobe.wsgi import Server
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -128,8 +130,47 @@ def test_requests_run_side_by_side() -> None:
     assert most == 5
 
 
-def test_websockets_are_refused() -> None:
-    assert ask(echo, get(fields="Upgrade: websocket\r\n")).startswith(b"HTTP/1.1 501")
+# -- websockets
+
+
+async def chat(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "websocket"
+    assert (await receive())["type"] == "websocket.connect"
+    if scope["path"] == "/no":
+        await send({"type": "websocket.close"})
+        return
+    chosen = scope["subprotocols"][0] if scope["subprotocols"] else None
+    await send({"type": "websocket.accept", "subprotocol": chosen, "headers": [(b"x-a", b"b")]})
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        if message.get("text") == "quit":
+            await send({"type": "websocket.close", "code": 3000, "reason": "enough"})
+            return
+        if message.get("text") == "fail":
+            raise ZeroDivisionError
+        await send({**message, "type": "websocket.send"})
+
+
+def test_a_websocket_carries_text_and_bytes_until_it_is_closed() -> None:
+    with Server(LOOPBACK, AsgiApp(chat), errors=io.StringIO()) as server:
+        url = f"ws://127.0.0.1:{server.address[1]}"
+        with open_websocket(url, subprotocols=["p", "q"]) as websocket:
+            assert websocket.subprotocol == "p"
+            for word in ("hello", b"\0\xff"):
+                websocket.send(word)
+                assert websocket.receive() == word
+        for word, code in (("quit", 3000), ("fail", 1011)):
+            with open_websocket(url) as websocket:
+                websocket.send(word)
+                assert (websocket.receive(), websocket.close_code) == (None, code)
+        with pytest.raises(RemoteProtocolError, match="403"):
+            open_websocket(f"{url}/no")
+
+
+def test_a_handshake_that_is_none_never_reaches_the_application() -> None:
+    assert ask(chat, get(fields="Upgrade: websocket\r\n")).startswith(b"HTTP/1.1 400")
 
 
 def test_a_lifespan_starts_and_ends() -> None:

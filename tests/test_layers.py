@@ -42,8 +42,9 @@ LAYERS = """
     http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head
     http.proxy_protocol http.forwarded http.websocket_handshake
-    wsgi_input wsgi_response wsgi_connection wsgi asgi access_log static_files
-    graceful module_watch supervisor listeners app_loader websocket redirect backdoor objectpool dbpool
+    wsgi_input wsgi_response wsgi_connection wsgi access_log static_files
+    graceful module_watch supervisor listeners app_loader
+    websocket asgi_websocket asgi redirect backdoor objectpool dbpool
     compat.eventlet.version compat.eventlet.timeout
     compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock

@@ -86,7 +86,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--reload", is_flag=True, help="Start anew when the application's source changes.")
 @click.option("--listing", is_flag=True, help="Show what is in a folder that has no index.html.")
 @click.option("--no-server-header", is_flag=True, help="Send no Server field.")
-@click.option("--asgi", is_flag=True, help="The application is an ASGI one (HTTP and lifespan; no WebSockets).")
+@click.option("--asgi", is_flag=True, help="The application is an ASGI one.")
 @click.option(
     "--stop-timeout",
     metavar="SECONDS",
