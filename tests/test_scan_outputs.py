@@ -221,6 +221,17 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path, text: str, capfd: py
     assert f"{path} is no state of a scan" in capfd.readouterr().err
 
 
+def test_a_device_is_no_journal(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "1", "--resume", "/dev/zero", "-o", "x", "--format", "jsonl"]) == 1
+    assert "/dev/zero is no regular file" in capfd.readouterr().err
+
+
+def test_what_cannot_begin_says_nothing_of_ports(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "1", "--sqlite", str(tmp_path / "none" / "x.db")]) == 1
+    assert run(cli, ["scan", "127.0.0.1", "1", "--service", "--probes", str(tmp_path / "none.toml")]) == 2
+    assert "ports in" not in capfd.readouterr().err
+
+
 def test_a_finished_scan_leaves_no_journal(tmp_path: Path) -> None:
     state, out = str(tmp_path / "state"), str(tmp_path / "out")
     assert run(cli, ["scan", "127.0.0.1", "1-9", "--format", "jsonl", "-o", out, "--resume", state]) == 0

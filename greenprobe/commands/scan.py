@@ -55,19 +55,20 @@ def scan(progress: Progress, /, **words: Any) -> None:
         options = _resumed(options, journal)
     plan = _plan(options, journal)
     scanner = Scanner(plan, done=journal.ledger if journal is not None and not journal.is_new else None)
+    batches = _batches(options, scanner)
     with ExitStack() as stack:
         goes_on_at = journal.written if journal is not None and not journal.is_new else None
         out = stack.enter_context(Output(options.output, inputs=options.hosts_files, goes_on_at=goes_on_at))
         if journal is not None:
             _begin(journal, plan, options, out)
+        database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
         stack.callback(lambda: _summarize(scanner.statistics()))
         sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
-        database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
         write = _writer(options, sink, out, journal, database)
         if "-" not in options.hosts_files:
             stack.enter_context(status_on_key(lambda: _reading(scanner.statistics())))
         stack.enter_context(progress(lambda: _reading(scanner.statistics())))
-        for batch in stack.enter_context(closing(_batches(options, scanner))):
+        for batch in stack.enter_context(closing(batches)):
             write(batch)
         if journal is not None:
             out.sync()

@@ -17,10 +17,13 @@ import orjson
 
 from greenprobe.commands.output import terminal_safe
 from greenprobe.engine.ports import format_ports
+from greenprobe.engine.probes.registry import BUILT_IN
 from greenprobe.engine.scanplan import ScanRecord
 
 __all__ = ["GrepableReport", "ScanDatabase", "XmlReport"]
 
+# A name inside TLS and the plain one, which nmap writes with a tunnel.
+IN_TLS: Final = {probe.secure_name: probe.name for probe in BUILT_IN if probe.secure_name}
 MANY: Final = 25  # ports in one state of one host that are told as ranges
 EXTRA_REASONS: Final = {"reset": "conn-refused"}  # nmap's word in a connect scan
 
@@ -134,12 +137,10 @@ def _service(record: ScanRecord) -> str:
     service = record.service
     if service is None or not service.name:
         return ""
-    is_secure = service.tls is not None and service.name != "tls" and not (service.info or {}).get("starttls")
-    name = service.name.removesuffix("/tls")
-    name = name[:-1] if is_secure and name in {"https", "imaps", "pop3s", "smtps", "ldaps", "ftps"} else name
-    tunnel = ' tunnel="ssl"' if is_secure else ""
+    plain = IN_TLS.get(service.name) or service.name.removesuffix("/tls")
+    tunnel = ' tunnel="ssl"' if plain != service.name else ""
     product = f" product={_quoted(service.product)}" if service.product else ""
-    return f'<service name={_quoted(name)}{product}{tunnel} method="probed" conf="10"/>'
+    return f'<service name={_quoted(plain)}{product}{tunnel} method="probed" conf="10"/>'
 
 
 def _quoted(text: str) -> str:

@@ -37,6 +37,8 @@ class ScanJournal:
     @classmethod
     def open(cls, path: str) -> "ScanJournal":
         """Return the journal in `path`, or a new one if there is no file. Raises click.ClickException."""
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise click.ClickException(f"{path} is no regular file; --resume needs one, which it replaces")
         try:
             with open(path, encoding="utf-8") as file:
                 state = json.load(file)

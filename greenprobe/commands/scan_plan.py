@@ -136,19 +136,25 @@ PRIVATE: Final = Hosts(
 def _binder(options: ScanOptions) -> Callable[[Any], object]:
     """Return what prepares each socket. Raises TargetError if the source or interface cannot be used."""
     source, interface = options.source, options.interface
-    if interface is not None and interface not in [name for _, name in if_nameindex()]:
-        known = ", ".join(name for _, name in if_nameindex())
-        raise TargetError(f"there is no interface {interface!r} here; there are {known}")
-    family = AF_INET
-    if source is not None:
-        try:
-            family = AF_INET6 if ip_address(source).version == 6 else AF_INET
-        except ValueError:
-            raise TargetError(f"--source {source!r} is no address; write one that this machine has") from None
+    _check_interface(interface)
+    family = AF_INET if source is None else _family_of(source)
     prepare = partial(_prepare, source=source, family=family, interface=interface)
     if source is not None or interface is not None:
         _try(prepare, family, source, interface)
     return prepare
+
+
+def _check_interface(interface: str | None) -> None:
+    known = [name for _, name in if_nameindex()]
+    if interface is not None and interface not in known:
+        raise TargetError(f"there is no interface {interface!r} here; there are {', '.join(known)}")
+
+
+def _family_of(source: str) -> int:
+    try:
+        return AF_INET6 if ip_address(source).version == 6 else AF_INET
+    except ValueError:
+        raise TargetError(f"--source {source!r} is no address; write one that this machine has") from None
 
 
 def _try(prepare: Callable[[Any], object], family: int, source: str | None, interface: str | None) -> None:

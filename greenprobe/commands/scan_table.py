@@ -61,9 +61,7 @@ class ScanTable:
         records = sorted(self._shown[ip], key=lambda record: (record.proto, record.port))
         name = records[0].host
         yield ip if name == ip else f"{ip} ({name})"
-        asked = any(record.service is not None for record in records)
-        heading = HEADING + SERVICE_HEADING if asked else HEADING
-        rows = [heading, *(_cells(record) + (_service(record) if asked else ()) for record in records)]
+        rows = _rows(records)
         for row, line in zip(rows, _columns(rows), strict=True):
             yield _coloured(line, row[STATE]) if self._has_colour else line
         if ip in self._counts:
@@ -86,6 +84,12 @@ class ScanTable:
 
     def _lone_host(self) -> str:
         return next(ip for ip in self._counts if ip not in self._shown)
+
+
+def _rows(records: list[ScanRecord]) -> list[tuple[str, ...]]:
+    if all(record.service is None for record in records):
+        return [HEADING, *map(_cells, records)]
+    return [HEADING + SERVICE_HEADING, *(_cells(record) + _service(record) for record in records)]
 
 
 def _cells(record: ScanRecord) -> tuple[str, ...]:

@@ -83,10 +83,7 @@ class Scanner:
             BothAsker if has_udp(plan.targets.ports) else Connector, prepare=plan.prepare
         )
         self._is_routed = routed
-        walk = plan.targets.walk(plan.shard, plan.shards)
-        self._walk: Iterator[Target] = (
-            (target for target in walk if target[0] not in done) if done is not None else walk
-        )
+        self._walk: Iterator[Target] = plan.walk(done)
         self._total = plan.total - (done.count if done is not None else 0)
         self._timing = Timing(
             longest=plan.timeout,
@@ -96,6 +93,7 @@ class Scanner:
         )
         self._pace = Pace(plan.rate) if plan.rate else None
         self._self_pace: SelfPace | None = None
+        self._is_paced = bool(plan.rate)  # the path of a probe that is answered at once is kept short
         self._turnstile = Semaphore(1)
         self._drops = drops(hub.clock())
         self._hosts: dict[int, Host] = {}
@@ -229,14 +227,13 @@ class Scanner:
 
     def _ask(self, asker: Asker, host: Host, port: int, place: int) -> None:
         """Ask a port for the first time, or leave it to a host that has no room now."""
-        if host.backlog or host.is_full():
+        if host.backlog or (self._has_host_windows and host.is_full()):
             self._put_back(host, port, place)
             return
         if self._window.on_wire >= self._window.size:
-            self._gate.wait(is_again=False)
-            self._gate.call()
+            self._wait_in_line()
         sockaddr = (host.ip, port, *host.tail)
-        started = self._next_start()
+        started = self._next_start() if self._is_paced else self._clock()
         code = self._start(asker, host, sockaddr)
         if code == ECONNREFUSED and asker.icmp is None and port < UDP:
             rtt = self._clock() - started
@@ -246,6 +243,10 @@ class Scanner:
             self._known(host, port, place, CLOSED, rtt, 1)
         else:
             self._pursue(asker, Question(host, port, place), code, started)
+
+    def _wait_in_line(self) -> None:
+        self._gate.wait(is_again=False)
+        self._gate.call()
 
     def _ask_again(self, asker: Asker) -> None:
         """Ask what waited outside of a worker."""
@@ -391,6 +392,7 @@ class Scanner:
         self._shortages.add(CONNTRACK, now, count=self._drops.count)
         if self._self_pace is None:
             tries = sum(self._counts.values()) + self._resends + self._waiting
+            self._is_paced = True
             self._self_pace = SelfPace(tries / max(now - self._started, 0.1), now)
         else:
             self._self_pace.dropped(now)

@@ -1,10 +1,10 @@
 """What a scan is to do, and what it found: the frozen records that go into the scanner and come out of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from greenprobe.engine.targets import Targets
+from greenprobe.engine.targets import Target, Targets
 from greenprobe.engine.verdicts import State
 
 __all__ = ["ScanPlan", "ScanRecord", "ScanStatistics", "Service"]
@@ -30,6 +30,11 @@ class ScanPlan:
     shard: int = 0
     shards: int = 1
     prepare: Callable[[Any], object] | None = None
+
+    def walk(self, done: Container[int] | None = None) -> Iterator[Target]:
+        """Yield the targets of this shard that are not done."""
+        walk = self.targets.walk(self.shard, self.shards)
+        return walk if done is None else (target for target in walk if target[0] not in done)
 
     @property
     def total(self) -> int:

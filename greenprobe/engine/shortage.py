@@ -7,7 +7,7 @@ from greenprobe.errors import GreenprobeError
 __all__ = ["PATIENCE", "ScanStalled", "Shortages"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
-PATIENCE: Final = 120.0  # seconds; TIME_WAIT, the slowest shortage to end, lasts 60
+PATIENCE: Final = 180.0  # seconds; entries of connection tracking, the slowest shortage to end, last 120
 
 
 class ScanStalled(GreenprobeError):

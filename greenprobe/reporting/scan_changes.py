@@ -116,12 +116,18 @@ def changes(old: Ports, new: Ports) -> Iterator[Change]:
 
 
 def _compared(key: Key, before: OpenPort, after: OpenPort) -> Iterator[Change]:
-    if before.service and after.service and (before.service, before.product) != (after.service, after.product):
+    is_known = bool(before.service and after.service)
+    if is_known and _differ(_said(before), _said(after)):
         yield _change("service", key, after.host, _said(before), _said(after))
-    elif before.fingerprint and after.fingerprint and before.fingerprint != after.fingerprint:
+    elif _differ(before.fingerprint, after.fingerprint):
         yield _change("service", key, after.host, before.fingerprint, after.fingerprint)
-    if before.certificate and after.certificate and before.certificate != after.certificate:
+    if _differ(before.certificate, after.certificate):
         yield _change("certificate", key, after.host, _certificate(before), _certificate(after))
+
+
+def _differ(before: str, after: str) -> bool:
+    """Tell whether both are known, and are not the same."""
+    return bool(before and after) and before != after
 
 
 def _said(port: OpenPort) -> str:

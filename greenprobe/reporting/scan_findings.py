@@ -4,7 +4,7 @@ Lines are outside data, however they came about: what is not as it should be is 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ class ScanFindings:
         place = {key: number for number, key in enumerate(columns)}
         hosts = sorted(self._hosts, key=host_order)
         line = {ip: number for number, ip in enumerate(hosts)}
-        cells = [[line[o[0]], place[o[2], o[1]], o[3]] for o in self._open if (o[2], o[1]) in place]
+        cells = list(filled(self._open, line, place))
         return {
             "kind": "scan",
             "records": self.records,
@@ -80,12 +80,19 @@ class ScanFindings:
             "states": self._states.most_common(),
             "reasons": self._reasons.most_common(20),
             "services": self._services.most_common(40),
-            "columns": [f"{port}" if proto == "tcp" else f"{port}u" for proto, port in columns],
+            "columns": list(map(column_name, columns)),
             "hosts": [[ip, self._hosts[ip]] for ip in hosts],
             "cells": cells,
             "ports": sorted(self._open, key=lambda one: (host_order(one[0]), one[1])),
             "certificates": sorted(self._certificates, key=lambda one: one[1]),
         }
+
+
+def filled(found: list[list[Any]], line: dict[str, int], place: dict[tuple[str, int], int]) -> Iterator[list[Any]]:
+    """Yield line, column and service of each open port that has a place in the matrix."""
+    for ip, port, proto, service, *_ in found:
+        if (proto, port) in place:
+            yield [line[ip], place[proto, port], service]
 
 
 def gather_scan(lines: Iterable[bytes]) -> ScanFindings:
@@ -103,6 +110,12 @@ def gather_scan(lines: Iterable[bytes]) -> ScanFindings:
         else:
             found.broken_lines += 1
     return found
+
+
+def column_name(column: tuple[str, int]) -> str:
+    """Return how a port is headed: its number, with a u if it is UDP."""
+    proto, port = column
+    return f"{port}" if proto == "tcp" else f"{port}u"
 
 
 def said(row: Row) -> str:

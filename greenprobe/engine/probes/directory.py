@@ -4,7 +4,7 @@ Sources: MS-SMB2 sections 2.2.3 and 2.2.4; RFC 4511 sections 4.2 and 4.5; RFC 10
 """
 
 from struct import pack, unpack_from
-from typing import Final
+from typing import Any, Final
 
 from greenprobe.engine.probes.probe import MAX_ITEMS, MORE, OTHER, Fields, Heard, Probe, Short, take, text_of
 from greenprobe.lazy import Lazy
@@ -127,9 +127,13 @@ def dns_fields(wire: bytes) -> Fields | Heard:
         return OTHER
     if message.id != QUERY_ID or not message.flags & 0x8000:
         return OTHER
-    texts = [b"".join(item.strings) for rrset in message.answer for item in rrset if hasattr(item, "strings")]
-    version = text_of(texts[0]) if texts else ""
+    version = _first_text(message)
     return {"version": version, "code": rcodes.to_text(message.rcode()), "product": version or "DNS server"}
+
+
+def _first_text(message: Any) -> str:
+    texts = [b"".join(item.strings) for rrset in message.answer for item in rrset if hasattr(item, "strings")]
+    return text_of(texts[0]) if texts else ""
 
 
 def parse_dns(data: bytes, is_over: bool) -> Fields | Heard:

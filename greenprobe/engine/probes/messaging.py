@@ -39,12 +39,11 @@ def parse_amqp(data: bytes, is_over: bool) -> Fields | Heard:
         if len(data) < 8:
             return OTHER if is_over else MORE
         return {"version": ".".join(map(str, data[5:8])), "product": "AMQP broker"}
-    if not b"\x01\0\0".startswith(data[:3]) and not b"AMQP".startswith(data[:4]):
-        return OTHER
     try:
         return _connection_start(data)
     except Short:
-        return OTHER if is_over or len(data) > 1 << 14 else MORE
+        may_come = b"\x01\0\0".startswith(data[:3]) or b"AMQP".startswith(data[:4])
+        return MORE if may_come and not is_over and len(data) < 1 << 14 else OTHER
 
 
 def _connection_start(data: bytes) -> Fields | Heard:

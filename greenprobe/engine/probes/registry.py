@@ -100,14 +100,7 @@ KINDS: Final = {"name": str, "hello": str, "ports": list, "match": str, "about":
 
 
 def _probe(path: Path, table: Mapping[str, Any]) -> Probe:
-    for key, value in table.items():
-        if key not in KINDS or not isinstance(value, KINDS[key]):
-            raise TargetError(f"{path}: {key!r} = {value!r} is not understood; a probe has {', '.join(KINDS)}")
-    if not table.get("name") or not table.get("match"):
-        raise TargetError(f"{path}: a probe needs name and match")
-    ports = table.get("ports", [])
-    if not all(isinstance(port, int) and 0 < port < 65536 for port in ports):
-        raise TargetError(f"{path}: ports of {table['name']!r} are not all 1 to 65535")
+    ports = _checked(path, table)
     try:
         pattern = re.compile(table["match"].encode(), re.DOTALL)
         hello = _escaped(table.get("hello", ""))
@@ -122,6 +115,19 @@ def _probe(path: Path, table: Mapping[str, Any]) -> Probe:
         ports=tuple(ports),
         fields=dict.fromkeys(pattern.groupindex, "a group of its expression"),
     )
+
+
+def _checked(path: Path, table: Mapping[str, Any]) -> list[int]:
+    """Return the ports of a probe, whose keys and values are as they should be. Raises TargetError."""
+    for key, value in table.items():
+        if key not in KINDS or not isinstance(value, KINDS[key]):
+            raise TargetError(f"{path}: {key!r} = {value!r} is not understood; a probe has {', '.join(KINDS)}")
+    if not (table.get("name") and table.get("match")):
+        raise TargetError(f"{path}: a probe needs name and match")
+    ports: list[Any] = table.get("ports", [])
+    if not all(isinstance(port, int) and 0 < port < 65536 for port in ports):
+        raise TargetError(f"{path}: ports of {table['name']!r} are not all 1 to 65535")
+    return ports
 
 
 def _escaped(text: str) -> bytes:
