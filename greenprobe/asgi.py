@@ -24,9 +24,10 @@ from greenprobe.wsgi_input import Input
 
 __all__ = ["AsgiApp", "Lifespan"]
 
+GONE: Final = "the client has gone"
 PIECE_BYTES: Final = 1 << 16
 AHEAD: Final = 8  # messages that an application may be ahead of its client
-VERSIONS: Final = {"version": "3.0", "spec_version": "2.3"}
+VERSIONS: Final = {"version": "3.0", "spec_version": "2.4"}
 
 websockets = Lazy("greenprobe.asgi_websocket")
 Message = MutableMapping[str, Any]
@@ -135,11 +136,13 @@ class Exchange:
         except Full:
             await aio.to_greenthread(self._put, message)
         except ShutDown:
-            pass
+            raise BrokenPipeError(GONE) from None
 
     def _put(self, message: Message) -> None:
-        with suppress(ShutDown):  # the client has gone: what it was to get is dropped
+        try:
             self._messages.put(message)
+        except ShutDown:
+            raise BrokenPipeError(GONE) from None
 
     # -- what the server does with it
 

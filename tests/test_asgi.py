@@ -11,6 +11,7 @@ from greenprobe import aio
 from greenprobe.asgi import AsgiApp, Lifespan
 from greenprobe.convenience import connect
 from greenprobe.errors import RemoteProtocolError
+from greenprobe.sync import Event
 from greenprobe.websocket import connect as open_websocket
 from greenprobe.wsgi import Server
 
@@ -106,6 +107,29 @@ def test_a_fast_application_waits_for_its_client() -> None:
         await send({"type": "http.response.body"})
 
     assert ask(app, get()).count(b"x" * 1000) == 5000
+
+
+def test_an_application_that_sends_to_a_client_that_has_gone_is_told() -> None:
+    told: list[BaseException] = []
+    over = Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+        except OSError as error:
+            told.append(error)
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+        over.set()
+
+    with Server(LOOPBACK, AsgiApp(app)) as server:
+        with connect(server.address) as sock:
+            sock.sendall(get())
+            sock.recv(10)
+        assert over.wait(5)
+    assert len(told) == 1
 
 
 def test_requests_run_side_by_side() -> None:

@@ -325,6 +325,18 @@ def test_an_early_answer_reaches_a_client_that_sends_on(clock: JumpClock) -> Non
         assert talk(server, post).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(
+    "data", [GET[:-2] + b"Content-Length: 900000\r\n\r\n", b"BAD\r\n\r\n", GET[:-2] + b"Expect: x\r\n\r\n"]
+)
+def test_a_connection_that_ends_early_is_not_reset_under_the_answer(data: bytes, clock: JumpClock) -> None:
+    with Server(LOOPBACK, hello) as server, connect(server.address) as sock:
+        sock.sendall(data + b"x" * 400_000)
+        found = b""
+        while more := sock.recv(65536):  # a reset would raise here
+            found += more
+        assert found.startswith(b"HTTP/1.1 ")
+
+
 def test_a_connection_can_be_taken_over() -> None:
     def app(environ: Environ, start: Start) -> Iterable[bytes]:
         sock, data = environ["greenprobe.connection"].hijack()
@@ -549,13 +561,13 @@ def test_a_head_that_trickles_in_is_cut_off_in_time(clock: JumpClock, hub: Hub) 
 
         def trickle() -> None:
             for _ in range(100):
-                sleep(5)
+                sleep(3)
                 sock.sendall(b"x")
 
         sock.sendall(b"GET / HTTP/1.1\r\nX: ")
         slow = spawn(trickle)
         assert status_of(sock.recv(1000)) == 408
-        assert 19 < clock.now() - began < 26
+        assert clock.now() - began == pytest.approx(20, abs=0.1)
         slow.kill()
 
 
