@@ -806,3 +806,20 @@ def test_a_descriptor_whose_duplicate_is_in_use_stays_as_it_is(pair: tuple[socke
     with pair[0].dup() as twin:
         os.close(pair[0].detach())
         assert not os.get_blocking(twin.fileno())
+
+
+def test_a_call_that_asks_not_to_wait_raises_instead(pair: tuple[socket, socket]) -> None:
+    one, other = pair
+    for arguments in ("recv", 100), ("recvfrom", 100), ("recvmsg", 100, 0), ("recv_into", bytearray(10), 0):
+        name, *rest = arguments
+        with pytest.raises(BlockingIOError):
+            getattr(one, str(name))(*rest, stdlib.MSG_DONTWAIT)
+    other.sendall(b"there")
+    assert one.recv(100, stdlib.MSG_DONTWAIT) == b"there"
+    with pytest.raises(BlockingIOError):
+        while True:
+            one.send(bytes(1 << 16), stdlib.MSG_DONTWAIT)
+    with pytest.raises(BlockingIOError):
+        one.sendall(b"more", stdlib.MSG_DONTWAIT)
+    with pytest.raises(BlockingIOError):
+        one.sendmsg([b"more"], [], stdlib.MSG_DONTWAIT)

@@ -279,3 +279,25 @@ def test_a_patched_process_may_import_private_patched_copies_and_originals() -> 
         print(q.get(), greenprobe.original("queue").Queue().mutex.__class__.__name__)
     """)
     assert lines == ["True True", "True", "5 lock"]
+
+
+def test_a_context_made_before_the_patch_keeps_working_and_makes_green_sockets() -> None:
+    lines = run(
+        """
+        import socket, ssl
+        from ssl import SSLContext, SSLSocket
+        class Mine(SSLContext): pass
+        contexts = [ssl.create_default_context(), Mine(ssl.PROTOCOL_TLS_CLIENT)]
+        greenprobe.monkey_patch()
+        for context in contexts:
+            context.options |= ssl.OP_NO_TICKET  # which recursed where the class was replaced
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            with context.wrap_socket(socket.socket(), server_hostname="host.test") as sock:
+                print(type(sock) is ssl.SSLSocket, isinstance(sock, SSLSocket), isinstance(context, SSLContext))
+        try: ssl.SSLSocket()
+        except TypeError as error: print(error)
+        """,
+        patch="import greenprobe\n",
+    )
+    refusal = "SSLSocket does not have a public constructor. Instances are returned by SSLContext.wrap_socket()."
+    assert lines == ["True True True", "True True True", refusal]
