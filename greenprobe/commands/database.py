@@ -4,14 +4,17 @@ Rows go in by the batch; a commit is made when the writer asks for one, so that 
 agree to the row.
 """
 
-import sqlite3
 from collections.abc import Container
 from typing import Any, Final
 
 import click
 import orjson
 
+from greenprobe.lazy import Lazy
+
 __all__ = ["ResultsDatabase"]
+
+sqlite3 = Lazy("sqlite3")
 
 COLUMNS: Final = {
     "line": "INTEGER PRIMARY KEY",

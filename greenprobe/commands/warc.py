@@ -9,7 +9,6 @@ Source: ISO 28500:2017; the writer is warcio's.
 import os
 from http import HTTPStatus
 from io import BytesIO
-from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
 
 import click
@@ -22,6 +21,7 @@ from greenprobe.lazy import Lazy
 
 __all__ = ["SpooledBody", "WarcFile", "spool"]
 
+tempfile = Lazy("tempfile")
 warcwriter = Lazy("warcio.warcwriter")
 statusandheaders = Lazy("warcio.statusandheaders")
 
@@ -33,7 +33,7 @@ class SpooledBody:
     """A body that waits to be written; a Taker. Small ones wait in memory, others in a temporary file."""
 
     def __init__(self, number: int, trace: Trace) -> None:
-        self._file: IO[bytes] = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed by who writes it
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
         self.size_bytes = 0
 
     def __call__(self, piece: bytes) -> None:

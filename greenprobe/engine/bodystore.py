@@ -11,14 +11,16 @@ from contextlib import suppress
 from hashlib import sha256
 from mimetypes import guess_extension
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any, Final
 
 from greenprobe.engine.fetchplan import Failure
 from greenprobe.errors import FetchError
 from greenprobe.http.trace import Trace
+from greenprobe.lazy import Lazy
 
 __all__ = ["BodyStore", "StorageError", "file_name"]
+
+tempfile = Lazy("tempfile")
 
 MAX_HOST: Final = 80
 MAX_PATH: Final = 60
@@ -74,7 +76,7 @@ class StoredBody:
         self._root = root
         try:
             folder.mkdir(exist_ok=True)
-            self._fd, self._temporary = mkstemp(prefix=".part-", dir=folder)
+            self._fd, self._temporary = tempfile.mkstemp(prefix=".part-", dir=folder)
         except OSError as exc:
             raise StorageError(f"cannot write to {folder}: {exc.strerror}") from exc
 

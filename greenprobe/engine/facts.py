@@ -7,7 +7,6 @@ and the regular expressions are linear.
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from html import unescape
 from struct import unpack
 from typing import Any, Final
 
@@ -15,8 +14,11 @@ from greenprobe.engine.similarity import simhash
 from greenprobe.http.charset import decode_text
 from greenprobe.http.trace import Trace
 from greenprobe.http.wire import Headers
+from greenprobe.lazy import Lazy
 
 __all__ = ["FACT_NAMES", "BodyFacts", "FactsTaker", "mmh3"]
+
+html = Lazy("html")
 
 FACT_NAMES: Final = ("title", "words", "lines", "sha256", "simhash", "tech")
 MAX_KEPT_BYTES: Final = 1 << 20
@@ -134,7 +136,10 @@ class FactsTaker:
 def title_of(text: str) -> str | None:
     """Return the title of a document on one line, cut to MAX_TITLE characters; None if it has none."""
     found = _title(text)
-    return None if found is None else " ".join(unescape(found[1]).split())[:MAX_TITLE]
+    if found is None:
+        return None
+    title: str = html.unescape(found[1])
+    return " ".join(title.split())[:MAX_TITLE]
 
 
 def technologies(text: str, headers: Headers) -> list[str]:

@@ -7,7 +7,6 @@ journal. It forwards Ctrl-C; if it is killed, they end when they find their pipe
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple
@@ -20,9 +19,12 @@ from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import GreenprobeError
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.hub import Hub
+from greenprobe.lazy import Lazy
 from greenprobe.queue import Queue
 
 __all__ = ["ShardBatch", "ShardReport", "Shards"]
+
+subprocess = Lazy("subprocess")
 
 MANY: Final = 256  # entries in a frame
 AHEAD: Final = 64  # frames that wait for a slow process

@@ -7,7 +7,6 @@ not come back together. A Retry-After is obeyed, up to a limit: nobody sleeps fo
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from greenprobe.errors import (
@@ -20,8 +19,11 @@ from greenprobe.errors import (
     TotalTimeout,
 )
 from greenprobe.http.wire import Headers
+from greenprobe.lazy import Lazy
 
 __all__ = ["RETRY_STATUSES", "RetryPolicy", "retry_after"]
+
+email_utils = Lazy("email.utils")
 
 RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 PASSING: Final = (ConnectError, ConnectionLost, DnsError, IncompleteBody, ReadTimeout, TotalTimeout)
@@ -67,6 +69,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
     if re.fullmatch("[0-9]+", value):
         return float(value) if len(value) < 10 else LONGEST_S
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        asked: float = email_utils.parsedate_to_datetime(value).timestamp()
     except (ValueError, OverflowError):
         return None
+    return max(0.0, asked - now)
