@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,6 +67,8 @@ def run(name: str, *words: str) -> list[str]:
 
 
 def curl(*words: str, data: str | None = None) -> str:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
     command = ["curl", "-sS", "--noproxy", "", *words]
     return subprocess.run(command, input=data, capture_output=True, text=True, timeout=30, check=True).stdout
 
