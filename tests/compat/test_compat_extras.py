@@ -5,10 +5,13 @@ import builtins
 import os
 import signal
 import socket as plain
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,6 +37,7 @@ from greenprobe.compat.eventlet import (
     wrap_ssl,
 )
 from greenprobe.compat.eventlet.asyncio import spawn_for_awaitable
+from greenprobe.compat.eventlet.greenio.base import GreenSocket
 from greenprobe.compat.eventlet.hubs.hub import get_hub
 from greenprobe.compat.eventlet.queue import LightQueue, Queue
 from greenprobe.compat.eventlet.support import greendns, tools
@@ -268,6 +272,74 @@ def test_green_zmq_parks_senders_and_receivers() -> None:
         waiting.wait()
     other.close(0)
     context.term()
+
+
+GREEN = (
+    "os select selectors socket _socket_nodns ssl subprocess thread threading time Queue builtin profile http "
+    "http.client http.server http.cookies http.cookiejar httplib BaseHTTPServer SimpleHTTPServer CGIHTTPServer SocketServer ftplib "
+    "urllib urllib.request urllib.parse urllib.error urllib.response urllib2"
+).split()
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of what Python is about to drop
+@pytest.mark.parametrize("name", [*GREEN, *(["asyncore", "asynchat"] if sys.version_info < (3, 12) else [])])
+def test_every_green_module_is_there(name: str) -> None:
+    assert import_module(f"greenprobe.compat.eventlet.green.{name}").__doc__
+
+
+def test_green_modules_are_private_and_use_green_sockets() -> None:
+    requests = import_module("greenprobe.compat.eventlet.green.urllib.request")
+    assert requests.socket.socket is GreenSocket
+    assert not issubclass(plain.socket, GreenSocket)
+
+
+def test_mysqldb_makes_its_calls_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connection:
+        def cursor(self) -> "Connection":
+            return self
+
+        def where(self) -> int:
+            return threading.get_ident()
+
+    driver: Any = ModuleType("MySQLdb")
+    driver.connect = driver.Connection = Connection
+    driver.OperationalError = KeyError
+    monkeypatch.setitem(sys.modules, "MySQLdb", driver)
+    optional.patch_mysqldb()
+    patched: Any = sys.modules["MySQLdb"]
+    assert patched is not driver
+    assert patched.OperationalError is KeyError
+    assert patched.connect().cursor().where() != threading.get_ident()
+    tpool.killall()
+
+
+def test_psycopg2_waits_by_trampolines(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = plain.socketpair()
+    states = ["write", "read", "ok"]
+    callbacks: list[Any] = []
+    extensions: Any = ModuleType("psycopg2.extensions")
+    extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE, extensions.Error = "ok", "read", "write", KeyError
+    extensions.set_wait_callback = callbacks.append
+    monkeypatch.setitem(sys.modules, "psycopg2", ModuleType("psycopg2"))
+    monkeypatch.setitem(sys.modules, "psycopg2.extensions", extensions)
+    optional.patch_psycopg()
+
+    class Connection:
+        def poll(self) -> str:
+            return states.pop(0)
+
+        def fileno(self) -> int:
+            return one.fileno()
+
+    with one, other:
+        waiting = spawn(callbacks[0], Connection())
+        turns()
+        assert states == ["ok"]
+        other.sendall(b"answer")
+        waiting.wait()
+        states.append("odd")
+        with pytest.raises(KeyError, match="odd"):
+            callbacks[0](Connection())
 
 
 # -- the thread pool

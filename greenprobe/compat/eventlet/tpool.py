@@ -1,11 +1,13 @@
 """eventlet.tpool: blocking calls in OS threads, over greenprobe's thread pool.
 
-As in eventlet, a call made in a thread of the pool, or with a pool of no threads, is made in place, and Timeout and
+As in eventlet, a call made in a thread of the pool, while the import lock is held (the thread might need it), or with a
+pool of no threads, is made in place, and Timeout and
 what derives from Exception crosses over; the rest ends the thread's work, not the process.
 """
 
 import os
 import traceback
+from _imp import lock_held
 from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Self
@@ -52,7 +54,7 @@ def killall() -> None:
 
 def execute(meth: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `meth(*args, **kwargs)` in a thread and wait for it; only the current greenthread waits."""
-    if get_ident() in _inside:
+    if get_ident() in _inside or lock_held():
         return meth(*args, **kwargs)
     setup()
     if _pool is None:
