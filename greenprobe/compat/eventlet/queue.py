@@ -182,10 +182,13 @@ class LightQueue:
 
     def _match_soon(self, waiters: WaitQueue) -> None:
         """Have the loop of somebody who waits match items and waiters; one call at a time is enough."""
-        hub = next((waiter.hub for waiter in list(waiters) if not waiter.hub.closed), None)
-        if hub is not None and not self._matching:
-            self._matching = True
-            hub.call_threadsafe(self._match)
+        if self._matching:
+            return
+        for waiter in list(waiters):
+            if not waiter.hub.closed:
+                self._matching = True
+                waiter.hub.call_threadsafe(self._match)
+                return
 
     def _match(self) -> None:
         """Hand items to getters, and admit putters, until nothing can move. Called by the loop."""
