@@ -276,8 +276,8 @@ def test_green_zmq_parks_senders_and_receivers() -> None:
 
 GREEN = (
     "os select selectors socket _socket_nodns ssl subprocess thread threading time Queue builtin profile http "
-    "http.client http.server http.cookies http.cookiejar httplib BaseHTTPServer SimpleHTTPServer CGIHTTPServer SocketServer ftplib "
-    "urllib urllib.request urllib.parse urllib.error urllib.response urllib2"
+    "http.client http.server http.cookies http.cookiejar httplib BaseHTTPServer SimpleHTTPServer CGIHTTPServer "
+    "SocketServer ftplib urllib urllib.request urllib.parse urllib.error urllib.response urllib2"
 ).split()
 
 
