@@ -239,6 +239,23 @@ def test_a_finished_scan_leaves_no_journal(tmp_path: Path) -> None:
     assert len(Path(out).read_text().splitlines()) == 9
 
 
+def test_a_scan_goes_on_with_the_ports_it_was_begun_with(tmp_path: Path) -> None:
+    """Also where the words that named them would come to nothing by themselves."""
+    state, out = str(tmp_path / "state"), tmp_path / "out"
+    targets = Targets(parse_hosts(["127.0.0.1"], lambda name: []), range(5, 9), seed=1)
+    journal = ScanJournal.open(state)
+    options = {"words": ["127.0.0.1", "1-8"], "exclude_ports": "1-4", "output": str(out), "format_name": "jsonl"}
+    journal.begin(plan_like(targets), options)
+    first = next(targets.walk())
+    journal.note([record(first[2], "closed", "reset")._replace(place=first[0])])
+    out.write_text("{}\n and what was cut off")
+    journal.save(3)
+    assert run(cli, ["scan", "--resume", state]) == 0
+    lines = out.read_text().splitlines()
+    assert lines[0] == "{}"
+    assert sorted(json.loads(line)["port"] for line in lines[1:]) == sorted({5, 6, 7, 8} - {first[2]})
+
+
 @pytest.mark.slow
 def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
     """Slow: three scans that are killed after a second and more, and a last one that ends."""

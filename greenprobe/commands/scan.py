@@ -79,7 +79,8 @@ def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
     if journal is not None and not journal.is_new:
         # The targets are those of the file; the words only have to be understood.
         kept = journal.targets()
-        plan = plan_of(replace(options, words=("127.0.0.1",), ports="1", hosts_files=(), exclude=(), exclude_files=()))
+        anything = replace(options, words=("127.0.0.1",), ports="1", top_ports=None, exclude_ports=None)
+        plan = plan_of(replace(anything, hosts_files=(), exclude=(), exclude_files=()))
         return replace(plan, targets=kept)
     plan = plan_of(options)
     if not options.ping:
