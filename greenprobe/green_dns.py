@@ -20,10 +20,14 @@ from socket import AF_INET, SOCK_STREAM, gethostname
 from typing import Any, Final, Literal
 
 from greenprobe import names
+from greenprobe.dns.asker import Exchange
 from greenprobe.dns.family import Family, GreenFamily, HostInfo, ThreadFamily
 from greenprobe.dns.resolver import Resolver
+from greenprobe.dns.servers import Server
 from greenprobe.dns.watched import read_text
 from greenprobe.errors import TargetError
+from greenprobe.hub import Hub
+from greenprobe.lazy import Lazy
 from greenprobe.names import AddrInfo
 
 __all__ = [
@@ -37,9 +41,12 @@ __all__ = [
     "install",
 ]
 
+dns_over_https = Lazy("greenprobe.http.dns_over_https")
+
 Choice = Literal["green", "thread"] | Resolver | Family | None
 
 VARIABLE: Final = "GREENPROBE_RESOLVER"
+SERVERS_VARIABLE: Final = "GREENPROBE_DNS"
 RESOLUTION_DELAY: Final = 0.05  # seconds; RFC 8305, section 3: for sockets, which need one address, not all
 OURS: Final = frozenset({"files", "dns", "myhostname", "mymachines", "resolve"})
 REACTION: Final = re.compile(r"\[[^]]*\]")  # such as [NOTFOUND=return]
@@ -61,13 +68,14 @@ def is_known(nsswitch: str) -> bool:
 
 
 def choose(choice: Choice = None, *, nsswitch_path: str = "/etc/nsswitch.conf") -> Family:
-    """Return the functions for a choice; None looks at GREENPROBE_RESOLVER, then at nsswitch.conf.
+    """Return the functions for a choice; None looks at GREENPROBE_RESOLVER and GREENPROBE_DNS, then at nsswitch.conf.
 
     Raises TargetError if the choice is none.
     """
     if choice is None:
         word = os.environ.get(VARIABLE, "")
-        choice = word or ("green" if is_known(read_text(nsswitch_path)) else "thread")  # type: ignore[assignment]
+        is_green = bool(os.environ.get(SERVERS_VARIABLE)) or is_known(read_text(nsswitch_path))
+        choice = word or ("green" if is_green else "thread")  # type: ignore[assignment]
     if isinstance(choice, Resolver):
         return GreenFamily(choice)
     if not isinstance(choice, str):
@@ -79,7 +87,22 @@ def choose(choice: Choice = None, *, nsswitch_path: str = "/etc/nsswitch.conf") 
         raise TargetError(f"{VARIABLE} or resolver {choice!r} is none of {', '.join(MAKERS)}") from None
 
 
-MAKERS: Final[dict[str, Callable[[], Family]]] = {"green": lambda: GreenFamily(Resolver()), "thread": ThreadFamily}
+def green() -> Family:
+    """Return the functions over our resolver, which asks the servers in GREENPROBE_DNS, else those of resolv.conf.
+
+    Raises TargetError if what the variable names is no server.
+    """
+    servers = os.environ.get(SERVERS_VARIABLE)
+    return GreenFamily(Resolver([servers] if servers else None, exchanges={"https": over_https}))
+
+
+def over_https(hub: Hub, server: Server) -> Exchange:
+    """Make the way to a server that is asked over HTTPS: through our client, which stands above."""
+    path: Exchange = dns_over_https.HttpsPath(hub, server)
+    return path
+
+
+MAKERS: Final[dict[str, Callable[[], Family]]] = {"green": green, "thread": ThreadFamily}
 
 _installed: Family | None = None
 

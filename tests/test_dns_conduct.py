@@ -190,6 +190,17 @@ def test_silence_takes_as_long_as_the_rounds_say(hub: Hub, clock: JumpClock, bad
     assert clock.now() == pytest.approx(2 + 4, abs=0.05)  # the second round waits twice as long
 
 
+def test_a_shorter_timeout_is_kept_beside_a_longer_one(hub: Hub, clock: JumpClock, bad: DnsServer) -> None:
+    asker = Asker(hub)
+    question = make_question("silence.test", "A")
+    patient = spawn(asker.ask, question, [bad.server], AskOptions(timeout=10, attempts=1))
+    wait_all_blocked()
+    assert asker.ask(question, [bad.server], AskOptions(timeout=1, attempts=1)).status == "TIMEOUT"
+    assert clock.now() == pytest.approx(1, abs=0.05)
+    assert patient.wait().status == "TIMEOUT"
+    assert clock.now() == pytest.approx(10, abs=0.05)
+
+
 def test_the_last_round_after_silence_goes_without_edns(hub: Hub, clock: JumpClock, bad: DnsServer) -> None:
     ask(hub, "silence.test", bad)
     assert [query.edns for query in bad.queries] == [0, -1]
@@ -236,6 +247,18 @@ def test_formerr_without_a_question_is_understood(hub: Hub) -> None:
 
     with dns_server({("old.test.", "A"): [f"old.test. 60 IN A {GOOD}"]}, {"old": ancient}) as server:
         assert addresses(ask(hub, "old.test", server)) == [GOOD]
+
+
+def test_ids_and_ports_are_others_each_time(hub: Hub, fine: DnsServer) -> None:
+    asker = Asker(hub)
+    peers, ids = set(), set()
+    for _ in range(10):
+        asker.ask(make_question("good.test", "A"), [fine.server], OPTIONS)
+        peers.add(fine.peer)
+        ids.add(fine.queries[-1].id)
+        wait_all_blocked()  # nothing is under way any more: the socket goes
+    assert len(ids) > 5
+    assert len(peers) > 5
 
 
 # -- truncation
@@ -285,6 +308,19 @@ def test_questions_over_tcp_share_a_connection(hub: Hub, fine: DnsServer) -> Non
     ]
     assert [addresses(green.wait()) for green in greens] == [[GOOD], [GOOD]]
     assert len(fine._greens) == 3  # the two that listen, and one connection
+
+
+def test_a_query_that_a_server_hangs_up_on_does_no_harm_to_others(hub: Hub) -> None:
+    def hang_up(server: DnsServer, query: bytes, response: dns.message.Message, way: str) -> list[bytes]:
+        return []
+
+    with dns_server(RECORDS, {"cut": hang_up}) as server:
+        asker = Asker(hub)
+        options = AskOptions(use_tcp=True, attempts=1)
+        names = ("good.test", "cut.test", "lame.test")
+        greens = [spawn(asker.ask, make_question(name, "A"), [server.server], options) for name in names]
+        results = [green.wait() for green in greens]
+    assert [each.status for each in results] == ["NOERROR", "UNREACHABLE", "NOERROR"]
 
 
 # -- mixed case

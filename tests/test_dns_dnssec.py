@@ -8,6 +8,7 @@ from socket import EAI_AGAIN, gaierror
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -138,6 +139,51 @@ def test_a_wildcard_must_be_proven_to_stand_for_the_name(zones: SignedZones) -> 
             response.authority.clear()
 
     assert judge(zones, "anything.wild.test", spoil=bare).state == BOGUS
+
+
+def with_types_of(kind: str, rcode: int = 0) -> Callable[[SignedZones], Callable[[str, str], Reply]]:
+    """Answer questions for A with the reply, proofs and all, to one for another type."""
+
+    def make(zones: SignedZones) -> Callable[[str, str], Reply]:
+        def ask(name: str, wanted: str) -> Reply:
+            asked = kind if wanted == "A" else wanted
+            response = zones.respond(dns.message.make_query(name, asked, want_dnssec=True))
+            if wanted == "A":
+                response.question[0].rdtype = dns.rdatatype.A
+                response.set_rcode(rcode)  # type: ignore[arg-type]
+            return read_reply(response.to_wire(max_size=65535), make_question(name, wanted))
+
+        return ask
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "rcode"), [("www.test", 0), ("www.test", 3), ("anything.wild.test", 3)])
+def test_true_proofs_do_not_deny_what_is_there(zones: SignedZones, name: str, rcode: int) -> None:
+    ask = with_types_of("MX", rcode)(zones)
+    reply = ask(name, "A")
+    assert not reply.answer
+    assert Validator(ask, anchors=zones.anchors).judge(make_question(name, "A"), reply).state == BOGUS
+
+
+@pytest.mark.parametrize("section", ["answer", "authority"])
+def test_a_zone_cannot_vouch_for_itself(zones: SignedZones, section: str) -> None:
+    """Neither by signing its own DS, nor by its own word that it has none; and nobody goes round in a circle."""
+
+    def spoil(response: dns.message.Message) -> None:
+        if response.question[0].rdtype != dns.rdatatype.DS or response.question[0].name.to_text() != "secure.test.":
+            return
+        own = zones.respond(dns.message.make_query("nowhere.secure.test.", "A", want_dnssec=True))
+        if section == "authority":
+            response.answer.clear()
+            response.authority[:] = own.authority
+        for rrset in response.answer:
+            if rrset.rdtype == dns.rdatatype.RRSIG:
+                signature = next(iter(rrset))
+                rrset.clear()
+                rrset.add(signature.replace(signer=dns.name.from_text("secure.test.")))
+
+    assert judge(zones, "www.secure.test", spoil=spoil).state == BOGUS
 
 
 def test_signatures_end(zones: SignedZones) -> None:

@@ -4,6 +4,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import AF_INET, SOCK_STREAM, gaierror
 
 import dns.message
 import pytest
@@ -14,6 +15,7 @@ from fakes import ok, web_server
 from greenprobe.cli import cli, run
 from greenprobe.dns.conf import ResolvConf
 from greenprobe.dns.resolver import Resolver
+from greenprobe.green_dns import choose
 from greenprobe.greenthread import spawn
 from greenprobe.http.dns_over_https import exchanges
 from greenprobe.hub import Hub
@@ -134,6 +136,12 @@ def test_a_web_server_that_is_not_to_be_trusted_is_refused(web: int) -> None:
     resolver = resolver_of(f"https://127.0.0.1:{web}/dns-query#other.test")
     assert "certificate" in resolver.look_up("n1.test", "A").reason
     resolver.close()
+
+
+def test_the_environment_may_name_a_server_over_https(web: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENPROBE_DNS", f"https://127.0.0.1:{web}/dns-query")
+    with pytest.raises(gaierror, match="certificate"):  # ours is signed by nobody that the system knows
+        choose().getaddrinfo("n1.test.", 80, AF_INET, SOCK_STREAM, 0, 0, None, None)
 
 
 @pytest.mark.parametrize("protocol", ["tls", "https"])

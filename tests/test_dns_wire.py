@@ -102,7 +102,9 @@ def records(draw: st.DrawFn) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(counts=st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2)), body=st.lists(records(), max_size=5))
 @example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 2) + b"\xc0\x21"])  # points to itself
-@example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 3) + b"\x01a\0" + b"x"])
+@example(counts=(1, 0, 0), body=[b"\xc0\x22" + struct.pack("!HHIH", 1, 1, 60, 4) + b"1234"])  # the owner does
+@example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 2) + b"\xc0\x2e"])
+@example(counts=(1, 0, 0), body=[b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 4) + b"\x01a\0" + b"x"])  # more behind it
 def test_made_up_records_are_read_as_dnspython_reads_them_or_left_to_it(
     counts: tuple[int, int, int], body: list[bytes]
 ) -> None:

@@ -222,6 +222,15 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch, word: str, exp
     assert isinstance(choose(), expected)
 
 
+def test_the_environment_names_servers(monkeypatch: pytest.MonkeyPatch, server: DnsServer) -> None:
+    monkeypatch.setenv("GREENPROBE_DNS", str(server.server))
+    family = choose(nsswitch_path="/nonexistent")
+    assert family.getaddrinfo("four.test.", 80, AF_INET, SOCK_STREAM, 0, 0, None, None)[0][4] == ("127.0.0.4", 80)
+    monkeypatch.setenv("GREENPROBE_DNS", "no server")
+    with pytest.raises(TargetError, match="name server 'no'"):
+        choose()
+
+
 def test_a_choice_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENPROBE_RESOLVER", "purple")
     with pytest.raises(TargetError, match="'purple' is none of green, thread"):

@@ -101,12 +101,15 @@ class Validator:
             return SURE
         return self._check_denial(name, kind, reply)
 
-    def _check(self, each: Signed, reply: Reply) -> Judgement:
-        """Judge one RRset of a reply."""
+    def _check(self, each: Signed, reply: Reply, above: dns.name.Name | None = None) -> Judgement:
+        """Judge one RRset of a reply. Where it says something of the zone `above`, only zones above that may sign it.
+
+        (Else a zone could vouch for itself, and we would go round in a circle to find its keys.)
+        """
         rrset = each.rrset
-        reason = "it is not signed"
+        reason = f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)} is not signed as it should be"
         for signature in each.signatures[:MAX_SIGNATURES]:
-            if not rrset.name.is_subdomain(signature.signer):
+            if not may_sign(signature.signer, rrset.name, above):
                 continue
             keys = self._keys(signature.signer)
             if keys.judgement.state == INSECURE:
@@ -120,7 +123,7 @@ class Validator:
                 reason = f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)}: {error}"
                 continue
             return self._check_wildcard(rrset.name, signature, reply)
-        return self._excuse(rrset.name, reason)
+        return self._excuse(rrset.name, reason) if above is None else Judgement(BOGUS, reason)
 
     def _check_wildcard(self, name: dns.name.Name, signature: Any, reply: Reply) -> Judgement:
         """Judge an RRset that may come of a wildcard: then it must be proven that its name is not there itself."""
@@ -150,11 +153,11 @@ class Validator:
             return Judgement(INSECURE, f"{name} may be below a delegation that is not signed")
         return self._excuse(name, f"no proof that {name} has no {dns.rdatatype.to_text(kind)}")
 
-    def _denial(self, reply: Reply) -> tuple[Denial | None, Judgement]:
-        """Return the proofs of a reply, once their signatures are checked."""
+    def _denial(self, reply: Reply, above: dns.name.Name | None = None) -> tuple[Denial | None, Judgement]:
+        """Return the proofs of a reply, once their signatures are checked; `above` as for `_check`."""
         proofs = [each for each in signed_in(reply.authority) if each.rrset.rdtype in PROOFS]
         for each in proofs:
-            judgement = self._check(each, reply)
+            judgement = self._check(each, reply, above)
             if judgement.state != SECURE:
                 return None, judgement
         denial = read_denial([each.rrset for each in proofs])
@@ -192,21 +195,14 @@ class Validator:
         found = find_signed(reply, zone, dns.rdatatype.DS)
         if found is None:
             return self._undelegated(zone, parent, reply)
-        judgement = self._check_as_parent(zone, found, reply)
+        judgement = self._check(found, reply, zone)
         if judgement.state != SECURE:
             return self._unknown(judgement)
         return self._with_anchors(zone, list(found.rrset), found.rrset.ttl)
 
-    def _check_as_parent(self, zone: dns.name.Name, found: Signed, reply: Reply) -> Judgement:
-        """Judge a DS RRset: only a zone above may sign it."""
-        signatures = tuple(each for each in found.signatures if each.signer != zone)
-        if not signatures:
-            return Judgement(BOGUS, f"the DS of {zone} is not signed by a zone above")
-        return self._check(found._replace(signatures=signatures), reply)
-
     def _undelegated(self, zone: dns.name.Name, parent: Keys, reply: Reply) -> Keys:
         """Return what a name without DS is: a zone that is proven not to be signed, or no zone."""
-        denial, judgement = self._denial(reply)
+        denial, judgement = self._denial(reply, zone)
         if denial is None or judgement.state != SECURE:
             return self._unknown(judgement)
         if denial.is_too_dear or denial.opts_out(zone):
@@ -237,6 +233,11 @@ class Validator:
 
 PROOFS: Final = frozenset({dns.rdatatype.NSEC, dns.rdatatype.NSEC3})
 DIGESTS: Final = {1: "SHA1", 2: "SHA256", 4: "SHA384"}
+
+
+def may_sign(signer: dns.name.Name, name: dns.name.Name, above: dns.name.Name | None) -> bool:
+    """Tell whether a zone may sign records of a name, and, if they say something of a zone, stands above that."""
+    return name.is_subdomain(signer) and (above is None or not signer.is_subdomain(above))
 
 
 def read_anchor(text: str) -> Any:

@@ -2,7 +2,8 @@
 
 The connection is opened by the greenthread that reads it; what is asked meanwhile waits in `_outbox`. Over TCP it is
 closed when nobody waits for a reply. A TLS connection, dear to open, stays for IDLE_SECONDS; a server may have closed
-such a one in the meantime, so a query that meets its end is asked once more on a new one.
+it in the meantime, and another query may be what it closed it for. So a query that meets the end of a connection which
+it did not have for itself is asked once more, on one that it has.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,6 @@ class StreamChannel(InFlight):
         super().__init__(hub)
         self.is_open = True
         self.left = QUERIES
-        self.has_served = False
         self._connect = connect
         self._patience = patience
         self._idle = idle
@@ -108,7 +108,7 @@ class StreamChannel(InFlight):
             end = at + 2 + int.from_bytes(data[at : at + 2], "big")
             if len(data) < end:
                 break
-            self.has_served = self.deliver(data[at + 2 : end]) or self.has_served
+            self.deliver(data[at + 2 : end])
             at = end
         return data[at:]
 
@@ -126,16 +126,16 @@ class StreamPath:
         """Send a query (without its id); return the reply. Raises OSError, TimeoutError after `timeout` seconds."""
         deadline = self._hub.clock() + timeout
         channel = self._open(timeout)
-        was_used = channel.has_served
         try:
             return channel.ask(query, asked, deadline, keeps_case=keeps_case)
         except TimeoutError:
             raise
         except OSError:
-            if not was_used:
+            if channel.left == QUERIES - 1:  # nobody else's
                 raise
         left = max(deadline - self._hub.clock(), 0.0)
-        return self._open(left).ask(query, asked, deadline, keeps_case=keeps_case)
+        own = StreamChannel(self._hub, self._connect, left, idle=0.0)
+        return own.ask(query, asked, deadline, keeps_case=keeps_case)
 
     def close(self) -> None:
         """End the connection."""
