@@ -10,7 +10,7 @@ Sources: RFC 1035, section 4; RFC 6891 (EDNS); RFC 2181, section 8 (a TTL with t
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6, inet_ntop
 from struct import Struct, error as StructError  # noqa: N812 - a class
 from typing import Final, NamedTuple
@@ -82,6 +82,7 @@ class Reply(NamedTuple):
     additional: tuple[Record, ...]
 
 
+new_question: Callable[..., Question] = partial(tuple.__new__, Question)
 new_record: Callable[..., Record] = partial(tuple.__new__, Record)
 
 
@@ -90,28 +91,38 @@ def encode_name(name: str) -> bytes:
 
     Raises ValueError if a label or the name is too long, or empty, or needs escapes.
     """
-    raw = name.encode("ascii")
-    if raw in {b".", b""}:
+    if len(name) > MAX_NAME_BYTES:  # first: it bounds the recursion
+        raise ValueError(f"a name of {len(name):,} characters is longer than 255 bytes")
+    first, dot, parent = name.partition(".")
+    if not (first or (dot and parent)):
         return b"\0"
-    if raw.endswith(b"."):
-        raw = raw[:-1]
-    if not PLAIN_NAME(raw):
+    label = first.encode("ascii")
+    if not PLAIN_NAME(label):
         raise ValueError(f"{name!r} has characters that need care")
-    labels = raw.split(b".")
-    for label in labels:
-        if not 0 < len(label) <= MAX_LABEL_BYTES:
-            raise ValueError(f"a label of {name!r} is empty, or has more than 63 bytes")
-    wire = b"".join([LENGTHS[len(label)] + label for label in labels]) + b"\0"
+    if not 0 < len(label) <= MAX_LABEL_BYTES:
+        raise ValueError(f"a label of {name!r} is empty, or has more than 63 bytes")
+    wire = LENGTHS[len(label)] + label + (encode_parent(parent) if parent else b"\0")
     if len(wire) > MAX_NAME_BYTES:
         raise ValueError(f"{name!r} is longer than 255 bytes")
     return wire
 
 
+@lru_cache(maxsize=4096)  # the names of a list have the same few parents
+def encode_parent(name: str) -> bytes:
+    """Return what `encode_name` does."""
+    return encode_name(name)
+
+
 def question(name: str, kind: str, number: int = 0, encoded: bytes | None = None) -> Question:
     """Return the question for a name and a type; `number` is the type's if it is none of TYPES. Raises ValueError."""
     wire = encode_name(name) if encoded is None else encoded
-    text = name if name[-1:] == "." else name + "."
-    return Question(text, kind, wire + (number or TYPES[kind]).to_bytes(2, "big") + b"\0\1")
+    return new_question((name if name[-1:] == "." else name + ".", kind, wire + end_of_question(number or TYPES[kind])))
+
+
+@lru_cache(maxsize=256)
+def end_of_question(number: int) -> bytes:
+    """Return a type and the class IN as they stand in a message."""
+    return number.to_bytes(2, "big") + b"\0\1"
 
 
 def make_query(
@@ -151,10 +162,16 @@ def read_plain(wire: bytes, asked: Question) -> Reply | None:
         names = {12: asked.name}
         answer, at, _ = read_section(wire, at, counts[0], names)
         authority, at, _ = read_section(wire, at, counts[1], names) if counts[1] else ((), at, 0)
+        if counts[2] == 1 and wire[at:] == PLAIN_OPTIONS and flags & 15 <= NXDOMAIN:
+            return new_reply((flags & 15, flags, answer, authority, ()))  # as most end
         additional, at, high = read_section(wire, at, counts[2], names, may_end=True) if counts[2] else ((), at, 0)
     except (NotPlainError, IndexError, StructError):
         return None
     return Reply(flags & 15 | high, flags, answer, authority, additional) if at == len(wire) else None
+
+
+PLAIN_OPTIONS: Final = options(dnssec=False)  # what we send is what most answer
+new_reply: Callable[..., Reply] = partial(tuple.__new__, Reply)
 
 
 def read_section(
