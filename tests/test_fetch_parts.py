@@ -216,6 +216,13 @@ def test_a_busy_host_is_left_alone_for_its_time_and_then_asked_slower() -> None:
     assert pace.ready_at("h") == 30.0
 
 
+def test_a_pace_that_was_asked_for_alone_does_not_adapt() -> None:
+    pace = Pace(PaceOptions(delay=2.0, adapts=False))
+    pace.start("h", 0.0)
+    answered(pace, 429, now=1.0, headers=BUSY)
+    assert pace.ready_at("h") == 2.0
+
+
 def test_refusals_in_a_row_double_the_gap_up_to_a_limit() -> None:
     pace = Pace(PaceOptions())
     for _ in range(20):

@@ -150,7 +150,7 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         delay=words["delay"],
         rate_per_s=words["rate"],
         host_rate_per_s=words["host_rate"],
-        adapts=words["adapt"],
+        adapts=words["adapt"] or words["retries"] > 0,
         longest_retry_after=words["max_retry_after"],
     )
     return FetchPlan(

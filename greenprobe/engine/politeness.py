@@ -84,6 +84,8 @@ class Pace:
         self, host: str, *, status: int | None, headers: Headers, seconds: float | None, now: float, unix_now: float
     ) -> None:
         """Learn from an answer that took `seconds` to its first byte, or from none at all."""
+        if not self._options.adapts:
+            return
         known = self._hosts.get(host)
         if status in BUSY:
             known = known or self._add(host)
