@@ -135,7 +135,7 @@ def test_a_name_is_encoded_as_by_dnspython(labels: list[str], end: str) -> None:
     assert encode_name(name) == dns.name.from_text(name).to_wire()
 
 
-NO_NAMES = ["a..b", ".a", "a" * 64, ".".join(["a" * 60] * 5), "a." * 5000, "." * 99, r"a\046b", "a b"]
+NO_NAMES = ["a..b", ".a", "a..", "..", "a" * 64, ".".join(["a" * 60] * 5), "a." * 5000, "." * 99, r"a\046b", "a b"]
 
 
 @pytest.mark.parametrize("name", NO_NAMES)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -102,24 +103,33 @@ def test_two_processes_find_what_one_finds(urls: Path, tmp_path: Path, capfd: py
     assert len(found[0]) == 51
 
 
+def wait_for_growth(path: Path, grown: int) -> None:
+    """Wait until a file has grown by so many bytes since now."""
+    before = path.stat().st_size if path.exists() else 0
+    for _ in range(2000):
+        if path.exists() and path.stat().st_size >= before + grown:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"{path} does not grow")
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_with_every_url_exactly_once(tmp_path: Path, port: int) -> None:
     """Slow: processes that are killed and started again until the list is done."""
-    count = 4000
+    count = 12_000
     chance = Random(1)
     lines = [f"http://127.0.0.{n % 9 + 1}:{port}/{n}\n" for n in range(count)]
     (tmp_path / "urls").write_text("".join(lines))
-    kills = 0
-    while True:
-        child = process("urls", "-o", "out", "--state", "state", "--processes", "2", "-c", "8", cwd=tmp_path)
-        try:
-            _, err = child.communicate(timeout=0.5 + 0.5 * chance.random() if kills < 4 else 60)
-            break
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            kills += 1
-    assert (child.returncode, kills > 0) == (0, True), err
+    for _ in range(4):
+        child = process("urls", "-o", "out", "--state", "state", "--processes", "2", "-c", "2", cwd=tmp_path)
+        wait_for_growth(tmp_path / "state", 1)
+        wait_for_growth(tmp_path / "out", chance.randrange(1, 100_000))
+        child.kill()
+        child.communicate()
+    child = process("urls", "-o", "out", "--state", "state", "--processes", "2", "-c", "8", cwd=tmp_path)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "URLs are done already" in err
     found = sorted(json.loads(line)["line"] for line in (tmp_path / "out").read_text().splitlines())
     assert found == list(range(1, count + 1))
 

@@ -99,7 +99,7 @@ def encode_name(name: str) -> bytes:
     label = first.encode("ascii")
     if not PLAIN_NAME(label):
         raise ValueError(f"{name!r} has characters that need care")
-    if not 0 < len(label) <= MAX_LABEL_BYTES:
+    if not 0 < len(label) <= MAX_LABEL_BYTES or parent == ".":
         raise ValueError(f"a label of {name!r} is empty, or has more than 63 bytes")
     wire = LENGTHS[len(label)] + label + (encode_parent(parent) if parent else b"\0")
     if len(wire) > MAX_NAME_BYTES:
