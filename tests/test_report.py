@@ -90,7 +90,7 @@ def test_the_command_writes_a_page(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
     (tmp_path / "empty").write_text("no results\n")
     assert run(cli, ["report", str(tmp_path / "empty")]) == 1
-    assert "has no results of fetch or scan in it" in capfd.readouterr().err
+    assert "has no results of fetch, scan or crawl in it" in capfd.readouterr().err
 
 
 CHROMIUM = shutil.which("chromium")

@@ -10,10 +10,13 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["SCAN_TEMPLATE", "page_of"]
+__all__ = ["CRAWL_TEMPLATE", "SCAN_TEMPLATE", "page_of"]
 
 TEMPLATE: Final = Path(__file__).with_name("page.html")
 SCAN_TEMPLATE: Final = Path(__file__).with_name("scan_page.html")
+CRAWL_TEMPLATE: Final = Path(__file__).with_name("crawl_page.html")
+# What all pages share, and where it goes.
+SHARED: Final = {b"@@STYLE@@\n": "report.css", b"@@SCRIPT@@\n": "report.js"}
 PLACEHOLDER: Final = b"@@DATA@@"
 # What could end the element, or a line of script in an old browser.
 ESCAPES: Final = {
@@ -27,7 +30,10 @@ ESCAPES: Final = {
 
 def page_of(findings: dict[str, Any], *, source: str, template: Path = TEMPLATE) -> bytes:
     """Return the page that shows findings; `source` is the name of the file they are from."""
-    before, _, after = template.read_bytes().partition(PLACEHOLDER)
+    page = template.read_bytes()
+    for place, name in SHARED.items():
+        page = page.replace(place, template.with_name(name).read_bytes())
+    before, _, after = page.partition(PLACEHOLDER)
     return before + embedded({"source": source, **findings}) + after
 
 
