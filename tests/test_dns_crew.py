@@ -36,3 +36,12 @@ def test_killing_all_ends_those_that_run_and_those_that_wait(hub: Hub) -> None:
     for outcome in waiting:
         with pytest.raises(GreenletExit):
             outcome.wait(1)
+
+
+def test_killing_all_ends_those_that_have_not_begun(hub: Hub) -> None:
+    crew = Crew(hub)
+    waiting = [crew.run(hub.sleep, 3600) for _ in range(3)]
+    crew.close()
+    for outcome in waiting:
+        with pytest.raises(GreenletExit):
+            outcome.wait(1)

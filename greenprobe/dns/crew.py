@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub
@@ -40,6 +40,8 @@ class Crew:
         """Kill all jobs; who waits for one gets GreenletExit."""
         for hand in list(self._hands):
             kill(hand)
+        while self._jobs:  # whose hands may not have begun, and never will
+            self._jobs.popleft()[0].set_exception(GreenletExit())
 
     def _work(self) -> None:
         jobs = self._jobs
