@@ -77,10 +77,12 @@ def test_outcomes_are_counted_by_depth_and_skipped_pages_by_reason() -> None:
 
 def test_the_slowest_pages_and_the_groups_of_duplicates_are_told() -> None:
     pages = [page(f"/{number}", seconds=float(number), duplicate_of=SITE + "/0") for number in range(1, 100)]
+    pages += [page("/like", near_duplicate_of=SITE + "/0")]
     told = found(pages)
     assert [row[0] for row in told["slowest"]] == [f"{SITE}/{number}" for number in range(99, 99 - SLOWEST, -1)]
     ((first, count, urls),) = told["same"]
     assert (first, count, len(urls)) == (SITE + "/0", 100, MAX_HOLDERS)
+    assert told["alike"] == [[SITE + "/0", 2, [SITE + "/like"]]]
 
 
 def test_the_picture_has_folders_of_one_host_and_hosts_of_many() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import click
 import orjson
 
+from greenprobe.commands.crawl_graph import LinkGraph
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.options import Progress
 from greenprobe.commands.output import Column, Encoder, Output, encoder
@@ -93,7 +94,7 @@ class Results:
         """Open them, cut to where the frontier's last commit saw them. Raises click errors."""
         said: dict[str, Any] = orjson.loads(mark) if mark else {}
         self._bound = {"starts": starts, "output": words["output"], "links": words["links"] or ""}
-        self._bound["format"] = words["format_name"]
+        self._bound |= {"format": words["format_name"], "graph": words["graph"] or ""}
         check_bound(said.get("of"), orjson.loads(orjson.dumps(self._bound)), words["state"])
         lengths = said.get("lengths", {})
         columns = CSV_COLUMNS if words["format_name"] == "csv" else COLUMNS
@@ -102,6 +103,10 @@ class Results:
         if words["state"] and not self._out.is_file:
             raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
         self._links = Output(words["links"], goes_on_at=lengths.get("links")) if words["links"] else None
+        self._graph = LinkGraph(words["graph"], goes_on_at=lengths.get("graph")) if words["graph"] else None
+        self._files: dict[str, Output | LinkGraph] = {"output": self._out}
+        self._files |= {"links": self._links} if self._links is not None else {}
+        self._files |= {"graph": self._graph} if self._graph is not None else {}
         self._encode_link: Encoder = encoder("jsonl", [])[1]
         self._is_marked = bool(words["state"])
         self._clock = get_hub().clock
@@ -116,6 +121,8 @@ class Results:
             rows = [self._encode_link(link.row()) for arrival in batch for link in arrival.links]
             if rows:
                 self._links.write(b"".join(rows))
+        if self._graph is not None:
+            self._graph.write(batch)
 
     def mark(self) -> str:
         """Return the mark for what is written by now; "" where nobody needs one."""
@@ -123,8 +130,7 @@ class Results:
             return ""
         now = self._clock()
         is_due = now - self._synced >= SYNC_SECONDS
-        files = {"output": self._out} | ({"links": self._links} if self._links is not None else {})
-        lengths = {name: file.sync() if is_due else file.length() for name, file in files.items()}
+        lengths = {name: file.sync() if is_due else file.length() for name, file in self._files.items()}
         if is_due:
             self._synced = now
         return orjson.dumps({"of": self._bound, "lengths": lengths}).decode()
@@ -133,9 +139,9 @@ class Results:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._out.close()
-        if self._links is not None:
-            self._links.close()
+        with ExitStack() as stack:  # all of them, whatever one says
+            for file in self._files.values():
+                stack.callback(file.close)
 
 
 def check_bound(before: dict[str, Any] | None, now: dict[str, Any], state: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from greenprobe.commands.crawl_graph import is_graphml
 from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
 from greenprobe.engine.canonical import QueryRule
 from greenprobe.engine.crawlplan import CrawlPlan, start_of
@@ -19,6 +20,14 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 SECONDS: Final = click.FloatRange(0)
 COUNT: Final = click.IntRange(1)
 MAX_SPARE: Final = 500  # idle connections beyond those at work: the hosts of a crawl take turns
+
+
+def refuse_other_graphs(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Raise click.UsageError for a file of another form, before any other file is touched."""
+    if value is not None:
+        is_graphml(value)
+    return value
+
 
 OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option(
@@ -80,6 +89,8 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="Keep the frontier there; the same command goes on."),
     click.option("--links", metavar="FILE", type=click.Path(dir_okay=False),
                  help="Write every link that is found to FILE, as JSON lines."),
+    click.option("--graph", metavar="FILE", type=click.Path(dir_okay=False), callback=refuse_other_graphs,
+                 help="Write the graph of the links that are followed to FILE: .graphml or .csv."),
     click.option("--progress", "progress_mode", type=click.Choice(["auto", "plain", "off"]), default="auto",
                  show_default=True, help="How to show how far it is."),
     format_option("jsonl", "csv", "text", default="jsonl"),

@@ -51,6 +51,16 @@ class Broken:
         return [url, self.why, self.links, holders]
 
 
+class Group:
+    """Addresses that are like one another: how many, the first one too, and some of the others."""
+
+    __slots__ = ("others", "size")
+
+    def __init__(self) -> None:
+        self.size = 1
+        self.others: list[str] = []
+
+
 class CrawlFindings:
     """The counts behind a report of a crawl."""
 
@@ -64,9 +74,8 @@ class CrawlFindings:
         self._broken: dict[str, Broken] = {}
         self._redirects: dict[str, list[Any]] = {}
         self._slowest: list[tuple[float, str, int]] = []
-        self._same: dict[str, list[str]] = {}
-        self._alike: dict[str, list[str]] = {}
-        self._grouped: Counter[str] = Counter()
+        self._same: dict[str, Group] = {}
+        self._alike: dict[str, Group] = {}
         self._verdicts: Counter[str] = Counter()
         self._listed: dict[str, str] = {}
         self._sections: Counter[tuple[str, str]] = Counter()
@@ -109,13 +118,13 @@ class CrawlFindings:
         else:
             heappushpop(self._slowest, (seconds, url, size))
 
-    def _add_alike(self, groups: dict[str, list[str]], first: str, url: str) -> None:
+    def _add_alike(self, groups: dict[str, Group], first: str, url: str) -> None:
         if first not in groups and len(groups) >= MAX_GROUPS:
             return
-        group = groups.setdefault(first, [])
-        self._grouped[first] += 1
-        if len(group) < MAX_HOLDERS:
-            group.append(url)
+        group = groups.setdefault(first, Group())
+        group.size += 1
+        if len(group.others) < MAX_HOLDERS:
+            group.others.append(url)
 
     # -- links
 
@@ -188,8 +197,8 @@ class CrawlFindings:
             **self._picture(),
         }
 
-    def _groups(self, groups: dict[str, list[str]]) -> list[list[Any]]:
-        return sorted(([first, self._grouped[first] + 1, urls] for first, urls in groups.items()), key=lambda g: -g[1])
+    def _groups(self, groups: dict[str, Group]) -> list[list[Any]]:
+        return sorted(([first, group.size, group.others] for first, group in groups.items()), key=lambda g: -g[1])
 
     def _chains(self) -> Iterator[list[Any]]:
         """Yield [from, status, to, hops, end, links to it], the longest chains first."""
