@@ -11,11 +11,10 @@ import orjson
 
 from greenprobe.commands.crawl_graph import LinkGraph
 from greenprobe.commands.crawl_options import crawl_options, plan_of
-from greenprobe.commands.options import Progress
+from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Column, Encoder, Output, encoder
 from greenprobe.engine.crawler import Arrival, Crawler
 from greenprobe.engine.crawlplan import CrawlStatistics
-from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
 from greenprobe.errors import TargetError
 from greenprobe.http.client import Client
@@ -61,7 +60,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
     Ctrl-C writes what was found. With --state, the same command goes on from there, also after kill -9 or a power cut.
     SIGTERM ends it when what is in flight has arrived; SIGUSR1 pauses it, SIGUSR2 lets it go on.
     """
-    words["concurrency"] = _affordable(words["concurrency"])
+    words["concurrency"] = affordable(words["concurrency"], "pages are fetched")
     try:
         plan = plan_of(starts, words)
     except TargetError as exc:
@@ -184,11 +183,3 @@ def _summary(end: CrawlStatistics) -> str:
     left = f"; {end.pending + end.in_flight:,} left" if end.pending or end.in_flight else ""
     failed = f"{end.failed:,} failed" + (f" ({errors})" if errors else "")
     return f"{end.pages:,} pages in {end.seconds:.1f} s, {failed}, {end.skipped:,} skipped{left}"
-
-
-def _affordable(concurrency: int) -> int:
-    """Return how many connections this process may have, up to `concurrency`; say so if that is less."""
-    free = free_descriptors(raise_limit())
-    if concurrency > free:
-        click.echo(f"only {free:,} descriptors may be open here, so {free:,} pages are fetched at once", err=True)
-    return min(concurrency, free)

@@ -20,11 +20,10 @@ from greenprobe.commands.fetch_plan import (
     trust_of,
 )
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
-from greenprobe.commands.options import Progress
+from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
 from greenprobe.commands.recording import Recording
 from greenprobe.commands.warc import WarcFile
-from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchPlan
 from greenprobe.engine.journal import Journal, identify
@@ -59,7 +58,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     A line that is no URL, and a URL that cannot be fetched, become results with an error; the run goes on. Exit code:
     0, or 1 with --fail if some URL was not answered.
     """
-    words["concurrency"] = _affordable(words["concurrency"])
+    words["concurrency"] = affordable(words["concurrency"], "fetches run")
     if words["processes"] > 1 and (words["warc"] or words["sqlite"]):
         raise click.UsageError("--warc and --sqlite are written by one process; leave --processes out")
     try:
@@ -192,11 +191,3 @@ def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Jo
         source.close()
         if fd:
             os.close(fd)
-
-
-def _affordable(concurrency: int) -> int:
-    """Return how many connections this process may have, up to `concurrency`; say so if that is less."""
-    free = free_descriptors(raise_limit())
-    if concurrency > free:
-        click.echo(f"only {free:,} descriptors may be open here, so {free:,} fetches run at once", err=True)
-    return min(concurrency, free)

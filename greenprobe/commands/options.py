@@ -10,7 +10,17 @@ from typing import Any, Protocol
 
 import click
 
-__all__ = ["FiniteRange", "Progress", "concurrency_option", "format_option", "output_option", "timeout_option"]
+from greenprobe.engine.fdlimit import free_descriptors, raise_limit
+
+__all__ = [
+    "FiniteRange",
+    "Progress",
+    "affordable",
+    "concurrency_option",
+    "format_option",
+    "output_option",
+    "timeout_option",
+]
 
 Reader = Callable[[], tuple[float | None, str]]
 
@@ -86,3 +96,11 @@ def timeout_option(*, default: float, what: str) -> Decorator:
         show_default=True,
         help=f"Seconds in which {what}.",
     )
+
+
+def affordable(concurrency: int, what: str) -> int:
+    """Return how many connections this process may have, up to `concurrency`; say so if that is less."""
+    free = free_descriptors(raise_limit())
+    if concurrency > free:
+        click.echo(f"only {free:,} descriptors may be open here, so {free:,} {what} at once", err=True)
+    return min(concurrency, free)

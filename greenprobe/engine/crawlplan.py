@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from greenprobe.engine.canonical import Address, QueryRule, Refused, canonical
 from greenprobe.engine.links import Link
@@ -11,9 +11,7 @@ from greenprobe.errors import TargetError
 from greenprobe.http.client import ClientOptions
 from greenprobe.http.wire import Headers
 
-__all__ = ["SCHEMA", "CrawlPlan", "CrawlStatistics", "Examine", "Examined", "LinkRecord", "PageRecord", "start_of"]
-
-SCHEMA: Final = "greenprobe.crawl/1"
+__all__ = ["CrawlPlan", "CrawlStatistics", "Examine", "Examined", "LinkRecord", "PageRecord", "start_of"]
 
 
 @dataclass(frozen=True, slots=True)
