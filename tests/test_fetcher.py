@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from fakes import FakeWeb, Refused, ok, resolve_anything
 
-from greenprobe.engine.fetcher import ASIDE_PER_WORKER, MAX_WAITING_RECORDS, Fetcher
+from greenprobe.engine.fetcher import ASIDE_PER_WORKER, Fetcher
 from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord
 from greenprobe.engine.politeness import PaceOptions
 from greenprobe.engine.urllist import UrlList
+from greenprobe.engine.workers import MAX_WAITING
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client, ClientOptions
 from greenprobe.http.retries import RetryPolicy
@@ -186,12 +187,12 @@ def test_records_come_in_batches_of_what_is_done(bench: Bench, clock: JumpClock)
 
 
 def test_a_slow_consumer_holds_the_workers_back(bench: Bench, hub: Hub) -> None:
-    count = 3 * MAX_WAITING_RECORDS
+    count = 3 * MAX_WAITING
     fetcher = bench.fetcher(["nothing"] * count, concurrency=5)
     seen = 0
     for batch in fetcher.run():
         seen += len(batch)
-        assert len(batch) <= MAX_WAITING_RECORDS + 5
+        assert len(batch) <= MAX_WAITING + 5
         hub.sleep()
     assert seen == count
 

@@ -82,7 +82,7 @@ LAYERS = """
     engine.scanner engine.link engine.services engine.examined
     engine.discovery
     engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
-    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.fetcher
+    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.workers engine.fetcher
     engine.journal engine.tally engine.frames engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.frontier engine.sqlite_frontier engine.crawlplan engine.linkrules engine.crawlhosts

@@ -2,8 +2,7 @@
 
 There is no greenthread for each URL: `concurrency` of them each take the next entry, fetch it and note the record. So
 memory is a function of the concurrency, and a URL costs no spawn. They are started as there is work for them, always
-with one at hand that waits for the next line of a slow list. Records are handed over as a list of all that were
-completed since the last look: a consumer is woken once for all that the hub finished in a turn.
+with one at hand that waits for the next line of a slow list. `workers.py` hands their records over.
 
 Where a host may have fewer connections than there are workers, or may not be asked yet, a URL for it is put aside, and
 the worker goes on to the next line: a list that is sorted by host would otherwise run at the pace of one host. Who may
@@ -15,23 +14,19 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from greenlet import getcurrent, greenlet
-
 from greenprobe.engine.aside import Aside
 from greenprobe.engine.fetchplan import FetchPlan, FetchRecord, FetchStatistics
 from greenprobe.engine.politeness import Pace
 from greenprobe.engine.visits import Job, RichVisits, Visits, unread
+from greenprobe.engine.workers import Workers
 from greenprobe.errors import UrlError
-from greenprobe.greenthread import kill, spawn_n
 from greenprobe.http.client import Client
 from greenprobe.http.lanes import Lane
 from greenprobe.http.urls import Url, UrlReader
 from greenprobe.hub import Hub
-from greenprobe.sync import Event
 
 __all__ = ["Fetcher"]
 
-MAX_WAITING_RECORDS = 1000  # for a consumer that is slower than the network
 ASIDE_PER_WORKER = 20
 
 
@@ -57,12 +52,8 @@ class Fetcher:
         self._urls = urls
         self._client = client
         self._reader = UrlReader(plan.scheme)
-        self._workers: set[greenlet] = set()
+        self._workers: Workers[FetchRecord] = Workers(hub, self._take_lines, has_more=self._has_aside)
         self._idle = 0
-        self._records: list[FetchRecord] = []
-        self._consumer: greenlet | None = None
-        self._has_room = Event()
-        self._crash: Exception | None = None
         self._called: deque[Job] = deque()
         self._pace = Pace(plan.pace) if plan.pace is not None else None
         self._is_crowding = plan.client.per_host < plan.concurrency or self._pace is not None
@@ -83,20 +74,10 @@ class Fetcher:
 
         KeyboardInterrupt stops all fetches; what was completed before is yielded before it is raised again.
         """
-        self._start_worker()
         try:
-            while (self._workers or self._records or self._aside) and self._crash is None:
-                self._wait_for_records()
-                if self._records:
-                    yield self._take_records()
-            if self._crash is not None:
-                raise self._crash
-        except KeyboardInterrupt:
-            self._stop()
-            yield self._take_records()
-            raise
+            yield from self._workers.batches()
         finally:
-            self._stop()
+            self._aside.clear()
 
     def statistics(self) -> FetchStatistics:
         """Return how far the run is."""
@@ -113,51 +94,12 @@ class Fetcher:
             len(self._aside),
         )
 
-    def _wait_for_records(self) -> None:
-        try:
-            while (self._workers or self._aside) and not self._records and self._crash is None:
-                self._consumer = getcurrent()
-                self._hub.switch()
-        finally:
-            self._consumer = None
-
-    def _take_records(self) -> list[FetchRecord]:
-        records, self._records = self._records, []
-        self._has_room.set()
-        return records
-
-    def _wake_consumer(self) -> None:
-        if self._consumer is not None:
-            self._hub.schedule(self._consumer)
-            self._consumer = None
-
-    def _stop(self) -> None:
-        """Kill the workers, and give them the turn in which they put away what they hold."""
-        self._aside.clear()
-        if self._workers:
-            for worker in self._workers:
-                kill(worker)
-            self._hub.sleep()
-            self._workers.clear()
-
     # -- workers
 
-    def _start_worker(self) -> None:
-        self._workers.add(spawn_n(self._work))
-
-    def _work(self) -> None:
-        """Take lines until there are no more."""
-        try:
-            self._take_lines()
-        except Exception as exc:  # ours, not the peer's: the consumer gets it
-            self._crash = exc
-        finally:
-            self._workers.discard(getcurrent())
-            self._wake_consumer()
-
     def _take_lines(self) -> None:
-        lines = self._urls.lines
-        while self._crash is None:
+        """Take lines until there are no more."""
+        lines, workers = self._urls.lines, self._workers
+        while workers.crash is None:
             if self._called:
                 self._visit(*self._called.popleft())
                 continue
@@ -165,8 +107,8 @@ class Fetcher:
                 return
             number, line = lines.popleft()
             self._taken += 1
-            if len(self._workers) < self._concurrency and not self._idle and (lines or not self._urls.is_over):
-                self._start_worker()
+            if len(workers) < self._concurrency and not self._idle and (lines or not self._urls.is_over):
+                workers.start()
             try:
                 url = self._reader.read(line)
             except UrlError as exc:
@@ -200,18 +142,14 @@ class Fetcher:
             self._hub.sleep(begins - now)
 
     def _note(self, record: FetchRecord) -> None:
-        """Count a record and have it handed over; wait if the consumer is too far behind."""
+        """Count a record and hand it over; wait if the consumer is too far behind."""
         self._done += 1
         self._body_bytes += record.size_bytes
         if record.error is not None:
             self._failed += 1
         else:
             self._by_class[(record.status or 0) // 100] += 1
-        self._records.append(record)
-        if self._consumer is not None:
-            self._wake_consumer()
-        elif len(self._records) >= MAX_WAITING_RECORDS:
-            self._wait_for_room()
+        self._workers.hand_over(record)
 
     def _when_free(self, lane: Lane) -> None:
         self._aside.call_next(lane.origin.key)
@@ -220,7 +158,10 @@ class Fetcher:
         """Have an entry fetched whose host is free for it."""
         self._called.append(job)
         if len(self._workers) < self._concurrency:  # who left may have to follow a redirect first
-            self._start_worker()
+            self._workers.start()
+
+    def _has_aside(self) -> bool:
+        return bool(self._aside)
 
     def _wait_for_lines(self) -> bool:
         self._idle += 1
@@ -228,8 +169,3 @@ class Fetcher:
             return self._urls.refill()
         finally:
             self._idle -= 1
-
-    def _wait_for_room(self) -> None:
-        while len(self._records) >= MAX_WAITING_RECORDS:
-            self._has_room.clear()
-            self._has_room.wait()

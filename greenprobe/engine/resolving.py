@@ -2,16 +2,14 @@
 
 There is no greenthread for each name: up to `concurrency` of them each take the next name, ask, and note the record.
 How many queries are under way to one server at once is another matter (`dns/flow.py`): no more greenthreads are started
-while some stand in line for that, as a place in line costs half as much as a query. Records are handed over as a list
-of all that were completed since the last look. Each name that was taken leads to exactly one record.
+while some stand in line for that, as a place in line costs half as much as a query. `workers.py` hands their records
+over. Each name that was taken leads to exactly one record.
 """
 
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from math import ceil
 from typing import Any
-
-from greenlet import getcurrent, greenlet
 
 from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.deferred import make_question
@@ -20,13 +18,11 @@ from greenprobe.dns.udp import Crowd
 from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED
 from greenprobe.engine.namelist import NameList, Subject
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
-from greenprobe.greenthread import kill, spawn_n
+from greenprobe.engine.workers import Workers
 from greenprobe.hub import Hub
-from greenprobe.sync import Event
 
 __all__ = ["AskOne", "Resolving", "asking"]
 
-MAX_WAITING_RECORDS = 1000  # for a consumer that is slower than the network
 ANSWERED = frozenset({"NOERROR", "NXDOMAIN"})
 
 # A name and a type in; what came of it out.
@@ -110,12 +106,8 @@ class Resolving:
         self._ask_one = ask_one
         self._counts = counts
         self._is_wildcard = is_wildcard
-        self._workers: set[greenlet] = set()
+        self._workers: Workers[ResolveRecord] = Workers(hub, self._take_names)
         self._idle = 0
-        self._records: list[ResolveRecord] = []
-        self._consumer: greenlet | None = None
-        self._has_room = Event()
-        self._crash: Exception | None = None
         self._taken = self._done = 0
         self._by_status: dict[str, int] = {}
         self._began = hub.clock()
@@ -125,20 +117,7 @@ class Resolving:
 
         KeyboardInterrupt stops everything; what was completed before is yielded before it is raised again.
         """
-        self._start_worker()
-        try:
-            while (self._workers or self._records) and self._crash is None:
-                self._wait_for_records()
-                if self._records:
-                    yield self._take_records()
-            if self._crash is not None:
-                raise self._crash
-        except KeyboardInterrupt:
-            self._stop()
-            yield self._take_records()
-            raise
-        finally:
-            self._stop()
+        yield from self._workers.batches()
 
     def statistics(self) -> ResolveStatistics:
         """Return how far the run is."""
@@ -157,47 +136,12 @@ class Resolving:
             self._done - answered,
         )
 
-    def _wait_for_records(self) -> None:
-        try:
-            while self._workers and not self._records and self._crash is None:
-                self._consumer = getcurrent()
-                self._hub.switch()
-        finally:
-            self._consumer = None
-
-    def _take_records(self) -> list[ResolveRecord]:
-        records, self._records = self._records, []
-        self._has_room.set()
-        return records
-
-    def _wake_consumer(self) -> None:
-        if self._consumer is not None:
-            self._hub.schedule(self._consumer)
-            self._consumer = None
-
-    def _stop(self) -> None:
-        """Kill the workers, and give them the turn in which they put away what they hold."""
-        if self._workers:
-            for worker in self._workers:
-                kill(worker)
-            self._hub.sleep()
-            self._workers.clear()
-
     # -- workers
 
-    def _start_worker(self) -> None:
-        self._workers.add(spawn_n(self._work))
-
-    def _work(self) -> None:
+    def _take_names(self) -> None:
         """Take names until there are no more."""
-        try:
-            while self._crash is None and (subject := self._take()) is not None:
-                self._note(self._resolve(subject))
-        except Exception as exc:  # ours, not a server's: the consumer gets it
-            self._crash = exc
-        finally:
-            self._workers.discard(getcurrent())
-            self._wake_consumer()
+        while self._workers.crash is None and (subject := self._take()) is not None:
+            self._note(self._resolve(subject))
 
     def _take(self) -> Subject | None:
         self._idle += 1
@@ -209,7 +153,7 @@ class Resolving:
             return None
         self._taken += 1
         if not (self._idle or self._crowd.waiting) and len(self._workers) < self._most and self._names.has_more_at_hand:
-            self._start_worker()
+            self._workers.start()
         return subject
 
     def _resolve(self, subject: Subject) -> ResolveRecord:
@@ -228,20 +172,11 @@ class Resolving:
         return new_record((line, text, worst.status, said, worst.reason, is_wildcard))
 
     def _note(self, record: ResolveRecord) -> None:
-        """Count a record and have it handed over; wait if the consumer is too far behind."""
+        """Count a record and hand it over; wait if the consumer is too far behind."""
         self._done += 1
         status = record.status
         self._by_status[status] = self._by_status.get(status, 0) + 1
-        self._records.append(record)
-        if self._consumer is not None:
-            self._wake_consumer()
-        elif len(self._records) >= MAX_WAITING_RECORDS:
-            self._wait_for_room()
-
-    def _wait_for_room(self) -> None:
-        while len(self._records) >= MAX_WAITING_RECORDS:
-            self._has_room.clear()
-            self._has_room.wait()
+        self._workers.hand_over(record)
 
 
 REVERSE = ("PTR",)
