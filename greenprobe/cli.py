@@ -20,18 +20,8 @@ __all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-# Name on the command line -> module and attribute. Listed here, imported when used.
-COMMANDS = {
-    "crawl": ("greenprobe.commands.crawl", "crawl"),
-    "diff": ("greenprobe.commands.diff", "diff"),
-    "demo": ("greenprobe.commands.demo", "demo"),
-    "fetch": ("greenprobe.commands.fetch", "fetch"),
-    "probes": ("greenprobe.commands.probes", "probes"),
-    "report": ("greenprobe.commands.report", "report"),
-    "resolve": ("greenprobe.commands.resolve", "resolve"),
-    "serve": ("greenprobe.commands.serve", "serve"),
-    "scan": ("greenprobe.commands.scan", "scan"),
-}
+# As the help lists them; `greenprobe NAME` is the function NAME of `greenprobe.commands.NAME`, imported when used.
+COMMANDS = ("demo", "fetch", "scan", "crawl", "resolve", "report", "diff", "probes", "serve")
 
 CONFIG = "greenprobe.commands.config"
 PLAIN_PROGRESS = "greenprobe.commands.plain_progress"
@@ -58,8 +48,7 @@ class LazyGroup(click.Group):
         """Load one command, or return None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
+        command = getattr(load(f"greenprobe.commands.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         name_variables(cmd_name, command)
         if ctx.default_map is not None:
@@ -130,7 +119,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 )
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Ask many addresses at once: which URLs are alive, which ports are open."""
+    """Ask many addresses at once: which URLs are alive, which ports are open, what a site holds."""
     ctx.obj = progress
 
 

@@ -1,4 +1,4 @@
-"""`greenprobe demo`: fetch and scan an embedded site, to see what greenprobe does without any network."""
+"""`greenprobe demo`: fetch, scan and crawl an embedded site, to see what greenprobe does without any network."""
 
 import os
 from collections.abc import Iterator
@@ -7,14 +7,18 @@ from itertools import chain
 
 import click
 
-from greenprobe.commands.demosite import LOOPBACK, DemoSite
+from greenprobe.commands.demosite import LOOPBACK, PAGES, DemoSite
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_table import ScanTable
+from greenprobe.crawling import crawl
+from greenprobe.engine.examined import door_of, examined
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchPlan
 from greenprobe.engine.ports import parse_ports
+from greenprobe.engine.probes.registry import BUILT_IN, Registry
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan
+from greenprobe.engine.services import Examiner
 from greenprobe.engine.targets import Targets, parse_hosts
 from greenprobe.engine.urllist import UrlList
 from greenprobe.http.client import Client, ClientOptions
@@ -31,13 +35,21 @@ COLUMNS = [
     Column("url", "url", 34),
     Column("error", "error.message"),
 ]
+CRAWL_COLUMNS = [
+    Column("status", "status", -6),
+    Column("depth", "depth", -5),
+    Column("links", "links", -5),
+    Column("url", "url", 34),
+    Column("title", "title", 14),
+    Column("skipped", "skipped"),
+]
 SHOWN_PAGES = 5  # of the many that are alike
 AROUND = 200  # ports scanned on each side of an open one
 
 
 @click.command()
 def demo() -> None:
-    """Start a small site on loopback, fetch and scan it, and show the results. Needs no network.
+    """Start a small site on loopback; fetch, scan and crawl it, and show the results. Needs no network.
 
     \b
       greenprobe demo
@@ -45,9 +57,13 @@ def demo() -> None:
     with Output("-") as out, DemoSite() as site:
         click.echo("A site and two more ports are up on 127.0.0.1. First what `greenprobe fetch` says of its pages:\n")
         _fetch(site, out)
-        click.echo("\nThen what `greenprobe scan` says of its ports:\n")
+        click.echo("\nThen what `greenprobe scan --service` says of its ports:\n")
         _scan(site, out)
-    click.echo("\nNext: greenprobe fetch urls.txt, greenprobe scan HOST PORTS, and --help of each.")
+        click.echo("\nAnd what `greenprobe crawl` finds, beginning at the front page:\n")
+        _crawl(site, out)
+    click.echo(
+        "\nNext: greenprobe fetch urls.txt, greenprobe scan HOST PORTS, greenprobe crawl URL, and --help of each."
+    )
 
 
 def _fetch(site: DemoSite, out: Output) -> None:
@@ -68,13 +84,26 @@ def _scan(site: DemoSite, out: Output) -> None:
     spans = ",".join(f"{max(1, port - AROUND)}-{min(65535, port + AROUND)}" for port in site.ports)
     hosts = parse_hosts([LOOPBACK], lambda name: [name])
     scanner = Scanner(ScanPlan(targets=Targets(hosts, parse_ports(spans), seed=1)))
+    examiner = Examiner(Registry(BUILT_IN))
     table = ScanTable(hosts=1, show_all=False)
-    for batch in scanner.batches():
+    for batch in examined(scanner.batches(), examiner.examine, door_of, concurrency=8):
         table.add(batch)
     out.write("".join(f"{line}\n" for line in table.lines()).encode())
     out.flush()
     end = scanner.statistics()
-    click.echo(f"{end.done} ports, {end.open} open, {end.done / end.elapsed:,.0f} a second.")
+    click.echo(f"{end.done} ports, {end.open} open.")
+
+
+def _crawl(site: DemoSite, out: Output) -> None:
+    heading, encode = encoder("text", CRAWL_COLUMNS)
+    out.write(heading)
+    pages = 0
+    for record in crawl(site.base, concurrency=8):
+        pages += 1
+        if record.skipped or "/page/" not in record.url:
+            out.write(encode(record.row()))
+    out.flush()
+    click.echo(f"{pages} addresses, each once; the {PAGES} plain pages are not shown.")
 
 
 @contextmanager
