@@ -36,6 +36,7 @@ __all__ = [
     "RedirectError",
     "RemoteProtocolError",
     "StopServe",
+    "StorageError",
     "SwitchError",
     "TargetError",
     "TlsError",
@@ -185,6 +186,10 @@ class BodyTooLarge(FetchError):
 
 class DecodeError(FetchError):
     """The body is not in the coding that its head names."""
+
+
+class StorageError(FetchError):
+    """A body could not be written to a file; the message says which and why."""
 
 
 class RedirectError(FetchError):

@@ -267,23 +267,6 @@ def test_bodies_are_saved(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
     assert not list((tmp_path / "bodies").rglob(".part*"))
 
 
-def test_a_warc_is_read_back_by_warcio(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "out.warc.gz"
-    run(cli, ["fetch", str(urls), "--warc", str(path)])
-    with path.open("rb") as file:
-        found = [
-            (record.rec_type, record.rec_headers.get_header("WARC-Target-URI"), record.content_stream().read())
-            for record in ArchiveIterator(file)
-        ]
-    responses = {url.rpartition("/")[2]: body for kind, url, body in found if kind == "response"}
-    assert responses == {"": b"hello", "gone": b"no"}
-    assert sum(kind == "request" for kind, _, _ in found) == 3
-    offsets = [row["warc_offset"] for row in rows(capfd.readouterr().out).values() if "warc_offset" in row]
-    with path.open("rb") as file:
-        file.seek(offsets[0])
-        assert next(iter(ArchiveIterator(file))).rec_type == "response"
-
-
 def test_sqlite_has_a_row_for_each(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "out.sqlite"
     run(cli, ["fetch", str(urls), "--sqlite", str(path)])

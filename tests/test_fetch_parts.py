@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from greenprobe.commands.fetch_summary import duration, reading
-from greenprobe.engine.bodystore import BodyStore, StorageError, file_name
+from greenprobe.engine.bodystore import BodyStore, file_name
 from greenprobe.engine.conditions import is_wanted, read_condition
 from greenprobe.engine.facts import MAX_TITLE, BodyFacts, mmh3, technologies, title_of
 from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
@@ -15,7 +15,7 @@ from greenprobe.engine.lineforms import TEMPLATE_STEP, CsvRows, JsonRows, PlainL
 from greenprobe.engine.politeness import Pace, PaceOptions
 from greenprobe.engine.similarity import simhash
 from greenprobe.engine.tally import Tally, Timing
-from greenprobe.errors import TargetError
+from greenprobe.errors import StorageError, TargetError
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import read_url
 

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fakes import ok, web_server
 
 from greenprobe.cli import cli, run
-from greenprobe.engine.fetchplan import Failure, FetchRecord, Timings
+from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
 from greenprobe.engine.frames import FrameReader, FrameSource, frame_of
-from greenprobe.engine.shards import host_of
+from greenprobe.engine.shards import ArchivePiece, ShardBatch, ShardReport, Shards, host_of
 from greenprobe.engine.tally import Tally
 from greenprobe.hub import Hub
 
@@ -101,6 +103,21 @@ def test_two_processes_find_what_one_finds(urls: Path, tmp_path: Path, capfd: py
         assert json.loads((tmp_path / "summary").read_text())["statuses"] == {"200": 8}
     assert found[0] == found[1]
     assert len(found[0]) == 51
+
+
+def test_what_a_process_said_before_its_last_word_is_handed_over(hub: Hub, tmp_path: Path) -> None:
+    now = FetchStatistics(1, 1, 0, (0,) * 10, 0, 0.0, 0, None)
+    batches = [ShardBatch([n], b"%d\n" % n, now) for n in range(2)]
+    said = [batches[0], ArchivePiece(b"ab"), ArchivePiece(b"c"), batches[1], ShardReport(now, Tally())]
+    (tmp_path / "said").write_bytes(b"".join(map(frame_of, said)))
+    nothing: Any = SimpleNamespace(lines=deque(), carried={}, refill=lambda: False, read_bytes=0, size_bytes=None)
+    shards = Shards(hub, {}, nothing, count=1, command=["cat", str(tmp_path / "said")], tally=Tally())
+    found = list(shards.run())
+    assert [(batch.numbers, batch.lines) for batch in found] == [([0], b"0\n"), ([1], b"1\n")]
+    (archive,) = [batch.archive for batch in found if batch.archive is not None]
+    archive.seek(0)
+    assert archive.read() == b"abc"
+    archive.close()
 
 
 def wait_for_growth(path: Path, grown: int, child: "subprocess.Popen[str]") -> None:

@@ -25,7 +25,6 @@ from greenprobe.commands.output import Output
 from greenprobe.commands.recording import Recording
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fetcher import Fetcher
-from greenprobe.engine.fetchplan import FetchPlan
 from greenprobe.engine.journal import Journal, identify
 from greenprobe.engine.shards import ShardBatch, Shards, shard_command
 from greenprobe.engine.urllist import UrlList
@@ -59,8 +58,6 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     0, or 1 with --fail if some URL was not answered.
     """
     words["concurrency"] = affordable(words["concurrency"], "fetches run")
-    if words["processes"] > 1 and (words["warc"] or words["sqlite"]):
-        raise click.UsageError("--warc and --sqlite are written by one process; leave --processes out")
     try:
         options, chosen = client_options(words), choice_of(words)
         plan = plan_of(words, options, chosen)
@@ -70,7 +67,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         path = _list_path(urls)
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
-        recording = _recording(stack, path, words, chosen, plan, journal)
+        recording = _recording(stack, path, words, chosen, journal)
         if words["processes"] > 1:
             return _run(progress, _shards(words, source, recording), source, recording, words)
         client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
@@ -98,7 +95,7 @@ def _run(
         with shown, closing(fetcher.run()) as batches:
             for batch in batches:
                 if isinstance(batch, ShardBatch):
-                    recording.write_lines(batch)
+                    recording.write_shard(batch)
                 else:
                     recording.write(batch)
     finally:
@@ -113,7 +110,7 @@ def _run(
 
 
 def _recording(
-    stack: ExitStack, path: str, words: dict[str, Any], chosen: Choice, plan: FetchPlan, journal: Journal | None
+    stack: ExitStack, path: str, words: dict[str, Any], chosen: Choice, journal: Journal | None
 ) -> Recording:
     """Open everything that records are written to."""
     lengths = journal.lengths if journal is not None else {}
@@ -123,7 +120,7 @@ def _recording(
         raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
     warc = None
     if words["warc"]:
-        warc = WarcFile(words["warc"], plan.request, user_agent=words["user_agent"], goes_on_at=lengths.get("warc"))
+        warc = WarcFile(words["warc"], goes_on_at=lengths.get("warc"))
         stack.enter_context(closing(warc))
     database = None
     if words["sqlite"]:

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 import click
 
 from greenprobe.commands.output import Column, Encoder, encoder, picking
-from greenprobe.commands.warc import spool
 from greenprobe.engine.bodystore import BodyStore
 from greenprobe.engine.conditions import BODY_FIELDS, Condition, read_condition
 from greenprobe.engine.facts import FACT_NAMES, FactsTaker
@@ -84,6 +83,7 @@ def client_options(words: Words) -> ClientOptions:
         notes_tls=words["tls_facts"],
         pins=frozenset(map(read_pin, words["pins"])),
         server_name=words["sni"],
+        records_exchanges=bool(words["warc"]),
     )
 
 
@@ -94,8 +94,8 @@ def _headers(words: Words) -> Fields:
     pairs = [line.partition(":") for line in words["headers"]]
     checked_fields([("User-Agent", words["user_agent"])])
     fields = checked_fields([(name.strip(), value.strip()) for name, _, value in pairs])
-    if words["warc"]:
-        fields = (("Accept-Encoding", "identity"), *fields)  # the archive holds what was sent, not how
+    if words["warc"] and not any(name.lower() == "accept-encoding" for name, _ in fields):
+        fields = (("Accept-Encoding", "gzip, deflate"), *fields)  # what every reader of archives undoes
     return fields
 
 
@@ -191,8 +191,6 @@ def _takers(words: Words, chosen: "Choice") -> tuple[TakerMaker, ...]:
         takers.append(lambda number, trace: FactsTaker(chosen.facts, keeps_text=chosen.needs_body))
     if words["save"]:
         takers.append(BodyStore(words["save"]).taker)
-    if words["warc"]:
-        takers.append(spool)
     return tuple(takers)
 
 

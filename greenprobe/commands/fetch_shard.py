@@ -7,23 +7,31 @@ and at the end the tally. Not for people: the command starts it.
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from greenprobe.commands.fetch_plan import choice_of, client_options, encoding_of, plan_of, trust_of
-from greenprobe.engine.conditions import is_wanted
+from greenprobe.commands.recording import wanted_rows
+from greenprobe.commands.warc import ExchangeWriter
 from greenprobe.engine.fdlimit import raise_limit
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchRecord
 from greenprobe.engine.frames import FrameSource, frame_of
-from greenprobe.engine.shards import ShardBatch, ShardReport
+from greenprobe.engine.shards import ArchivePiece, NumberedRow, ShardBatch, ShardReport
 from greenprobe.engine.tally import Tally
 from greenprobe.http.client import Client
 from greenprobe.hub import get_hub
+from greenprobe.lazy import Lazy
 
 __all__ = ["main"]
 
+tempfile = Lazy("tempfile")
+
 MANY_BYTES: Final = 1 << 16
+ROW_BYTES: Final = 1 << 10  # about
+IN_MEMORY_BYTES: Final = 1 << 22
+PIECE_BYTES: Final = 1 << 18
 LATEST_S: Final = 0.05
 
 
@@ -36,7 +44,10 @@ class Reporting:
         self._chosen = choice_of(words)
         self._encode = encoding_of(words)[1]
         self._keeps_numbers = bool(words["state"])
+        self._keeps_rows = bool(words["warc"] or words["sqlite"])  # which are not lines before their place is known
+        self._archive = Archive() if words["warc"] else None
         self._numbers: list[int] = []
+        self._rows: list[NumberedRow] = []
         self._lines: list[bytes] = []
         self._size_bytes = 0
         self._is_due = False
@@ -45,17 +56,18 @@ class Reporting:
     def add(self, batch: list[FetchRecord]) -> None:
         """Take a batch of records."""
         self.tally.add(batch)
-        rows = [record.row() for record in batch]
-        chosen = self._chosen
-        if chosen.match or chosen.drop:
-            rows = [row for row in rows if is_wanted(row, chosen.match, chosen.drop)]
-            for row in rows:
-                row.pop("body", None)
-        data = b"".join([self._encode(row) for row in rows])
+        numbered = wanted_rows(batch, self._chosen.match, self._chosen.drop)
         if self._keeps_numbers:
             self._numbers += [record.line for record in batch]
-        self._lines.append(data)
-        self._size_bytes += len(data)
+        if self._keeps_rows:
+            self._rows += numbered
+            self._size_bytes += ROW_BYTES * len(numbered)
+        else:
+            data = b"".join([self._encode(row) for _, row in numbered])
+            self._lines.append(data)
+            self._size_bytes += len(data)
+        if self._archive is not None:
+            self._size_bytes += self._archive.write([row for _, row in numbered])
         if self._size_bytes >= MANY_BYTES:
             self.send()
         elif not self._is_due:
@@ -65,9 +77,11 @@ class Reporting:
 
     def send(self) -> None:
         """Send what waits."""
-        batch = ShardBatch(self._numbers, b"".join(self._lines), self._fetcher.statistics())
-        self._numbers, self._lines, self._size_bytes = [], [], 0
-        self._write(batch)
+        if self._archive is not None:
+            for piece in self._archive.taken():
+                self._write(ArchivePiece(piece))
+        self._write(ShardBatch(self._numbers, b"".join(self._lines), self._fetcher.statistics(), self._rows))
+        self._numbers, self._rows, self._lines, self._size_bytes = [], [], [], 0
 
     def finish(self) -> None:
         """Send what waits, and the last word."""
@@ -77,13 +91,35 @@ class Reporting:
 
     def _send_late(self) -> None:
         self._is_due = False
-        if self._lines:
+        if self._lines or self._rows or self._numbers:
             self.send()
 
     def _write(self, value: object) -> None:
         rest = memoryview(frame_of(value))
         while rest:
             rest = rest[os.write(self._fd, rest) :]
+
+
+class Archive:
+    """What a process has archived since its last batch."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
+        self._writer = ExchangeWriter(self._file)
+
+    def write(self, rows: list[dict[str, Any]]) -> int:
+        """Archive the exchanges that rows carry, and return how many bytes that makes."""
+        before = self._file.tell()
+        self._writer.write(rows)
+        return self._file.tell() - before
+
+    def taken(self) -> Iterator[bytes]:
+        """Yield what is there, in pieces, and begin anew."""
+        self._file.seek(0)
+        while piece := self._file.read(PIECE_BYTES):
+            yield piece
+        self._file.seek(0)
+        self._file.truncate()
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ The conditions choose which records are written; all are counted, and all are do
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import IO, Final
 
 from greenprobe.commands.database import ResultsDatabase
 from greenprobe.commands.output import Encoder, Output
@@ -12,10 +12,10 @@ from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.conditions import Condition, is_wanted
 from greenprobe.engine.fetchplan import FetchRecord
 from greenprobe.engine.journal import Journal
-from greenprobe.engine.shards import ShardBatch
+from greenprobe.engine.shards import NumberedRow, ShardBatch
 from greenprobe.engine.tally import Tally
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "wanted_rows"]
 
 COMMIT_SECONDS: Final = 0.25  # the most work that is done twice
 Conditions = tuple[Condition, ...]
@@ -56,13 +56,17 @@ class Recording:
             encode = self._encode
             self._out.write(b"".join([encode(record.row()) for record in batch]))
             return
-        self._write_chosen(batch)
+        self._write_rows(wanted_rows(batch, self._match, self._drop))
+        if self._journal is not None:
+            self._numbers += [record.line for record in batch]
         now = self._clock()
         if now - self._committed >= COMMIT_SECONDS:
             self.commit()
 
-    def write_lines(self, batch: ShardBatch) -> None:
+    def write_shard(self, batch: ShardBatch) -> None:
         """Write what a process has made of its entries; it has chosen and counted already."""
+        if batch.rows:
+            self._write_rows(batch.rows, batch.archive)
         if batch.lines:
             self._out.write(batch.lines)
         if self._journal is not None:
@@ -70,21 +74,17 @@ class Recording:
             if self._clock() - self._committed >= COMMIT_SECONDS:
                 self.commit()
 
-    def _write_chosen(self, batch: list[FetchRecord]) -> None:
-        pairs = [(record.line, record.row()) for record in batch]
-        wanted = [(number, row) for number, row in pairs if is_wanted(row, self._match, self._drop)]
-        numbers = [number for number, _ in wanted]
-        rows = [row for _, row in wanted]
-        for row in rows:
-            row.pop("body", None)
-        if self._warc is not None:
+    def _write_rows(self, numbered: list[NumberedRow], archive: IO[bytes] | None = None) -> None:
+        """Write rows everywhere; `archive` has the records of their exchanges, if the rows themselves do not."""
+        rows = [row for _, row in numbered]
+        if self._warc is not None and archive is not None:
+            self._warc.append(rows, archive)
+        elif self._warc is not None:
             self._warc.write(rows)
         if self._database is not None:
-            self._database.write(numbers, rows)
+            self._database.write([number for number, _ in numbered], rows)
         if rows:
             self._out.write(b"".join([self._encode(row) for row in rows]))
-        if self._journal is not None:
-            self._numbers += [record.line for record in batch]
 
     def commit(self) -> None:
         """Have everything written; where there is a journal, on the disk, and the journal say so."""
@@ -100,3 +100,17 @@ class Recording:
         if self._journal is not None and self._numbers:
             self._journal.commit(lengths, self._numbers)
             self._numbers = []
+
+
+def wanted_rows(batch: list[FetchRecord], match: Conditions, drop: Conditions) -> list[NumberedRow]:
+    """Return the rows of records that are to be written, each with the number of its entry."""
+    wanted = []
+    for record in batch:
+        row = record.row()
+        if is_wanted(row, match, drop):
+            row.pop("body", None)
+            wanted.append((record.line, row))
+        else:
+            for exchange in row.get("warc", ()):
+                exchange.close()
+    return wanted

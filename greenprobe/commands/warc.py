@@ -1,140 +1,176 @@
-"""A WARC 1.1 file of what was fetched: a request and a response record each, gzipped one by one.
+"""A WARC 1.1 file of what was fetched: a request and a response record for each exchange, gzipped one by one.
 
-The bodies are spooled while they are received and written by whoever writes the records, so that a record and its body
-are in the outputs together. What is stored is the decoded body. Headers that spoke of its codings are kept under the
-name that web archives give them, X-Archive-Orig-...; a run with WARC asks for no codings in the first place.
-Source: ISO 28500:2017; the writer is warcio's.
+Redirects and challenges are exchanges too, each with its own target URI. The blocks are what was on the wire, in the
+content coding that came: heads byte for byte, only that chunks are joined, so that block and payload are what readers
+take them for; the header that spoke of chunks is kept under the name that web archives give it, X-Archive-Orig-...
+What broke off is stored as far as it came, with WARC-Truncated. Records are written by whoever writes the lines, so
+that an entry is in all outputs or in none. Source: ISO 28500:2017; the writer is warcio's.
 """
 
 import os
-from http import HTTPStatus
+from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
+from shutil import copyfileobj
 from typing import IO, Any, Final
 
 import click
 
-from greenprobe.engine.fetchplan import Failure
-from greenprobe.http.request import Request
-from greenprobe.http.trace import Trace
-from greenprobe.http.urls import Url
+from greenprobe.http.recorded import RecordedExchange
 from greenprobe.lazy import Lazy
 
-__all__ = ["SpooledBody", "WarcFile", "spool"]
+__all__ = ["ExchangeWriter", "WarcFile", "stored_head"]
 
-tempfile = Lazy("tempfile")
 warcwriter = Lazy("warcio.warcwriter")
-statusandheaders = Lazy("warcio.statusandheaders")
 
-IN_MEMORY_BYTES: Final = 1 << 16
-CODING_HEADERS: Final = frozenset({"content-encoding", "transfer-encoding", "content-length"})
+Row = dict[str, Any]
 
-
-class SpooledBody:
-    """A body that waits to be written; a Taker. Small ones wait in memory, others in a temporary file."""
-
-    def __init__(self, number: int, trace: Trace) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
-        self.size_bytes = 0
-
-    def __call__(self, piece: bytes) -> None:
-        """Take the next piece."""
-        self._file.write(piece)
-        self.size_bytes += len(piece)
-
-    def finish(self, trace: Trace, failure: Failure | None) -> dict[str, Any]:
-        """Return the body and its head for WarcFile, in a field that it takes out of the row."""
-        if failure is not None:
-            self._file.close()
-            return {}
-        self.url = trace.url
-        self.address = trace.address.sockaddr[0] if trace.address is not None else None
-        self.status = trace.status or 0
-        self.headers = [(name, value) for name, values in trace.headers.items() for value in values]
-        return {"warc": self}
-
-    def rewound(self) -> IO[bytes]:
-        """Return the file, to be read from its start."""
-        self._file.seek(0)
-        return self._file
+FRAMING: Final = frozenset({b"transfer-encoding", b"content-length"})
 
 
-spool = SpooledBody
+class RawHead:
+    """The head of a message as warcio takes one, but with the bytes that it had."""
+
+    def __init__(self, headers_buff: bytes) -> None:
+        self.headers_buff = headers_buff
+
+    def compute_headers_buffer(self, header_filter: object = None) -> None:
+        """Do nothing: they are there."""
+
+
+class ExchangeWriter:
+    """Writes exchanges to a file as the records of a WARC."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Raises click.ClickException if warcio is not installed."""
+        self._file = file
+        try:
+            self._writer = warcwriter.WARCWriter(file, gzip=True, warc_version="WARC/1.1")
+        except ImportError as exc:
+            raise click.ClickException("--warc needs the package warcio: pip install 'greenprobe[warc]'") from exc
+
+    def write_info(self, name: str) -> None:
+        """Write the record that says who made the file."""
+        about = {"software": "greenprobe", "format": "WARC File Format 1.1"}
+        info = self._writer.create_warcinfo_record(name, about)
+        self._writer.write_record(info)
+        info.raw_stream.close()
+
+    def write(self, rows: list[Row]) -> None:
+        """Write the exchanges that rows carry; put in their stead where the last response begins. Raises OSError."""
+        for row in rows:
+            for exchange in row.pop("warc", ()):
+                if exchange.head:
+                    row["warc_offset"] = self._file.tell()
+                    self._write(exchange)
+                exchange.close()
+
+    def _write(self, exchange: RecordedExchange) -> None:
+        about = {"WARC-Date": date_of(exchange.started)}
+        if exchange.address is not None:
+            about["WARC-IP-Address"] = exchange.address
+        truncated = {} if exchange.truncated is None else {"WARC-Truncated": exchange.truncated}
+        head, _, sent_body = bytes(exchange.request).partition(b"\r\n\r\n")
+        exchange.body.seek(0)
+        response, request = (
+            self._writer.create_warc_record(
+                exchange.url.text,
+                kind,
+                payload,
+                length=length,  # so that warcio copies nothing
+                http_headers=RawHead(head),
+                warc_headers_dict=headers,
+            )
+            for kind, head, payload, length, headers in (
+                ("response", stored_head(exchange), exchange.body, exchange.body_bytes, about | truncated),
+                ("request", head + b"\r\n\r\n", BytesIO(sent_body), len(sent_body), dict(about)),
+            )
+        )
+        self._writer.write_request_response_pair(request, response)
 
 
 class WarcFile:
-    """A WARC file that is being written."""
+    """A WARC file that is being written. Errors are click.ClickExceptions that name it."""
 
-    def __init__(self, path: str, request: Request | None, *, user_agent: str, goes_on_at: int | None = None) -> None:
+    def __init__(self, path: str, *, goes_on_at: int | None = None) -> None:
         """Open `path`; with `goes_on_at`, cut it to so many bytes and go on behind them."""
         self._path = path
-        self._request = request or Request()
-        self._user_agent = user_agent
         try:
             self._file = open(path, "r+b" if goes_on_at else "wb")  # noqa: SIM115 - closed in close()
-            self._file.truncate(goes_on_at or 0)
-            self._file.seek(0, os.SEEK_END)
         except OSError as exc:
-            raise click.ClickException(f"cannot write to {path}: {exc.strerror}") from exc
+            raise self._error(exc) from exc
         try:
-            self._writer = warcwriter.WARCWriter(self._file, gzip=True, warc_version="WARC/1.1")
-        except ImportError as exc:
+            self._writer = ExchangeWriter(self._file)
+            if goes_on_at:
+                self._file.truncate(goes_on_at)
+                self._file.seek(goes_on_at)
+            else:
+                self._writer.write_info(os.path.basename(path))
+        except OSError as exc:
+            raise self._cut(goes_on_at or 0, exc) from exc
+        except BaseException:
             self._file.close()
-            raise click.ClickException("--warc needs the package warcio: pip install 'greenprobe[warc]'") from exc
-        if not goes_on_at:
-            about = {"software": "greenprobe", "format": "WARC File Format 1.1"}
-            info = self._writer.create_warcinfo_record(os.path.basename(path), about)
-            self._writer.write_record(info)
-            info.raw_stream.close()
+            raise
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        """Write the bodies that rows carry, and put their place into the rows in their stead."""
+    def write(self, rows: list[Row]) -> None:
+        """Write the exchanges that rows carry, and put their place into the rows in their stead."""
+        start = self._file.tell()
+        try:
+            self._writer.write(rows)
+        except OSError as exc:
+            raise self._cut(start, exc) from exc
+
+    def append(self, rows: list[Row], archive: IO[bytes]) -> None:
+        """Write what an ExchangeWriter has written for these rows, whose places count from its start."""
+        start = self._file.tell()
+        try:
+            with archive:
+                archive.seek(0)
+                copyfileobj(archive, self._file)
+        except OSError as exc:
+            raise self._cut(start, exc) from exc
         for row in rows:
-            body = row.pop("warc", None)
-            if body is not None:
-                row["warc_offset"] = self._file.tell()
-                try:
-                    self._write(body)
-                except OSError as exc:
-                    raise click.ClickException(f"cannot write to {self._path}: {exc.strerror}") from exc
-
-    def _write(self, body: SpooledBody) -> None:
-        url = body.url.text
-        address = {"WARC-IP-Address": body.address} if body.address is not None else {}
-        make = self._writer.create_warc_record
-        heads = {"response": response_head(body), "request": self._request_head(body.url)}
-        with body.rewound() as payload:
-            # With the length given, warcio copies nothing.
-            response, request = (
-                make(url, kind, stream, length=length, http_headers=heads[kind], warc_headers_dict=dict(address))
-                for kind, stream, length in (("response", payload, body.size_bytes), ("request", BytesIO(), 0))
-            )
-            self._writer.write_request_response_pair(request, response)
-
-    def _request_head(self, url: Url) -> Any:
-        fields = [("Host", url.origin.authority), ("User-Agent", self._user_agent), *self._request.fields]
-        line = f"{self._request.method} {url.target.decode()} HTTP/1.1"
-        return statusandheaders.StatusAndHeaders(line, fields, is_http_request=True)
+            if "warc_offset" in row:
+                row["warc_offset"] += start
 
     def sync(self) -> int:
         """Have everything on the disk, and return the length in bytes."""
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+        try:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        except OSError as exc:
+            raise self._error(exc) from exc
         return self._file.tell()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. A second call does nothing."""
+        try:
+            self._file.close()
+        except OSError as exc:
+            raise self._error(exc) from exc
+
+    def _cut(self, start: int, exc: OSError) -> click.ClickException:
+        """Take back the records of an entry that a full disk let through in part; return what to raise."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            os.truncate(self._path, start)
+        return self._error(exc)
+
+    def _error(self, exc: OSError) -> click.ClickException:
+        return click.ClickException(f"cannot write to {self._path}: {exc.strerror}")
 
 
-def response_head(body: SpooledBody) -> Any:
-    """Return the head of a response as it is stored."""
-    fields = [
-        (f"X-Archive-Orig-{name}" if name in CODING_HEADERS else name, value.encode("latin-1").decode("latin-1"))
-        for name, value in body.headers
-    ]
-    fields.append(("Content-Length", str(body.size_bytes)))
-    try:
-        phrase = HTTPStatus(body.status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return statusandheaders.StatusAndHeaders(f"{body.status} {phrase}", fields, protocol="HTTP/1.1")
+def date_of(unix: float) -> str:
+    """Return a time as WARC 1.1 has it."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def stored_head(exchange: RecordedExchange) -> bytes:
+    """Return the head of a response as it is stored: as it came, or, if it spoke of chunks, without those."""
+    lines = exchange.head.split(b"\r\n")[:-2]
+    names = [line.partition(b":")[0].strip().lower() for line in lines]
+    if b"transfer-encoding" not in names:
+        return exchange.head
+    kept = [b"X-Archive-Orig-" + line if name in FRAMING else line for name, line in zip(names, lines, strict=True)]
+    return b"\r\n".join([*kept, b"Content-Length: %d" % exchange.body_bytes, b"", b""])

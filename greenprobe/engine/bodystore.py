@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from greenprobe.engine.fetchplan import Failure
-from greenprobe.errors import FetchError
+from greenprobe.errors import StorageError
 from greenprobe.http.trace import Trace
 from greenprobe.lazy import Lazy
 
-__all__ = ["BodyStore", "StorageError", "file_name"]
+__all__ = ["BodyStore", "file_name"]
 
 tempfile = Lazy("tempfile")
 
@@ -28,10 +28,6 @@ MAX_COPIES: Final = 1000
 
 _unsafe = re.compile(r"[^A-Za-z0-9._\-]+")
 _extension = re.compile(r"\.[A-Za-z0-9]{1,8}").fullmatch
-
-
-class StorageError(FetchError):
-    """A body could not be written to a file; the message says which and why."""
 
 
 def file_name(url: str, content_type: str | None) -> tuple[str, str]:

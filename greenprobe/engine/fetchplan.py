@@ -57,8 +57,9 @@ class FetchPlan:
     @property
     def is_plain(self) -> bool:
         """Tell whether each URL is a GET, once, at once, of which only the head is wanted."""
-        has_more = self.takers or self.wants_favicons or self.retries.retries or self.client.notes_tls
-        return self.request is None and self.pace is None and not has_more
+        client = self.client
+        has_more = self.takers or self.wants_favicons or self.retries.retries
+        return not (has_more or self.request or self.pace or client.notes_tls or client.records_exchanges)
 
 
 class Timings(NamedTuple):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 from zlib import crc32
 
 from greenprobe.engine.fetchplan import FetchStatistics
@@ -22,21 +22,38 @@ from greenprobe.hub import Hub
 from greenprobe.lazy import Lazy
 from greenprobe.queue import Queue
 
-__all__ = ["ShardBatch", "ShardReport", "Shards"]
+__all__ = ["ArchivePiece", "NumberedRow", "ShardBatch", "ShardReport", "Shards"]
 
 subprocess = Lazy("subprocess")
+tempfile = Lazy("tempfile")
+
+# A row of the output, and the number of the entry it is about.
+NumberedRow = tuple[int, dict[str, Any]]
 
 MANY: Final = 256  # entries in a frame
 AHEAD: Final = 64  # frames that wait for a slow process
 LONGEST_END_S: Final = 10.0
+ARCHIVE_IN_MEMORY_BYTES: Final = 1 << 22
 
 
 class ShardBatch(NamedTuple):
-    """What a process has done since its last one: the numbers of entries that are over, and the lines to write."""
+    """What a process has done since its last one: the numbers of entries that are over, and the lines to write.
+
+    Where more is written than lines, `rows` are what they are made of, and `archive` is what the process has archived
+    of them.
+    """
 
     numbers: list[int]
     lines: bytes
     statistics: FetchStatistics
+    rows: list[NumberedRow] = []  # noqa: RUF012 - nobody changes it
+    archive: IO[bytes] | None = None
+
+
+class ArchivePiece(NamedTuple):
+    """A part of the archive of the next batch, which may be of any size."""
+
+    data: bytes
 
 
 class ShardReport(NamedTuple):
@@ -65,6 +82,7 @@ class Shard:
         self.frames: Queue[bytes | None] = Queue(AHEAD)
         self.statistics: FetchStatistics | None = None
         self.report: ShardReport | None = None
+        self.is_over = False  # all of its batches were handed over
         self.entries: list[Entry] = []
         self.carried: dict[int, Extras] = {}
         self._hub = hub
@@ -113,7 +131,7 @@ class Shards:
         self._tally = tally
         self._taken = 0
         self._began = hub.clock()
-        self._batches: Queue[ShardBatch | Shard] = Queue(2 * count)
+        self._batches: Queue[ShardBatch | Shard | GreenprobeError] = Queue(2 * count)
         self._shards = [Shard(hub, command, words) for _ in range(count)]
         self._green: list[GreenThread] = []
 
@@ -167,25 +185,40 @@ class Shards:
 
     def _gather(self) -> Generator[ShardBatch, None, None]:
         """Yield batches until every process has said its last."""
-        while any(shard.report is None for shard in self._shards):
+        while not all(shard.is_over for shard in self._shards):
             found = self._batches.get()
             if isinstance(found, ShardBatch):
                 yield found
-            elif found.report is None:
+            elif isinstance(found, GreenprobeError):
+                raise found
+            elif found.report is not None:
+                found.is_over = True
+            else:
                 code = found.process.wait(LONGEST_END_S)
                 raise GreenprobeError(f"a process of the fetch ended early, with {code}")
 
     def _read(self, shard: Shard) -> None:
         """Read what a process says, to its end."""
-        reader = FrameReader(self._hub, shard.stdout.fileno())
-        for value in reader.read():
+        try:
+            self._take(shard)
+        except OSError as exc:
+            self._batches.put(GreenprobeError(f"cannot keep what is to be archived: {exc.strerror}"))
+        self._batches.put(shard)
+
+    def _take(self, shard: Shard) -> None:
+        archive: IO[bytes] | None = None
+        for value in FrameReader(self._hub, shard.stdout.fileno()).read():
+            if isinstance(value, ArchivePiece):
+                archive = archive or tempfile.SpooledTemporaryFile(ARCHIVE_IN_MEMORY_BYTES)
+                archive.write(value.data)
+                continue
             shard.statistics = value.statistics
             if isinstance(value, ShardReport):
                 shard.report = value
                 self._tally.merge(value.tally)
             else:
-                self._batches.put(value)
-        self._batches.put(shard)
+                self._batches.put(value._replace(archive=archive))
+                archive = None
 
     def _feed(self) -> None:
         """Hand every entry to the process that its host belongs to."""

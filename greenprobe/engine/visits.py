@@ -16,6 +16,7 @@ from greenprobe.engine.politeness import Pace
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import Client
 from greenprobe.http.decoding import Sink
+from greenprobe.http.recorded import RecordedTrace
 from greenprobe.http.trace import NO_HEADERS, Trace
 from greenprobe.http.urls import Url, without_credentials
 from greenprobe.hub import Hub
@@ -107,7 +108,7 @@ class RichVisits(Visits):
 
     def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
         """Fetch a URL and return its record, or None if it will be fetched again."""
-        trace = Trace(url)
+        trace = (RecordedTrace if self._plan.client.records_exchanges else Trace)(url)
         trace.attempts = self._attempts.pop(number, 0) + 1
         takers: list[Taker] = []
         error: FetchError | PoolTimeout | None = None
@@ -130,7 +131,11 @@ class RichVisits(Visits):
         if pause is not None:
             self._attempts[number] = trace.attempts
             self._later((number, line, url), self._hub.clock() + pause)
+            if isinstance(trace, RecordedTrace):
+                trace.close()
             return None
+        if isinstance(trace, RecordedTrace):
+            extras["warc"] = trace.exchanges
         if trace.tls_facts is not None:
             extras["tls"] = tls_row(trace)
         if self._favicons is not None and failure is None:

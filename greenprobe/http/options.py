@@ -60,4 +60,5 @@ class ClientOptions:
     notes_tls: bool = False  # note version, cipher and certificate in the trace; 60 us a handshake
     pins: frozenset[bytes] = frozenset()
     server_name: str | None = None
+    records_exchanges: bool = False  # in a RecordedTrace, for archives
     hooks: Hooks | None = None

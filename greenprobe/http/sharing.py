@@ -11,7 +11,8 @@ from greenprobe.http.connections import TlsConnection
 from greenprobe.http.exchange import OpenSink
 from greenprobe.http.http2 import Http2Session, NotBegun
 from greenprobe.http.lanes import Lane
-from greenprobe.http.request import Fields, Request, http2_fields
+from greenprobe.http.recorded import RecordedTrace
+from greenprobe.http.request import Fields, Request, http2_fields, request_head
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
 from greenprobe.sync import Event
@@ -76,6 +77,8 @@ class SharingTransport(Transport):
         trace.address = session.connection.address
         trace.tls_facts = session.connection.tls_facts
         trace.protocol = "h2"
+        if isinstance(trace, RecordedTrace):
+            trace.begin(request_head(lane.origin, trace.url.target, request or PLAIN, self._defaults, extra))
         fields = http2_fields(lane.origin, trace.url.target, request or PLAIN, self._defaults, extra)
         try:
             session.converse(fields, trace, open_sink, request)

@@ -18,6 +18,7 @@ from greenprobe.http.exchange import Exchange, OpenSink
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import proxy_authorization
+from greenprobe.http.recorded import RecordingExchange
 from greenprobe.http.request import Fields, Request, default_fields, request_head
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Origin
@@ -53,7 +54,7 @@ class Transport:
         self._tail = "".join([f"{name}: {value}\r\n" for name, value in self._defaults])
         self.lanes = Lanes(hub, per_host=options.per_host, max_open=options.max_open, idle_timeout=options.idle_timeout)
         self._connector = Connector(hub, self.lanes, options, trust=trust, resolve=resolve, connect=connect)
-        self._exchange = Exchange(hub.clock, options)
+        self._exchange = (RecordingExchange if options.records_exchanges else Exchange)(hub.clock, options)
         self._converse: Converse = self._exchange.converse
 
     def visit(
