@@ -5,6 +5,7 @@ out. A test that asserts the default order says so: `@pytest.mark.fifo`.
 """
 
 import gc
+import os
 import socket as stdlib
 import sys
 from collections.abc import Generator, Iterator
@@ -119,3 +120,15 @@ def pair(hub: Hub) -> Iterator[tuple[socket, socket]]:
         server, _ = listener.accept()
     with socket(fileno=client.detach()) as left, socket(fileno=server.detach()) as right:
         yield left, right
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe: the end to read from and the end to write to. A test may close either."""
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        try:
+            os.close(fd)
+        except OSError:
+            pass

@@ -18,7 +18,17 @@ from typing import Any
 from greenprobe.http.connections import Address, Connection
 from greenprobe.hub import Hub
 
-__all__ = ["FakeConnection", "FakeWeb", "Refused", "Script", "ok", "recording_server", "resolve_anything", "web_server"]
+__all__ = [
+    "FakeConnection",
+    "FakeWeb",
+    "Refused",
+    "Script",
+    "ok",
+    "recording_server",
+    "resolve_anything",
+    "served_in_threads",
+    "web_server",
+]
 
 Script = Sequence[bytes | float | BaseException]
 
@@ -129,8 +139,20 @@ def web_server(respond: Respond, *, context: SSLContext | None = None, greeting:
     A connection is kept unless the answer says close. An answer of b"" closes it without a word. The `greeting` is sent
     before anything is asked.
     """
-    threads: list[threading.Thread] = []
     socks: list[socket] = []
+
+    def begin(sock: socket) -> None:
+        sock.sendall(greeting)
+        converse(sock, respond, context, socks)
+
+    with served_in_threads(begin, socks) as port:
+        yield port
+
+
+@contextmanager
+def served_in_threads(converse: Callable[[socket], None], socks: list[socket]) -> Iterator[int]:
+    """Accept on a port of 127.0.0.1; each connection is a thread that converses. In the end `socks` are hung up."""
+    threads: list[threading.Thread] = []
     with create_server(("127.0.0.1", 0), backlog=512) as listener:
 
         def accept() -> None:
@@ -139,10 +161,8 @@ def web_server(respond: Respond, *, context: SSLContext | None = None, greeting:
                     sock, _ = listener.accept()
                 except OSError:
                     return
-                sock.sendall(greeting)
-                thread = threading.Thread(target=converse, args=(sock, respond, context, socks))
-                threads.append(thread)
-                thread.start()
+                threads.append(threading.Thread(target=converse, args=(sock,)))
+                threads[-1].start()
 
         acceptor = threading.Thread(target=accept)
         acceptor.start()

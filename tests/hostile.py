@@ -7,17 +7,16 @@ status and the decoded length of the body.
 
 import gzip
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
-from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET, create_server, socket
+from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import NamedTuple
 
 import brotli
 from backports import zstd
-from fakes import ok
+from fakes import ok, served_in_threads
 
 from greenprobe.errors import (
     BodyTooLarge,
@@ -258,32 +257,14 @@ PLAYS = {f"/{case.name}": case.play for case in CASES}
 @contextmanager
 def hostile_server() -> Iterator[int]:
     """Serve all cases; every connection is one thread and one answer."""
-    threads: list[threading.Thread] = []
     socks: list[socket] = []
-    with create_server(("127.0.0.1", 0), backlog=512) as listener:
 
-        def accept() -> None:
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                socks.append(sock)
-                threads.append(threading.Thread(target=answer, args=(sock,)))
-                threads[-1].start()
+    def converse(sock: socket) -> None:
+        socks.append(sock)
+        answer(sock)
 
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            for sock in [listener, *socks]:
-                try:
-                    sock.shutdown(SHUT_RDWR)
-                except OSError:
-                    pass  # it is closed
-            for thread in [acceptor, *threads]:
-                thread.join(5)
+    with served_in_threads(converse, socks) as port:
+        yield port
 
 
 def answer(sock: socket) -> None:

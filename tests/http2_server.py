@@ -1,12 +1,12 @@
 """A server of HTTP/2 over TLS, in threads, which misbehaves where a path says so."""
 
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from socket import SHUT_RDWR, create_server, socket
+from socket import socket
 from typing import Any
 
+from fakes import served_in_threads
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -185,31 +185,9 @@ ANSWERS: dict[str, Callable[[Talk, int], None]] = {
 def http2_server(context: ssl.SSLContext, server: Http2Server) -> Iterator[int]:
     """Serve on a port of 127.0.0.1."""
     context.set_alpn_protocols(["h2"])
-    threads: list[threading.Thread] = []
     socks: list[socket] = []
-    with create_server(("127.0.0.1", 0), backlog=100) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                threads.append(threading.Thread(target=converse, args=(sock, context, server, socks)))
-                threads[-1].start()
-
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            for each in [listener, *socks]:
-                try:
-                    each.shutdown(SHUT_RDWR)
-                except OSError:
-                    pass  # it was over
-            for thread in [acceptor, *threads]:
-                thread.join(5)
+    with served_in_threads(lambda sock: converse(sock, context, server, socks), socks) as port:
+        yield port
 
 
 def converse(sock: socket, context: ssl.SSLContext, server: Http2Server, socks: list[Any]) -> None:

@@ -3,7 +3,7 @@
 import os
 import pty
 import socket as stdlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,6 @@ from greenprobe.greenthread import spawn
 from greenprobe.timeout import Timeout
 
 MORE_THAN_A_PIPE_HOLDS = 1 << 20
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe: the end to read from and the end to write to. A test may close either."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
 
 
 def read_all(fd: int, size: int) -> bytes:

@@ -30,21 +30,10 @@ from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub
 from greenprobe.level import watch_changes
 from greenprobe.pool import wait_any
+from greenprobe.testing import wait_all_blocked
 from greenprobe.timeout import CancelScope, Timeout
 
 NUMBERS_TOO_BIG_FOR_SELECT = 1030
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe: the end to read from and the end to write to. A test may close either."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
 
 
 @pytest.fixture
@@ -523,7 +512,7 @@ def test_a_green_reader_and_a_poll_of_one_socket_both_see_what_comes(ends: tuple
 
 def test_a_forked_child_has_no_set_of_a_wait_of_its_parent(pipe: tuple[int, int]) -> None:
     waiters = [spawn(green_select.select, [pipe[0]], [], []) for _ in range(3)]
-    turns()
+    wait_all_blocked()  # one of them may have given way before its poll
 
     def sets() -> int:
         links = []

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import selectors as stdlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +13,6 @@ from greenprobe.greenthread import GreenThread, sleep, spawn
 from greenprobe.sync import Event
 
 ALL = [green_selectors.SelectSelector, green_selectors.PollSelector, green_selectors.EpollSelector]
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe: the end to read from and the end to write to."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
 
 
 @pytest.mark.parametrize("kind", ALL)

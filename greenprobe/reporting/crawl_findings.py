@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator
 from heapq import heappush, heappushpop
 from typing import Any, Final
 
-import orjson
-
-from greenprobe.reporting.findings import host_of, nested, number, text
+from greenprobe.reporting.findings import host_of, nested, number, rows_of, text
 
 __all__ = ["CrawlFindings", "gather_crawl", "is_page_row"]
 
@@ -259,16 +257,6 @@ def is_page_row(row: Any) -> bool:
 def is_link_row(row: Any) -> bool:
     """Tell whether a line of a file is a link of a crawl."""
     return isinstance(row, dict) and row.get("type") == "link" and isinstance(row.get("to"), str)
-
-
-def rows_of(lines: Iterable[bytes]) -> Iterator[Any]:
-    """Yield what lines of JSON say; None for one that says nothing."""
-    for line in lines:
-        if line.strip():
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                yield None
 
 
 def outcome_of(row: Row) -> str:

@@ -4,14 +4,14 @@ Lines are outside data, however they came about: what is not as it should be is 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import log10
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
-__all__ = ["Findings", "gather"]
+__all__ = ["Findings", "gather", "rows_of"]
 
 MAX_HOSTS: Final = 2000
 MAX_CERTIFICATES: Final = 1000
@@ -143,18 +143,22 @@ class Findings:
 def gather(lines: Iterable[bytes]) -> Findings:
     """Return the findings of the lines of a result."""
     found = Findings()
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            row = None
+    for row in rows_of(lines):
         if isinstance(row, dict) and "url" in row:
             found.add(row)
         else:
             found.broken_lines += 1
     return found
+
+
+def rows_of(lines: Iterable[bytes]) -> Iterator[Any]:
+    """Yield what lines of JSON say; None for one that says nothing."""
+    for line in lines:
+        if line.strip():
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                yield None
 
 
 def nested(row: Row, first: str, second: str) -> Any:

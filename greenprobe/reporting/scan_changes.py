@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
-import orjson
+from greenprobe.reporting.findings import rows_of
 
 __all__ = ["Change", "OpenPort", "Ports", "changes", "is_scan_row", "read_ports"]
 
@@ -61,12 +61,7 @@ def read_ports(lines: Iterable[bytes]) -> tuple[Ports, int]:
     others: dict[Key, str] = {}
     broken = 0
     states: dict[str, str] = {}  # each text once, however many ports are in that state
-    for line in lines:
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            broken += bool(line.strip())
-            continue
+    for row in rows_of(lines):
         if not is_scan_row(row):
             broken += 1
             continue

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any, Final
 
-import orjson
-
+from greenprobe.reporting.findings import rows_of
 from greenprobe.reporting.scan_changes import is_scan_row
 
 __all__ = ["ScanFindings", "gather_scan"]
@@ -98,13 +97,7 @@ def filled(found: list[list[Any]], line: dict[str, int], place: dict[tuple[str, 
 def gather_scan(lines: Iterable[bytes]) -> ScanFindings:
     """Return the findings of the lines of a scan's result."""
     found = ScanFindings()
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            row = None
+    for row in rows_of(lines):
         if is_scan_row(row):
             found.add(row)
         else:

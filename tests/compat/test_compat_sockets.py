@@ -2,7 +2,6 @@
 
 import os
 import socket as plain
-from collections.abc import Iterator
 
 import pytest
 from core_tools import turns
@@ -14,18 +13,6 @@ from greenprobe.compat.eventlet.greenio.py3 import GreenFileIO, GreenPipe
 from greenprobe.compat.eventlet.hubs.levels import IOClosed, notify_close, notify_opened, trampoline
 
 Pipe = tuple[int, int]
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    """The two ends of a pipe, closed afterwards if they are still open."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass  # the test did
 
 
 # -- sockets
