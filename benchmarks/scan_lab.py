@@ -21,6 +21,7 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 TOP100 = "TOP100"  # the laboratory's own list
 V6 = "fd5c:0:0:2::1"
+MOST_ENTRIES = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # the same for all namespaces
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,13 @@ class Scene:
     peer: tuple[str, ...] = ()
     shell: str = ""  # runs before the scanner, in the same shell
     services: bool = False
+    entries: int = 0  # in the table of connection tracking of this machine, while the scene runs; 0 leaves it
 
+
+TRACKING = """nft add table inet tracking
+nft 'add chain inet tracking sent { type filter hook output priority 0; }'
+nft add rule inet tracking sent ct state new accept
+sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_sent=30"""
 
 SCENES = {
     "full65k": Scene("full65k", "198.19.0.1", "1-65535"),
@@ -58,6 +65,7 @@ SCENES = {
     "ports200slash24": Scene(
         "slash24", "198.19.4.0/24", TOP100, shell="sysctl -qw net.ipv4.ip_local_port_range='40000 40199'"
     ),
+    "conntrack300": Scene("lossy", "198.19.0.1", "10001-12050", shell=TRACKING, entries=300),
     "banners": Scene(
         "banners", "198.19.0.1", "20001-20200", ours=("--service",), peer=("-sV", "--version-light"), services=True
     ),
@@ -91,13 +99,18 @@ class Lab:
     def __init__(self, folder: Path, scene: Scene) -> None:
         self._base = [sys.executable, str(folder / "lab.py"), "--name", "scanbench"]
         self._scene = scene
+        self._entries = MOST_ENTRIES.read_text() if scene.entries else ""
 
     def __enter__(self) -> Self:
         sets = [word for one in self._scene.sets for word in ("--set", one)]
         subprocess.run([*self._base, "up", "--config", self._scene.preset, *sets], check=True, stdout=sys.stderr)
+        if self._entries:
+            MOST_ENTRIES.write_text(str(self._scene.entries))
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._entries:
+            MOST_ENTRIES.write_text(self._entries)
         subprocess.run([*self._base, "down"], check=False)
 
     def truth(self) -> dict[str, Any]:

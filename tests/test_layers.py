@@ -78,8 +78,8 @@ LAYERS = """
     engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
     engine.probes.certificates engine.probes.registry
-    engine.verdicts engine.scanplan engine.gate engine.hosts engine.connector engine.udp_payloads engine.udp
-    engine.scanner engine.link engine.services engine.examined
+    engine.verdicts engine.scanplan engine.starts engine.gate engine.hosts engine.connector
+    engine.udp_payloads engine.udp engine.scanner engine.link engine.services engine.examined
     engine.discovery
     engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.workers engine.fetcher

@@ -14,7 +14,7 @@ import pytest
 from greenlet import getcurrent
 
 from greenprobe.engine.connector import SELF_CONNECT
-from greenprobe.engine.conntrack import ConntrackDrops
+from greenprobe.engine.conntrack import TRICKLE, Tracking
 from greenprobe.engine.ports import parse_ports
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
@@ -50,6 +50,7 @@ class Network:
         self.descriptors = descriptors
         self.sockets = 0
         self.most = 0
+        self.insisted = 0
         self.asked: Counter[int] = Counter()
         self.order: list[int] = []
         self.on_ask: Callable[[int], object] = lambda port: None
@@ -100,6 +101,10 @@ class ScriptedAsker:
     def wait(self, deadline: float) -> int:
         self.hub.sleep_until(min(deadline, self.arrives))
         return errno.EALREADY if deadline < self.arrives else self.end()
+
+    def insist(self, deadline: float) -> int:
+        self.network.insisted += 1
+        return self.wait(deadline)
 
     def end(self) -> int:
         code = self.answer
@@ -472,14 +477,59 @@ def test_one_host_that_limits_its_answers_does_not_slow_the_others_down(clock: J
     assert max(when for ip, when in times.items() if ip != "127.0.1.3") < times["127.0.1.3"] / 2
 
 
-def test_what_our_own_tracking_dropped_is_asked_again_and_slower(clock: JumpClock) -> None:
+class FullTable:
+    """A table of our connection tracking: an entry lasts for `life` seconds, what finds no room is lost unseen."""
+
+    def __init__(self, network: Network, clock: JumpClock, *, most: int, life: float) -> None:
+        self.network, self.clock, self.most, self.life = network, clock, most, life
+        self.entries: list[float] = []
+        self.drops = 0
+        self.late_drops = 0
+        network.delay = self.delay
+
+    def count(self) -> int:
+        self.entries = [end for end in self.entries if end > self.clock.now()]
+        return len(self.entries)
+
+    def delay(self, now: float) -> float:
+        if self.count() >= self.most:
+            self.drops += 1
+            self.late_drops += now > 2  # it has been seen by then
+            return NEVER
+        self.entries.append(now + self.life)
+        return self.network.rtt
+
+    def tracking(self, now: float) -> Tracking:
+        return Tracking(now, lambda: self.drops, lambda: (self.count(), self.most))
+
+
+def test_a_full_table_of_connections_slows_the_scan_and_loses_nothing(clock: JumpClock) -> None:
     network = Network(rtt=0.01)
-    lost = {"count": 0}
-    network.delay = lambda now: 0.01 if now > 3 or lost.update(count=lost["count"] + 1) else NEVER
-    plan = plan_of("127.0.0.1", "1-50")
-    scanner = Scanner(plan, asker=network.asker, drops=lambda now: ConntrackDrops(now, lambda: lost["count"]))
-    assert {record.state for record in scanner.run()} == {"closed"}
-    assert scanner.statistics().shortages["conntrack"] == lost["count"]
+    silent = set(range(100, 200))
+    for port in silent:
+        network.answers[port] = [SILENT]
+    network.answers[300] = [0]
+    table = FullTable(network, clock, most=60, life=30.0)
+    scanner = Scanner(plan_of("127.0.0.1", "1-400", concurrency=1000), asker=network.asker, tracking=table.tracking)
+    states = {record.port: record.state for record in scanner.run()}
+    assert {port for port, state in states.items() if state == "filtered"} == silent
+    assert [port for port, state in states.items() if state == "open"] == [300]
+    assert scanner.statistics().shortages["conntrack"] == table.drops
+    assert table.late_drops < clock.now() / TRICKLE
+    needed = 400 / 60 * 30.0
+    assert clock.now() < 1.6 * needed
+
+
+def test_a_silent_port_takes_one_entry_of_a_full_table(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    network.answers.default_factory = lambda: [SILENT]
+    for port in range(1, 60):
+        network.answers[port] = [REFUSED]
+    table = FullTable(network, clock, most=40, life=10.0)
+    list(Scanner(plan_of("127.0.0.1", "1-200", concurrency=500), asker=network.asker, tracking=table.tracking).run())
+    late = network.order[len(network.order) // 2 :]
+    assert max(Counter(late).values()) == 1
+    assert network.insisted > 60
 
 
 def test_a_rate_is_kept_from_the_first_probe_on(clock: JumpClock) -> None:

@@ -15,12 +15,13 @@ error queue holds something, at a third of the cost of a recvmsg that raises. On
 
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, EISCONN
+from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, EISCONN, ETIMEDOUT
 from select import POLLERR, poll
 from socket import (
     AF_INET6,
     IPPROTO_IP,
     IPPROTO_IPV6,
+    IPPROTO_TCP,
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
     SO_LINGER,
@@ -29,6 +30,7 @@ from socket import (
     SOCK_NONBLOCK,
     SOCK_STREAM,
     SOL_SOCKET,
+    TCP_SYNCNT,
 )
 from struct import pack
 from typing import Any, Final, Protocol
@@ -43,6 +45,7 @@ PENDING: Final = frozenset({EINPROGRESS, EALREADY, EINTR})
 SELF_CONNECT: Final = -1  # the socket met itself: ask again
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>
+MOST_RESENT: Final = 20  # SYNs: more than the deadline lets the kernel send
 RESET_ON_CLOSE: Final = pack("ii", 1, 0)
 KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 
@@ -63,6 +66,9 @@ class Asker(Protocol):
 
         May be called again with a later deadline.
         """
+
+    def insist(self, deadline: float) -> int:
+        """Wait as `wait` does, while the kernel asks again from the same socket."""
 
     def close(self) -> None:
         """Give the socket back."""
@@ -100,13 +106,17 @@ class Connector:
     def wait(self, deadline: float) -> int:
         """Wait for the end of what was begun, until `deadline`."""
         sock, slot = self._sock, self._slot
-        assert sock is not None
+        if sock is None:
+            return EALREADY  # the kernel has given up
         if slot is None:
             slot = self._slot = self._hub.poller.adopt(sock.fileno())
         while True:
             is_ready = self._hub.wait(slot.write, deadline)
             # One last look also after the deadline: a busy machine may be late, which is no silence of the port.
             code = sock.connect_ex(self._sockaddr)
+            if code == ETIMEDOUT:
+                self.close()
+                return EALREADY
             if code not in PENDING:
                 break
             self.icmp = read_queue(sock)
@@ -118,6 +128,12 @@ class Connector:
         if code == ECONNREFUSED and not self._look(0)[0][1] & POLLERR:
             return code
         return self._finish(sock, code)
+
+    def insist(self, deadline: float) -> int:
+        """Wait until `deadline` while the kernel sends the SYN again: after 1, 3, 7 seconds, or more often."""
+        if self._sock is not None:
+            self._sock.setsockopt(IPPROTO_TCP, TCP_SYNCNT, MOST_RESENT)
+        return self.wait(deadline)
 
     def close(self) -> None:
         """Close the socket, if there is one; the next start opens another."""

@@ -1,20 +1,36 @@
-"""Packets that our own connection tracking dropped, as its table was full: silence that says nothing of a port.
+"""Our own connection tracking: packets that it drops, as its table is full, are silence that says nothing of a port.
 
-Facts (Linux). Where a rule of the firewall tracks connections, each connect takes an entry, for two minutes if nobody
-answers. A packet that finds the table full is dropped without any error to the socket: the port looks filtered. The
-kernel counts these drops for each network namespace in /proc/net/stat/nf_conntrack, a line a processor, in hexadecimal.
-Choice. Look at the counters when a port is about to be called silent, some times a second at most.
+Facts (Linux, all tried). Where a rule of the firewall tracks connections, each connect takes an entry: for two minutes
+if nobody answers, for ten seconds after a refusal, and up to a minute more, as the kernel sweeps the table that often.
+A packet that finds the table full is dropped inside of connect(), without any error to the socket: the port looks
+filtered. UDP gets EPERM, as from a firewall of ours. The kernel counts these drops at once, for each network namespace,
+in /proc/net/stat/nf_conntrack, a line a processor, in hexadecimal; and how many entries there are. A SYN that is sent
+again from the same socket takes no further entry.
+
+Failure. Slowing down by what is dropped never ends: each drop that is found late makes all silences of that time
+doubtful, and asking these again fills the table again.
+
+Choice. Until something is dropped, look at the counters when a port is about to be called silent, some times a second
+at most. From then on the table is `is_tight`: nothing is sent before there is room for it, and after each sending the
+counters say whether it went. So silence is the port's again, and the scan goes as fast as entries end.
+Price. Two files to read a probe, of a machine that has nothing else to do.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ConntrackDrops", "parse_drops", "read_drops"]
+__all__ = ["Tracking", "parse_drops", "read_drops", "read_fill"]
 
 COUNTERS: Final = Path("/proc/net/stat/nf_conntrack")
+COUNT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+MOST: Final = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 COLUMNS: Final = ("drop", "insert_failed")
 INTERVAL: Final = 0.05  # seconds between two looks: less than any wait for an answer
+RESERVE: Final = 16  # a part of the table that is left to others
+TRICKLE: Final = 5.0  # seconds between two that are tried though there seems to be no room
+
+Fill = tuple[int, int]  # how many entries there are, and how many there may be; 0 is no bound
 
 
 def parse_drops(text: str) -> int:
@@ -35,23 +51,58 @@ def read_drops() -> int:
         return 0
 
 
-class ConntrackDrops:
-    """Tells whether packets were dropped lately. `count` in all since it was made; `last` is when that was seen."""
+def read_fill() -> Fill:
+    """Return how full the table of this network namespace is; (0, 0) where nothing is tracked."""
+    try:
+        return int(COUNT.read_text("ascii")), int(MOST.read_text("ascii"))
+    except (OSError, ValueError):
+        return 0, 0
 
-    __slots__ = ("_first", "_looked", "_read", "count", "last")
 
-    def __init__(self, now: float, read: Callable[[], int] = read_drops) -> None:
-        self._read = read
-        self._first = read()
+class Tracking:
+    """Tells whether packets were dropped, and once some were, whether there is room. `drops` is how many it saw."""
+
+    __slots__ = ("_drops", "_fill", "_first", "_last", "_looked", "_room", "_tried", "drops", "is_tight")
+
+    def __init__(self, now: float, drops: Callable[[], int] = read_drops, fill: Callable[[], Fill] = read_fill) -> None:
+        self._drops = drops
+        self._fill = fill
+        self._first = drops()
         self._looked = now
-        self.count = 0
-        self.last = float("-inf")
+        self._last = float("-inf")
+        self._room = 0
+        self._tried = now
+        self.drops = 0
+        self.is_tight = False
+
+    def has_dropped(self) -> bool:
+        """Tell whether anything was dropped since this was asked last; from the first time on the table is tight."""
+        count = self._drops() - self._first
+        if count == self.drops:
+            return False
+        self.drops = count
+        self._room = 0
+        self.is_tight = True
+        return True
 
     def since(self, moment: float, now: float) -> bool:
-        """Tell whether anything was dropped after `moment`, as far as it has been seen."""
-        if now - self._looked >= INTERVAL:
+        """Tell whether what was sent at `moment` may have been dropped unseen, before the table was known as tight."""
+        if not self.is_tight and now - self._looked >= INTERVAL:
             self._looked = now
-            count = self._read() - self._first
-            if count != self.count:
-                self.count, self.last = count, now
-        return self.last >= moment
+            if self.has_dropped():
+                self._last = now
+        return self._last >= moment
+
+    def delay(self, now: float) -> float:
+        """Take room for an entry; return 0, or the seconds after which to ask again, as there is none."""
+        if self._room <= 0 and now - self._looked >= INTERVAL:
+            self._looked = now
+            count, most = self._fill()
+            self._room = most - most // RESERVE - count
+            if self._room <= 0 and now - self._tried >= TRICKLE:
+                self._room = 1
+        if self._room <= 0:
+            return INTERVAL
+        self._room -= 1
+        self._tried = now
+        return 0.0

@@ -15,7 +15,7 @@ the scan give up.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from errno import EADDRNOTAVAIL, ECONNREFUSED, errorcode
+from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, errorcode
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -23,17 +23,17 @@ from typing import Any, Final
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker, Connector, is_routed
-from greenprobe.engine.conntrack import ConntrackDrops
+from greenprobe.engine.conntrack import Tracking
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.gate import Gate
 from greenprobe.engine.hosts import Host, Question
 from greenprobe.engine.ledger import Ledger
-from greenprobe.engine.pace import Pace, SelfPace
 from greenprobe.engine.ports import UDP, has_udp
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
 from greenprobe.engine.shortage import Shortages
+from greenprobe.engine.starts import Starts
 from greenprobe.engine.targets import BLOCK, Target
-from greenprobe.engine.timing import Timing
+from greenprobe.engine.timing import RESENT_AFTER, Timing
 from greenprobe.engine.udp import BothAsker
 from greenprobe.engine.verdicts import (
     CLOSED,
@@ -48,7 +48,6 @@ from greenprobe.engine.verdicts import (
 from greenprobe.engine.window import Window
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
-from greenprobe.sync import Semaphore
 
 __all__ = ["Scanner"]
 
@@ -61,7 +60,8 @@ MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds 
 SPREAD: Final = 0.25  # of a timeout
 new: Final = tuple.__new__  # half the price of calling a named tuple
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
-CONNTRACK: Final = "conntrack"  # among the names of shortages
+NO_ENTRY: Final = -2  # our connection tracking dropped it: ask again
+MOST_RESENT: Final = 4  # tries on one socket: one, three and seven seconds after the first
 
 
 class Scanner:
@@ -74,7 +74,7 @@ class Scanner:
         asker: Callable[[Hub], Asker] | None = None,
         done: Ledger | None = None,
         routed: Callable[[int, tuple[Any, ...]], bool] = is_routed,
-        drops: Callable[[float], ConntrackDrops] = ConntrackDrops,
+        tracking: Callable[[float], Tracking] = Tracking,
     ) -> None:
         self.plan = plan
         self._hub = hub = get_hub()
@@ -91,11 +91,8 @@ class Scanner:
             limit=plan.concurrency,
             first_window=plan.first_window,
         )
-        self._pace = Pace(plan.rate) if plan.rate else None
-        self._self_pace: SelfPace | None = None
-        self._is_paced = bool(plan.rate)  # the path of a probe that is answered at once is kept short
-        self._turnstile = Semaphore(1)
-        self._drops = drops(hub.clock())
+        self._shortages = Shortages()
+        self._starts = Starts(hub, rate_per_s=plan.rate, tracking=tracking(hub.clock()), shortages=self._shortages)
         self._hosts: dict[int, Host] = {}
         self._has_host_windows = plan.targets.hosts.count > 1 and not plan.min_rate
         self._workers: set[greenlet] = set()
@@ -111,7 +108,6 @@ class Scanner:
         self._failure: BaseException | None = None
         self._counts = {"open": 0, "closed": 0, "filtered": 0, "open|filtered": 0, "unreported": 0}
         self._resends = 0
-        self._shortages = Shortages()
         self._dice = Random(plan.targets.seed)
         self._started = self._clock()
 
@@ -233,7 +229,7 @@ class Scanner:
         if self._window.on_wire >= self._window.size:
             self._wait_in_line()
         sockaddr = (host.ip, port, *host.tail)
-        started = self._next_start() if self._is_paced else self._clock()
+        started = self._clock() if self._starts.is_free else self._starts.next()
         code = self._start(asker, host, sockaddr)
         if code == ECONNREFUSED and asker.icmp is None and port < UDP:
             rtt = self._clock() - started
@@ -254,26 +250,20 @@ class Scanner:
         host = question.host
         host.called -= not question.before
         self._pass_gates(host)
-        started = self._next_start()
+        started = self._starts.next()
         self._pursue(asker, question, self._start(asker, host, host.sockaddr(question.port)), started)
-
-    def _next_start(self) -> float:
-        """Wait for our turn where a rate is set; return the time of a start."""
-        for pace in (self._pace, self._self_pace):
-            if pace is not None:
-                with self._turnstile:
-                    delay = pace.delay(self._clock())
-                    if delay:
-                        self._hub.sleep(delay)
-        return self._clock()
 
     def _start(self, asker: Asker, host: Host, sockaddr: tuple[Any, ...]) -> int:
         try:
-            return asker.start(host.family, sockaddr, is_near=host.timing.srtt < NEAR)
+            code = asker.start(host.family, sockaddr, is_near=host.timing.srtt < NEAR)
         except OSError as error:
             if error.errno in EXHAUSTED:
                 return error.errno
             raise
+        if self._starts.was_dropped(code):
+            asker.close()
+            return NO_ENTRY
+        return code
 
     def _host(self, index: int) -> Host:
         hosts = self.plan.targets.hosts
@@ -295,6 +285,8 @@ class Scanner:
         while True:
             if code in PENDING:
                 code = self._wait(asker, question, started)
+            if code in PENDING and not self._starts.may_have_dropped(started, self._clock()):
+                code = self._wait_longer(asker, question, started)
             if code in PENDING:
                 asker.close()
                 if not self._asks_again(question, started):
@@ -304,13 +296,13 @@ class Scanner:
                     self._known(host, port, question.place, NOT_ROUTED, None, question.tries)
                     return
                 self._ran_out(errorcode.get(code, str(code)))
-            elif code != SELF_CONNECT:
+            elif code not in (SELF_CONNECT, NO_ENTRY):
                 rtt = self._answered(question, started)
                 what = verdict(code, asker.icmp) if port < UDP else udp_verdict(code, asker.icmp)
                 self._known(host, port, question.place, what, rtt, question.tries, asker.icmp)
                 return
             self._pass_gates(host)
-            started = self._next_start()
+            started = self._starts.next()
             code = self._start(asker, host, host.sockaddr(port))
 
     def _wait(self, asker: Asker, question: Question, started: float) -> int:
@@ -350,6 +342,21 @@ class Scanner:
                 gate.window.on_wire -= 1
                 gate.call()
 
+    def _wait_longer(self, asker: Asker, question: Question, started: float) -> int:
+        """Where connections are short, wait while the kernel asks again from the same socket; else do nothing."""
+        timing = question.host.timing
+        if not self._starts.are_short or question.port > UDP or not timing.answers:
+            return EALREADY
+        tries = min(self._timing.tries(timing), MOST_RESENT)
+        self._waiting += 1
+        try:
+            code = asker.insist(started + 2.0 ** (tries - 1) - 1 + self._timing.timeout(timing, 1))
+        finally:
+            self._waiting -= 1
+        if self._clock() - started >= RESENT_AFTER:
+            question.attempt = tries
+        return code
+
     def _answered(self, question: Question, started: float) -> float:
         """Tell `Timing` of an answer, and the windows if it had to be waited for; return its round-trip time."""
         now = self._clock()
@@ -369,8 +376,7 @@ class Scanner:
         """Decide after a silence: another try, another round of tries if it may be our own fault, or no more."""
         host = question.host
         now = self._clock()
-        if self._drops.since(started, now):
-            self._slow_down(now)
+        if self._starts.may_have_dropped(started, now):
             return True
         if not host.timing.answers:
             if host.keep_silent(question):
@@ -386,16 +392,6 @@ class Scanner:
             return True
         self._stays_silent(question, question.tries)
         return False
-
-    def _slow_down(self, now: float) -> None:
-        """Ask fewer a second, as our own connection tracking drops what we send."""
-        self._shortages.add(CONNTRACK, now, count=self._drops.count)
-        if self._self_pace is None:
-            tries = sum(self._counts.values()) + self._resends + self._waiting
-            self._is_paced = True
-            self._self_pace = SelfPace(tries / max(now - self._started, 0.1), now)
-        else:
-            self._self_pace.dropped(now)
 
     # -- what waits outside of a worker
 

@@ -7,7 +7,7 @@ from greenprobe.errors import GreenprobeError
 __all__ = ["PATIENCE", "ScanStalled", "Shortages"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
-PATIENCE: Final = 180.0  # seconds; entries of connection tracking, the slowest shortage to end, last 120
+PATIENCE: Final = 240.0  # seconds; entries of connection tracking, the slowest shortage to end, last up to 180
 
 
 class ScanStalled(GreenprobeError):

@@ -5,8 +5,8 @@ No clock, no socket, no greenthread: the scanner tells what happened, `Timing` s
 Waiting. Each host has the estimator of RFC 6298: `timeout = srtt + 4 * rttvar`, within bounds. A host that has not
 answered yet gets the longest timeout for its first few ports, its scouts, as nothing is known of its path; the other
 ports meanwhile get what the answers of other hosts have shown, and what stays silent is decided when the host is known.
-Every try is a new connect, so an answer always belongs to the try that it answers (no ambiguity as in Karn's
-algorithm).
+Every try is a new connect, so an answer belongs to the try that it answers, but for those that come so late that the
+kernel has asked again by itself: they are no samples (Karn's algorithm).
 
 Asking again. Silence is what a filter does, and what a lost packet does. How many of the tries to a host are lost is
 known from the ports that answered at a later one; a silent port is asked until the chance that all its tries were lost
@@ -22,7 +22,7 @@ from typing import Final
 
 from greenprobe.engine.window import FIRST, Window
 
-__all__ = ["SCOUTS", "HostTiming", "Timing"]
+__all__ = ["RESENT_AFTER", "SCOUTS", "HostTiming", "Timing"]
 
 SHORTEST: Final = 0.1  # seconds; below it a busy peer looks silent
 FIRST_VARIANCE: Final = 0.005  # seconds: a first sample of a few microseconds would leave no room at all
@@ -31,6 +31,7 @@ MIN_TRIES: Final = 3  # for a silent port of a host that has answered
 ERROR: Final = 1e-5  # chance that a port which would answer is called silent
 SAMPLE_EVERY: Final = 16  # answers of a host so near that its timeout is the shortest anyway
 BACKOFF: Final = 1.5  # each further try waits that much longer: what was lost in a full queue should not meet it again
+RESENT_AFTER: Final = 1.0  # seconds after which the kernel sends a SYN again: a later answer may be to either one
 RIPE_AT_LEAST: Final = 0.02  # seconds; our own turns take some
 RIPE_UNKNOWN: Final = 0.2  # seconds: a round trip to the other side of the earth
 
@@ -113,7 +114,9 @@ class Timing:
     def answered(self, host: HostTiming, rtt: float, attempt: int) -> None:
         """Note that the `attempt`-th try was answered after `rtt` seconds."""
         host.answers += 1
-        if host.answers % SAMPLE_EVERY == 1 or rtt * 4 > self.shortest or host.timeout > self.shortest:
+        if rtt < RESENT_AFTER and (
+            host.answers % SAMPLE_EVERY == 1 or rtt * 4 > self.shortest or host.timeout > self.shortest
+        ):
             host.sample(rtt)
             self.everybody.sample(rtt)
         host.lost += attempt - 1

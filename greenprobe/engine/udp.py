@@ -69,6 +69,10 @@ class UdpAsker:
             if code != EALREADY or not is_ready:
                 return code
 
+    def insist(self, deadline: float) -> int:
+        """Wait as `wait` does: nobody sends a datagram again but us."""
+        return self.wait(deadline)
+
     def close(self) -> None:
         """Close the socket, if there is one."""
         sock, self._sock = self._sock, None
@@ -117,6 +121,12 @@ class BothAsker:
     def wait(self, deadline: float) -> int:
         """Wait for the end of what was begun."""
         code = self._now.wait(deadline)
+        self.icmp = self._now.icmp
+        return code
+
+    def insist(self, deadline: float) -> int:
+        """Wait while the kernel asks again."""
+        code = self._now.insist(deadline)
         self.icmp = self._now.icmp
         return code
 
