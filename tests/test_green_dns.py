@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from socket import AF_INET, AF_INET6, EAI_AGAIN, EAI_NODATA, EAI_NONAME, SOCK_STREAM, gaierror, herror
+from traceback import extract_tb
 from typing import Any
 
 import pytest
@@ -161,6 +162,17 @@ def test_a_failure_has_libcs_code_and_says_who_said_what(
         getaddrinfo(name, 80, resolver=resolver)
     assert raised.value.errno == code
     assert detail.replace("PORT", str(server.address[1])) in str(raised.value)
+
+
+def test_each_failure_is_an_exception_of_its_own_though_it_is_remembered(resolver: Resolver, server: DnsServer) -> None:
+    raised = []
+    for _ in range(3):
+        with pytest.raises(gaierror) as caught:
+            getaddrinfo("nowhere.test", 80, resolver=resolver)
+        raised.append(caught.value)
+    assert len({id(error) for error in raised}) == 3
+    assert len({len(extract_tb(error.__traceback__)) for error in raised[1:]}) == 1  # one that is kept grows longer
+    assert len(server.asked) == len(set(server.asked))  # it was remembered
 
 
 def test_a_timeout_is_the_callers(resolver: Resolver, server: DnsServer, clock: JumpClock) -> None:

@@ -153,6 +153,39 @@ def test_what_need_not_wait_in_a_queue_does_not_switch_and_a_spinner_does() -> N
     assert lines == ["found", "more"]
 
 
+def test_a_pool_that_is_collected_empties_its_queue_wherever_that_happens() -> None:
+    """As urllib3 does: a finalizer gets what is left in a LifoQueue. It comes in the loop, or amid another's put."""
+    lines = run("""
+        import gc, queue, weakref
+        from greenprobe.hub import get_hub
+
+        class Pool:
+            def __init__(self, name):
+                self.queue = queue.LifoQueue(3)
+                for number in range(3): self.queue.put(number)
+                self.ring = self  # collected by the collector, not by its count
+                weakref.finalize(self, empty, self.queue, name)
+
+        def empty(left, name):
+            while True:
+                try: left.get(block=False)
+                except queue.Empty: break
+            print(name, "is empty")
+
+        gc.disable()
+        other = queue.LifoQueue()
+        other.mutex.acquire()
+        Pool("dropped while a mutex is held"); gc.collect()
+        other.mutex.release()
+        Pool("dropped in the loop"); get_hub().call_threadsafe(gc.collect)
+        greenprobe.sleep(0); greenprobe.sleep(0)
+        def amid(): other.put(1); gc.collect(); other.get()
+        Pool("dropped in a greenthread"); greenprobe.spawn(amid).wait()
+    """)
+    places = ["while a mutex is held", "in the loop", "in a greenthread"]
+    assert lines == [f"dropped {place} is empty" for place in places]
+
+
 def test_a_loop_over_select_that_is_always_ready_lets_others_run() -> None:
     lines = run("""
         import select, socket

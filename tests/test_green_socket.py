@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from greenprobe import names
 from greenprobe.errors import BusyError
 from greenprobe.green_socket import STREAK, fromfd, socket, socketpair
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub
+from greenprobe.sync import Event
 
 Pair = tuple[socket, socket]
 PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
@@ -122,6 +124,27 @@ def test_datagrams_come_one_by_one_with_their_sender(udp: Pair) -> None:
     assert one.recv(10) == b"third"
     with pytest.raises(TypeError):
         other.sendto(b"x")
+
+
+def test_a_datagram_to_a_name_parks_only_its_own_greenthread(hub: Hub) -> None:
+    asked, answer = Event(), Event()
+
+    def resolver(host: Any, port: Any, family: int, kind: int) -> list[Any]:
+        asked.set()
+        answer.wait()
+        return [(stdlib.AF_INET, stdlib.SOCK_DGRAM, 17, "", ("127.0.0.1", port))]
+
+    before = names.install(resolver)
+    try:
+        with socket(type=stdlib.SOCK_DGRAM) as one, socket(type=stdlib.SOCK_DGRAM) as other:
+            one.bind(("127.0.0.1", 0))
+            sending = spawn(other.sendto, b"hello", ("a.name.test", one.getsockname()[1]))
+            asked.wait()  # it is parked, and we run
+            answer.set()
+            assert sending.wait() == 5
+            assert one.recv(10) == b"hello"
+    finally:
+        names.install(before)
 
 
 def test_messages_are_gathered_and_scattered(udp: Pair) -> None:

@@ -69,6 +69,26 @@ def test_a_program_finds_us_under_the_name_of_eventlet(fact: str, value: object,
     assert facts[fact] == value
 
 
+def test_neither_importing_nor_forking_says_a_word() -> None:
+    program = """
+import os, warnings
+warnings.simplefilter("error")
+from greenprobe.compat.eventlet import install
+install()
+import eventlet
+eventlet.monkey_patch()
+eventlet.spawn(eventlet.sleep, 10)
+eventlet.sleep(0)
+pid = os.fork()
+if not pid:
+    print(eventlet.spawn(int, "5").wait(), flush=True)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1])
+"""
+    done = run_python(program)
+    assert (done.stdout, done.stderr) == ("5\n0\n", "")
+
+
 def test_install_refuses_when_eventlet_itself_is_there() -> None:
     program = """
 import sys, types
