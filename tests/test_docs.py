@@ -137,3 +137,18 @@ def test_ci_takes_the_test_command_from_readme(tmp_path: Path) -> None:
     shown = [line for line in readme_commands() if line.endswith("pytest")]
     done = run(["bash", str(ROOT / ".ci" / "run"), "--print-test-command"], tmp_path)
     assert [done.stdout.strip()] == shown
+
+
+# -- the faults of other libraries
+
+
+def test_every_fault_has_a_test_that_is_there() -> None:
+    text = (ROOT / "docs" / "eventlet.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+)\. .* \| (.*) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 25))
+    files = {path.stem.removeprefix("test_"): path for path in (ROOT / "tests").rglob("test_*.py")}
+    for _, cell in rows:
+        for file, tests in re.findall(r"`(\w+)`: ([^;]+)", cell):
+            source = files[file].read_text("utf-8")
+            for name in re.findall(r"`(\w+)`", tests):
+                assert f"def test_{name}(" in source, f"{file}: {name}"

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from core_tools import in_child, turns
+from patched import run
 
 from greenprobe import green_select
 from greenprobe.green_socket import socket, socketpair
@@ -544,3 +545,25 @@ def test_a_child_can_poll_with_a_set_of_its_parent(set_of_pipe: green_select.epo
 
     assert in_child(poll_in_child) == (0, str([(pipe[0], EPOLLIN)]))
     assert waiter.wait(30) == [(pipe[0], EPOLLIN)]
+
+
+def test_a_patched_process_keeps_select_poll_and_epoll_and_they_are_green() -> None:
+    lines = run("""
+        import os, select, selectors
+        read, write = os.pipe()
+        def ready(make):
+            polled = make()
+            polled.register(read, select.POLLIN)
+            return polled.poll()
+        def selected():
+            with selectors.DefaultSelector() as selector:
+                selector.register(read, selectors.EVENT_READ)
+                return selector.select()
+        waits = [lambda: select.select([read], [], []), lambda: ready(select.poll), lambda: ready(select.epoll), selected]
+        waiting = [greenprobe.spawn(wait) for wait in waits]
+        greenprobe.sleep(0)
+        print([green.ready() for green in waiting])
+        os.write(write, b"x")
+        print(all(green.wait(5) for green in waiting), selectors.DefaultSelector.__name__)
+    """)
+    assert lines == ["[False, False, False, False]", "True EpollSelector"]

@@ -177,25 +177,31 @@ def test_the_api_of_threading_holds_on_green_threads() -> None:
 
 def test_the_books_of_threading_are_right_in_a_forked_child() -> None:
     lines = run("""
-        import os, sys, threading
+        import _thread, os, threading
         def fork():
             pid = os.fork()
             if not pid:
                 me = threading.current_thread()
-                print([thread.name for thread in threading.enumerate()], threading.main_thread() is me, other.is_alive())
+                print([thread.name for thread in threading.enumerate()], threading.main_thread() is me)
+                print(_thread._count(), other.is_alive())
                 thread = threading.Thread(target=print, args=["one more"]); thread.start(); thread.join()
-                print(threading.active_count()); sys.stdout.flush(); os._exit(0)
-            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), threading.active_count()); sys.stdout.flush()
-        other = threading.Thread(target=threading.Event().wait, name="other", daemon=True); other.start()
+                print(threading.active_count())
+                raise SystemExit  # which waits for no thread of the parent
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), threading.active_count(), flush=True)
+        end = threading.Event()
+        other = threading.Thread(target=end.wait, name="other"); other.start()
         fork()
         forker = threading.Thread(target=fork, name="forker"); forker.start(); forker.join()
+        end.set()
     """)
     assert lines == [
-        "['MainThread'] True False",
+        "['MainThread'] True",
+        "0 False",
         "one more",
         "1",
         "0 2",
-        "['forker'] True False",
+        "['forker'] True",
+        "1 False",
         "one more",
         "1",
         "0 3",

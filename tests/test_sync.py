@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -401,8 +402,10 @@ def test_a_release_in_another_thread_wakes_a_sleeping_hub() -> None:
     lock.acquire()
     waiter = spawn(lock.acquire)
     settle()
+    began = monotonic()
     threading.Thread(target=lock.release).start()
     assert waiter.wait(PATIENCE)
+    assert monotonic() - began < PATIENCE / 2  # it was woken, and did not find out when the time of this wait was over
 
 
 # -- forks
