@@ -559,8 +559,8 @@ def test_a_patched_process_keeps_select_poll_and_epoll_and_they_are_green() -> N
             with selectors.DefaultSelector() as selector:
                 selector.register(read, selectors.EVENT_READ)
                 return selector.select()
-        waits = [lambda: select.select([read], [], []), lambda: ready(select.poll), lambda: ready(select.epoll), selected]
-        waiting = [greenprobe.spawn(wait) for wait in waits]
+        waiting = [greenprobe.spawn(select.select, [read], [], []), greenprobe.spawn(selected)]
+        waiting += [greenprobe.spawn(ready, make) for make in (select.poll, select.epoll)]
         greenprobe.sleep(0)
         print([green.ready() for green in waiting])
         os.write(write, b"x")

@@ -397,13 +397,19 @@ def test_only_one_of_two_setters_wins() -> None:
     assert result.wait() == 1
 
 
-def test_a_release_in_another_thread_wakes_a_sleeping_hub() -> None:
+def test_a_release_in_another_thread_wakes_a_sleeping_hub(hub: Hub) -> None:
     lock = Lock()
+
+    def release() -> None:
+        while not hub.asleep:
+            os.sched_yield()
+        lock.release()
+
     lock.acquire()
     waiter = spawn(lock.acquire)
     settle()
     began = monotonic()
-    threading.Thread(target=lock.release).start()
+    threading.Thread(target=release).start()
     assert waiter.wait(PATIENCE)
     assert monotonic() - began < PATIENCE / 2  # it was woken, and did not find out when the time of this wait was over
 
