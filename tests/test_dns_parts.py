@@ -9,7 +9,7 @@ from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
 from greenprobe.dns.flow import Window
 from greenprobe.dns.hosts import parse_hosts
 from greenprobe.dns.interfaces import Interface, interfaces, parse_dump
-from greenprobe.dns.ordering import Policy, ordered, parse_gai_conf
+from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
 from greenprobe.dns.servers import Book, Server, parse_server, parse_servers
 from greenprobe.dns.watched import Watched
 from greenprobe.errors import TargetError
@@ -173,16 +173,16 @@ def test_the_window_closes_once_for_all_that_was_lost_together() -> None:
 def order(
     *addresses: str, sources: dict[str, str], policy: Policy = DEFAULT, here: tuple[Interface, ...] = ()
 ) -> list[str]:
-    return ordered(addresses, policy, find_source=sources.get, here=[*HERE, *here])
+    return Ordering(policy, [*HERE, *here], sources.get).sort(addresses)
 
 
 def test_a_family_of_which_this_machine_has_no_address_comes_last_unasked() -> None:
     asked: list[str] = []
     only_ipv4 = [Interface(AF_INET, "192.0.2.2", 24, 0), Interface(AF_INET6, "::1", 128, 0)]
-    found = ordered(["2001:db8::1", "192.0.2.1"], DEFAULT, find_source=lambda each: asked.append(each), here=only_ipv4)
+    found = Ordering(DEFAULT, only_ipv4, lambda each: asked.append(each)).sort(["2001:db8::1", "192.0.2.1"])
     assert asked == ["192.0.2.1"]
     assert found == ["2001:db8::1", "192.0.2.1"]  # neither can be reached: by precedence
-    found = ordered(["2001:db8::1", "192.0.2.1"], DEFAULT, find_source=lambda each: "192.0.2.2", here=only_ipv4)
+    found = Ordering(DEFAULT, only_ipv4, lambda each: "192.0.2.2").sort(["2001:db8::1", "192.0.2.1"])
     assert found == ["192.0.2.1", "2001:db8::1"]
 
 
@@ -201,6 +201,20 @@ def test_addresses_are_ordered_as_the_examples_of_rfc_6724_have_it() -> None:
     assert order("2001:db8:3ffe::1", "2001:db8:1::1",
                  sources={"2001:db8:1::1": "2001:db8:1::2", "2001:db8:3ffe::1": "2001:db8:3f44::2"}
                  ) == ["2001:db8:1::1", "2001:db8:3ffe::1"]  # longest matching prefix  # fmt: skip
+
+
+def test_the_kernel_is_asked_for_the_way_to_a_network_once_and_to_our_own_addresses_each() -> None:
+    asked: list[str] = []
+
+    def find_source(address: str) -> str:
+        asked.append(address)
+        return address if address == "192.0.2.9" else "192.0.2.2"
+
+    here = [Interface(AF_INET, "192.0.2.2", 24, 0), Interface(AF_INET, "192.0.2.9", 24, 0)]
+    ordering = Ordering(DEFAULT, here, find_source)
+    found = ordering.sort(["192.0.2.200", "192.0.2.3", "192.0.2.9", "198.51.100.1", "198.51.100.2"])
+    assert asked == ["192.0.2.200", "192.0.2.9", "198.51.100.1"]
+    assert found == ["192.0.2.9", "192.0.2.3", "192.0.2.200", "198.51.100.1", "198.51.100.2"]  # by what is in common
 
 
 def test_addresses_without_a_route_come_last() -> None:

@@ -29,12 +29,16 @@ class Crew:
     def run(self, function: Callable[..., Any], *args: Any) -> AsyncResult[Any]:
         """Have a function called soon; return its outcome."""
         outcome: AsyncResult[Any] = AsyncResult()
+        self.run_into(outcome, function, *args)
+        return outcome
+
+    def run_into(self, outcome: AsyncResult[Any], function: Callable[..., Any], *args: Any) -> None:
+        """Have a function called soon, and its outcome put where somebody waits for it already."""
         self._jobs.append((outcome, function, args))
         if self._free > 0:
             self._free -= 1
         else:
             self._hands.add(spawn_n(self._work))
-        return outcome
 
     def close(self) -> None:
         """Kill all jobs; who waits for one gets GreenletExit."""

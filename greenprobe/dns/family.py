@@ -38,8 +38,8 @@ from socket import (
 from typing import Any, Final, Protocol
 
 from greenprobe.dns.deferred import to_ascii
-from greenprobe.dns.interfaces import Interface, interfaces
-from greenprobe.dns.ordering import Policy, ordered, parse_gai_conf
+from greenprobe.dns.interfaces import interfaces
+from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
 from greenprobe.dns.resolver import Found, Resolver
 from greenprobe.dns.shapes import numeric, shaped, template_of
 from greenprobe.dns.watched import Watched
@@ -131,9 +131,8 @@ class GreenFamily:
         self._gai_conf = Watched(gai_path, parse_gai_conf)
         self._libc = ThreadFamily()
         self._own_name = gethostname().lower()
-        self._policy = Policy()
-        self._interfaces: Sequence[Interface] = ()
-        self._interfaces_until = float("-inf")
+        self._ordering = Ordering(Policy(), ())
+        self._ordering_until = float("-inf")
         self._ready: dict[Any, tuple[float, list[AddrInfo]]] = {}
 
     def getaddrinfo(
@@ -171,10 +170,9 @@ class GreenFamily:
         if len(addresses) < 2:
             return addresses
         now = self._clock()
-        if now >= self._interfaces_until:
-            self._interfaces, self._interfaces_until = interfaces(), now + READY_SECONDS
-            self._policy = self._gai_conf.current()
-        return ordered(addresses, self._policy, here=self._interfaces)
+        if now >= self._ordering_until:
+            self._ordering, self._ordering_until = Ordering(self._gai_conf.current(), interfaces()), now + READY_SECONDS
+        return self._ordering.sort(addresses)
 
     def gethostbyname_ex(self, hostname: str) -> HostInfo:
         try:

@@ -2,7 +2,8 @@
 
 A query has a random id of 16 bits; a reply counts only if it has the id and, byte for byte, the question of a query in
 flight. Anything else that arrives is ignored, not an error: it may be forged, or late. The reader lives as long as
-somebody waits, so an idle resolver has no greenthread and no UDP socket. Deadlines are compared by the reader when it
+somebody waits, so an idle resolver has no greenthread and no UDP socket. Who waits is a greenthread, or a function that
+the reader calls: a switch less, for what is done with most replies. Deadlines are compared by the reader when it
 wakes, and a scan for those that are over comes at most once in EXPIRY_SECONDS: so a query costs no timer, and a timeout
 may come that much late.
 """
@@ -12,12 +13,16 @@ from collections.abc import Callable
 from errno import EIO
 from typing import Final
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.dns.wire import FORMERR, NOTIMP, REFUSED, SERVFAIL
 from greenprobe.hub import Hub
 
-__all__ = ["NEVER", "InFlight", "Waiting"]
+__all__ = ["NEVER", "Call", "Came", "InFlight", "Waiting"]
+
+# What came of a query: the reply, or why there is none; GreenletExit, if nobody waits for one any more.
+Came = bytes | OSError | GreenletExit
+Call = Callable[[Came], object]
 
 EXPIRY_SECONDS: Final = 0.01
 NEVER: Final = float("inf")
@@ -29,17 +34,21 @@ IS_RESPONSE, IS_TRUNCATED = 0x80, 0x02  # in the third byte of a message
 
 
 class Waiting:
-    """A query in flight: its question, when it is over, who waits, and what came."""
+    """A query in flight: its question, when it is over, who waits, and what came: a reply, or an error."""
 
-    __slots__ = ("asked", "deadline", "error", "green", "keeps_case", "reply")
+    __slots__ = ("asked", "call", "came", "deadline", "green", "keeps_case")
 
-    def __init__(self, asked: bytes, deadline: float, green: greenlet, *, keeps_case: bool) -> None:
+    def __init__(self, asked: bytes, deadline: float, waiter: "greenlet | Call", *, keeps_case: bool) -> None:
         self.asked = asked
         self.deadline = deadline
-        self.green = green
         self.keeps_case = keeps_case
-        self.reply: bytes | None = None
-        self.error: OSError | None = None
+        self.came: Came | None = None
+        self.green: greenlet | None = None
+        self.call: Call | None = None
+        if isinstance(waiter, greenlet):
+            self.green = waiter
+        else:
+            self.call = waiter
 
     def reply_in(self, data: bytes) -> bytes | None:
         """Return the reply to our question that a message with our id is, or None if it is none.
@@ -71,10 +80,12 @@ class InFlight:
         self._ids = b""
         self._at = 0
 
-    def enrol(self, asked: bytes, deadline: float, *, keeps_case: bool = False) -> tuple[bytes, Waiting]:
-        """Note a query of the current greenthread; return its id and what to wait for."""
+    def enrol(
+        self, asked: bytes, deadline: float, *, keeps_case: bool = False, call: Call | None = None
+    ) -> tuple[bytes, Waiting]:
+        """Note a query; return its id and what to wait for. `call`, if given, gets what comes: it must not wait."""
         number = self._new_id()
-        waiting = self.waiting[number] = Waiting(asked, deadline, getcurrent(), keeps_case=keeps_case)
+        waiting = self.waiting[number] = Waiting(asked, deadline, call or getcurrent(), keeps_case=keeps_case)
         if deadline < self.next_deadline:
             self.next_deadline = deadline
         return number, waiting
@@ -83,15 +94,14 @@ class InFlight:
         """Park until the reply is there. Raises TimeoutError, or the OSError that the socket met."""
         switch = self.hub.switch
         try:
-            while waiting.reply is None and waiting.error is None:
+            while waiting.came is None:
                 switch()
         finally:
             if self.waiting.get(number) is waiting:  # killed
                 del self.waiting[number]
-        if waiting.reply is None:
-            assert waiting.error is not None
-            raise waiting.error
-        return waiting.reply
+        if not isinstance(waiting.came, bytes):
+            raise waiting.came
+        return waiting.came
 
     def deliver(self, data: bytes) -> bool:
         """Give a message to who waits for it; False if nobody does."""
@@ -100,9 +110,7 @@ class InFlight:
         reply = waiting.reply_in(data) if waiting is not None else None
         if waiting is None or reply is None:
             return False
-        del self.waiting[number]
-        waiting.reply = reply
-        self.hub.ready.append(waiting.green)
+        self._settle(number, waiting, reply)
         return True
 
     def expire(self, now: float) -> None:
@@ -115,14 +123,21 @@ class InFlight:
         """Wake everybody with an error, each with one of its own."""
         self.fail(lambda _: OSError(error.errno or EIO, error.strerror or str(error)))
 
-    def fail(self, verdict: Callable[[Waiting], OSError | None]) -> None:
+    def fail(self, verdict: Callable[[Waiting], OSError | GreenletExit | None]) -> None:
         """Wake those for whom `verdict` has an error."""
         for number, waiting in list(self.waiting.items()):
             error = verdict(waiting)
-            if error is not None:
-                del self.waiting[number]
-                waiting.error = error
-                self.hub.ready.append(waiting.green)
+            if error is not None and self.waiting.get(number) is waiting:
+                self._settle(number, waiting, error)
+
+    def _settle(self, number: bytes, waiting: Waiting, came: Came) -> None:
+        """Hand over what came for a query, which is in flight no more."""
+        del self.waiting[number]
+        if waiting.call is not None:
+            waiting.call(came)
+        else:
+            waiting.came = came
+            self.hub.ready.append(waiting.green)
 
     def _new_id(self) -> bytes:
         while True:

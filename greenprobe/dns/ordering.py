@@ -7,18 +7,18 @@ the source's own network, as libc does.
 
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, inet_pton
 from typing import Final, NamedTuple
 
 from greenprobe.dns.interfaces import Interface
 
-__all__ = ["Policy", "ordered", "parse_gai_conf", "source_of"]
+__all__ = ["Ordering", "Policy", "parse_gai_conf", "source_of"]
 
 Table = tuple[tuple[int, int, int], ...]  # bits to shift out, the prefix without them, value; the longest first
 
 MAPPED: Final = 0xFFFF << 32
+KIND: Final = int(SOCK_DGRAM | SOCK_CLOEXEC)
 PREFIXES: Final = [  # RFC 6724, section 2.1, and libc's: prefix, precedence, label
     ("::1/128", 50, 0),
     ("::/0", 40, 1),
@@ -81,56 +81,92 @@ def parse_gai_conf(text: str) -> Policy:
 def source_of(address: str) -> str | None:
     """Return the address from which this machine would talk to another, or None if no route leads there."""
     try:
-        with closing(KernelSocket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)) as sock:
-            sock.connect((address, 65535))
-            source: str = sock.getsockname()[0]
+        sock = KernelSocket(AF_INET6 if ":" in address else AF_INET, KIND)
     except OSError:
         return None
+    try:
+        sock.connect((address, 65535))
+        source: str = sock.getsockname()[0]
+    except OSError:
+        return None
+    finally:
+        sock.close()
     return source
 
 
-def ordered(
-    addresses: Sequence[str],
-    policy: Policy,
-    *,
-    here: Sequence[Interface],
-    find_source: Callable[[str], str | None] = source_of,
-) -> list[str]:
-    """Return addresses, best first; `here` are those of this machine.
+class Way(NamedTuple):
+    """Whom the kernel lets us talk from, and what the rules want to know of that; `is_deprecated` is an interface's."""
 
-    The kernel is not asked for the way to a family of which no interface but loopback has an address: there is none.
+    source: int
+    scope: int
+    label: int
+    is_deprecated: bool
+    interface: Interface | None
+
+
+class Ordering:
+    """How this machine orders addresses at a time; make a new one when routes or interfaces may have changed.
+
+    The kernel is asked once for each /24 and /64, the smallest networks that have routes of their own on the internet:
+    it takes four system calls. For this machine's own addresses, and those with a scope, each is asked for. For a
+    family of which no interface but loopback has an address, there is no way.
     """
-    by_address = {each.address: each for each in here}
-    reach = {each.family for each in here if not each.is_loopback}
 
-    def key(address: str) -> tuple[int, ...]:
+    def __init__(
+        self, policy: Policy, here: Sequence[Interface], find_source: Callable[[str], str | None] = source_of
+    ) -> None:
+        self._policy = policy
+        self._here = {each.address: each for each in here}
+        self._reach = {each.family for each in here if not each.is_loopback}
+        self._find_source = find_source
+        self._ways: dict[int, Way | None] = {}
+
+    def sort(self, addresses: Sequence[str]) -> list[str]:
+        """Return addresses, best first."""
+        return sorted(addresses, key=self._rank)
+
+    def _rank(self, address: str) -> tuple[int, ...]:
+        """Return what to sort by, the smaller the better. Source: RFC 6724, section 6; the numbers are its rules.
+
+        A key can stand for the rules, which compare pairs, as each of them looks at one address and its source only;
+        rule 9 is between addresses of one family, and the family is settled before by the precedence.
+        """
+        target = number_of(address)
+        way = self._way(address, target)
+        precedence = look_up(self._policy.precedence, target)
+        reach = scope(target)
+        if way is None:
+            return (1, 0, 0, 0, -precedence, reach, 0)
+        return (
+            0,  # 1: avoid unusable destinations
+            reach != way.scope,  # 2: prefer matching scope
+            way.is_deprecated,  # 3: avoid deprecated addresses
+            look_up(self._policy.label, target) != way.label,  # 5: prefer matching label
+            -precedence,  # 6: prefer higher precedence
+            reach,  # 8: prefer smaller scope
+            -common_bits(target, way.source, way.interface),  # 9: use longest matching prefix
+        )
+
+    def _way(self, address: str, target: int) -> Way | None:
+        """Return the way to an address, None if there is none."""
+        if address in self._here or "%" in address:
+            return self._find_way(address)
+        network = target >> 64 or target >> 8
+        try:
+            return self._ways[network]
+        except KeyError:
+            way = self._ways[network] = self._find_way(address)
+            return way
+
+    def _find_way(self, address: str) -> Way | None:
         family = AF_INET6 if ":" in address else AF_INET
-        may_reach = family in reach or address.startswith(NEAR)
-        return rank(address, find_source(address) if may_reach else None, policy, by_address)
-
-    return sorted(addresses, key=key)
-
-
-def rank(address: str, source: str | None, policy: Policy, here: dict[str, Interface]) -> tuple[int, ...]:
-    """Return what to sort an address by: the smaller, the better. Source: RFC 6724, section 6; the numbers are rules.
-
-    A key can stand for the rules, which compare pairs, as each of them looks at one address and its source only; rule 9
-    is between addresses of one family, and the family is settled before by the precedence.
-    """
-    target = number_of(address)
-    if source is None:
-        return (1, 0, 0, 0, -look_up(policy.precedence, target), scope(target), 0)
-    from_ = number_of(source)
-    interface = here.get(source)
-    return (
-        0,  # 1: avoid unusable destinations
-        scope(target) != scope(from_),  # 2: prefer matching scope
-        interface is not None and interface.is_deprecated,  # 3: avoid deprecated addresses
-        look_up(policy.label, target) != look_up(policy.label, from_),  # 5: prefer matching label
-        -look_up(policy.precedence, target),  # 6: prefer higher precedence
-        scope(target),  # 8: prefer smaller scope
-        -common_bits(target, from_, interface),  # 9: use longest matching prefix
-    )
+        source = self._find_source(address) if family in self._reach or address.startswith(NEAR) else None
+        if source is None:
+            return None
+        interface = self._here.get(source)
+        number = number_of(source)
+        is_deprecated = interface is not None and interface.is_deprecated
+        return Way(number, scope(number), look_up(self._policy.label, number), is_deprecated, interface)
 
 
 def number_of(address: str) -> int:

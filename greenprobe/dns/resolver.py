@@ -17,7 +17,9 @@ from ssl import SSLContext, create_default_context
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from greenprobe.dns.asker import Asker, AskOptions, MakeExchange
+from greenlet import GreenletExit
+
+from greenprobe.dns.asker import Asker, AskOptions, First, MakeExchange
 from greenprobe.dns.cache import Cache
 from greenprobe.dns.chain import MAX_ALIASES, follow
 from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
@@ -38,6 +40,7 @@ __all__ = ["Fact", "Found", "Resolver"]
 
 dnssec = Lazy("greenprobe.dns.dnssec")  # takes dnspython and cryptography
 
+Flight = tuple[Hub, str, str]  # a hub, and a key of the cache
 KINDS: Final = {AF_INET: ("A",), AF_INET6: ("AAAA",), AF_UNSPEC: ("A", "AAAA")}
 SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
 
@@ -57,6 +60,9 @@ class Fact(NamedTuple):
     ttl: float
     reason: str
     is_authentic: bool | None = None
+
+
+new_fact: Callable[..., Fact] = partial(tuple.__new__, Fact)
 
 
 class Found(NamedTuple):
@@ -116,7 +122,7 @@ class Resolver:
         self._book = Book()
         self._options = AskOptions()
         self._tools: dict[Hub, Tools] = {}
-        self._flights: dict[tuple[Hub, str, str], AsyncResult[Fact]] = {}  # a hub has its own
+        self._flights: dict[Flight, AsyncResult[Fact]] = {}  # a hub has its own
 
     # -- what the system says
 
@@ -171,28 +177,51 @@ class Resolver:
         if outcome is None:
             tools = self._tools.get(flight[0]) or self._new_tools(flight[0])
             question = make_question(name, kind)
-            outcome = self._flights[flight] = tools.crew.run(self._fly, tools, flight, question, servers)
+            outcome = self._flights[flight] = AsyncResult()
+            land = partial(self._land, tools, flight, question, servers, outcome)
+            if tools.validator is not None or not tools.asker.begin(question, servers, self._options, land):
+                tools.crew.run_into(outcome, self._fly, tools, flight, question, servers, None)
         return outcome
 
-    def _fly(self, tools: Tools, flight: tuple[Hub, str, str], question: Question, servers: Sequence[Server]) -> Fact:
-        _, key, kind = flight
+    def _land(
+        self, tools: Tools, flight: Flight, question: Question, servers: Sequence[Server], outcome: AsyncResult[Fact],
+        first: First,
+    ) -> None:  # fmt: skip
+        """Take what the first try of a question brought: a fact, or work for a greenthread."""
+        if isinstance(first.came, GreenletExit):
+            self._flights.pop(flight, None)
+            outcome.set_exception(first.came)
+        elif first.result is not None and (fact := plain_fact(question, first.result)) is not None:
+            self._flights.pop(flight, None)
+            self._learn(flight, fact)
+            outcome.set(fact)
+        else:
+            tools.crew.run_into(outcome, self._fly, tools, flight, question, servers, first)
+
+    def _fly(
+        self, tools: Tools, flight: Flight, question: Question, servers: Sequence[Server], first: First | None
+    ) -> Fact:
         try:
-            fact = self._ask(tools, question, servers)
-            now = self.clock()
+            fact = self._ask(tools, question, servers, first)
             if fact.status in SPOKEN:
-                self.cache.put((key, kind), fact, fact.ttl, now, is_negative=not fact.data)
+                self._learn(flight, fact)
                 return fact
-            return self.cache.revive((key, kind), now) or fact
+            return self.cache.revive(flight[1:], self.clock()) or fact
         finally:
             self._flights.pop(flight, None)
 
-    def _ask(self, tools: Tools, question: Question, servers: Sequence[Server]) -> Fact:
+    def _learn(self, flight: Flight, fact: Fact) -> None:
+        """Remember what servers have said."""
+        self.cache.put(flight[1:], fact, fact.ttl, self.clock(), is_negative=not fact.data)
+
+    def _ask(self, tools: Tools, question: Question, servers: Sequence[Server], first: First | None) -> Fact:
         """Ask servers, through as many aliases as it takes."""
         aliases: list[str] = []
         ttl = float("inf")
         is_authentic: bool | None = None
         while len(aliases) <= MAX_ALIASES:
-            result = tools.asker.ask(question, servers, self._options)
+            result = tools.asker.ask(question, servers, self._options, first)
+            first = None
             if result.reply is None:
                 return Fact(result.status, (), question.name, tuple(aliases), 0, complaints(result))
             if tools.validator is not None:
@@ -335,6 +364,20 @@ def gather_some(
 
 
 # -- decisions
+
+
+def plain_fact(question: Question, result: Result) -> Fact | None:
+    """Return what a reply says that has all there is to say; None if it leads on, or in a circle."""
+    assert result.reply is not None
+    try:
+        data, canonical, aliases, ttl, ends_short = follow(question, result.reply)
+    except DnsFormError:
+        return None
+    if ends_short:
+        return None
+    if result.reply.rcode != NOERROR:
+        data = ()
+    return new_fact((result.status, data, canonical, aliases, ttl, f"{result.server}: {result.status}", None))
 
 
 def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:

@@ -11,12 +11,15 @@ first served; that wait counts for the query's timeout only if the server is sil
 """
 
 from _socket import socket as KernelSocket  # noqa: N812 - a class
+from functools import partial
 from select import EPOLLIN
 from socket import AF_INET, AF_INET6, AI_NUMERICHOST, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, getaddrinfo
 from typing import Final
 
+from greenlet import GreenletExit
+
 from greenprobe.dns.flow import Window
-from greenprobe.dns.inflight import NEVER, InFlight
+from greenprobe.dns.inflight import NEVER, Call, Came, InFlight, Waiting
 from greenprobe.greenthread import spawn_n
 from greenprobe.hub import Hub
 from greenprobe.waitqueue import WaitQueue
@@ -49,16 +52,32 @@ class UdpChannel(InFlight):
 
     def ask(self, query: bytes, asked: bytes, deadline: float, *, keeps_case: bool) -> bytes:
         """Send a query (without its id) and return the reply. Raises OSError, TimeoutError."""
+        return self.await_reply(*self.send(query, asked, deadline, keeps_case=keeps_case))
+
+    def send(
+        self, query: bytes, asked: bytes, deadline: float, *, keeps_case: bool, call: Call | None = None
+    ) -> tuple[bytes, Waiting]:
+        """Send a query (without its id); return what to wait for, if it is not `call` that gets it. Raises OSError."""
         self.left -= 1
         if deadline < self.next_deadline < NEVER:
-            self.hub.poller.mark([(self._slot.fd, EPOLLIN)])  # the reader waits for too long now: have it look
-        number, waiting = self.enrol(asked, deadline, keeps_case=keeps_case)
+            self.wake_reader()  # it would wait for too long now
+        number, waiting = self.enrol(asked, deadline, keeps_case=keeps_case, call=call)
         try:
             self._sock.send(number + query)
         except OSError:
             self.waiting.pop(number, None)
             raise
-        return self.await_reply(number, waiting)
+        return number, waiting
+
+    def wake_reader(self) -> None:
+        """Have the reader look at who waits, and for how long."""
+        self.hub.poller.mark([(self._slot.fd, EPOLLIN)])
+
+    def abandon(self) -> None:
+        """End the queries whose replies a function waits for. Greenthreads are killed by who knows them."""
+        self.fail(lambda waiting: None if waiting.call is None else GreenletExit())
+        if self.is_open and not self.waiting:
+            self.wake_reader()
 
     def _read(self) -> None:
         hub = self.hub
@@ -112,7 +131,7 @@ class UdpPath:
         self._crowd = crowd if crowd is not None else Crowd()
         self._host = host
         self._port = port
-        self._channel: UdpChannel | None = None
+        self._channels: list[UdpChannel] = []  # that are open; the last one gets the next query
         self._under_way = 0
         self._line = WaitQueue()
         self._heard = float("-inf")  # when the server last answered
@@ -127,10 +146,7 @@ class UdpPath:
             self._under_way += 1
         began = hub.clock()
         try:
-            channel = self._channel
-            if channel is None or not channel.is_open or channel.left <= 0:
-                channel = self._channel = UdpChannel(hub, self._host, self._port)
-            reply = channel.ask(query, asked, began + timeout, keeps_case=keeps_case)
+            reply = self._open().ask(query, asked, began + timeout, keeps_case=keeps_case)
         except TimeoutError:
             self.window.lost()
             raise
@@ -140,8 +156,47 @@ class UdpPath:
         self.window.answered(now - began)
         return reply
 
+    def begin(
+        self, query: bytes, asked: bytes, timeout: float, call: Call, *, keeps_case: bool = False
+    ) -> bool:
+        """Send a query as `exchange` does, and have `call` get what comes; False if there is no place for it.
+
+        `call` must not wait. Raises OSError.
+        """
+        if self._under_way >= self.window.size or self._line:
+            return False
+        began = self._hub.clock()
+        self._under_way += 1
+        try:
+            landed = partial(self._landed, began, call)
+            self._open().send(query, asked, began + timeout, keeps_case=keeps_case, call=landed)
+        except BaseException:
+            self._leave()
+            raise
+        return True
+
     def close(self) -> None:
-        """Do nothing: a socket is closed when nobody waits for it any more."""
+        """End what was begun. The socket is closed when nobody waits for it any more."""
+        for channel in self._channels:
+            channel.abandon()
+
+    def _open(self) -> UdpChannel:
+        """Return a socket that has not had all its queries."""
+        channels = self._channels
+        if not channels or not channels[-1].is_open or channels[-1].left <= 0:
+            channels[:] = [channel for channel in channels if channel.is_open]
+            channels.append(UdpChannel(self._hub, self._host, self._port))
+        return channels[-1]
+
+    def _landed(self, began: float, call: Call, came: Came) -> None:
+        """Note how a query that was begun ended, and hand it on."""
+        if isinstance(came, bytes):
+            self._heard = now = self._hub.clock()
+            self.window.answered(now - began)
+        elif isinstance(came, TimeoutError):
+            self.window.lost()
+        self._leave()
+        call(came)
 
     def _wait_for_place(self, timeout: float) -> None:
         """Wait in line for a place, which is counted then. As long as the server answers, the time does not count."""
