@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from greenprobe.errors import GreenprobeError, TargetError
+from greenprobe.process import end
 
 __all__ = ["main"]
 
@@ -123,13 +124,16 @@ def cli(ctx: click.Context) -> None:
     ctx.obj = progress
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code. `args` are the words after the program's name."""
-    sys.exit(run(cli, args))
+def main() -> NoReturn:
+    """Run the command line and end the process with its code."""
+    end(run(cli))
 
 
 def run(command: click.Command, args: Sequence[str] | None = None) -> int:
-    """Run `command`, turn its errors into one line on standard error, and return the exit code."""
+    """Run `command`, turn its errors into one line on standard error, and return the exit code.
+
+    `args` are the words after the program's name, the process's own if there are none.
+    """
     try:
         result: Any = command.main(args, prog_name="greenprobe", standalone_mode=False)
     except click.ClickException as exc:

@@ -1,17 +1,20 @@
 """What a hub asks of its process: which thread this is, who handles signals, how a forked child ends."""
 
+import atexit
 import os
 import sys
 import traceback
-from _thread import get_native_id
+from _thread import _count as count_other_threads, get_native_id
 from collections.abc import Callable
 from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
+from typing import NoReturn
 
 from greenlet import GreenletExit
 
 __all__ = [
     "Interrupts",
+    "end",
     "exit_status",
     "flush_and_exit",
     "has_interrupts",
@@ -92,9 +95,23 @@ def exit_status(error: BaseException | None) -> int:
     return 1
 
 
-def flush_and_exit(status: int) -> None:
+def flush_and_exit(status: int) -> NoReturn:
     """End a forked child as the last thread of a process ends: without the parent's exit handlers."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     os._exit(status)
+
+
+def end(status: int) -> NoReturn:
+    """End a program whose work is done and closed: its exit handlers run, but nobody tidies up modules and objects.
+
+    That would take 18 ms, a fifth of what a short run takes in all. Where other threads run, it is left to Python.
+    """
+    if count_other_threads():
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    try:
+        flush_and_exit(status)
+    except OSError:  # nobody reads our last words
+        os._exit(status)

@@ -6,7 +6,6 @@ and at the end the tally. Not for people: the command starts it.
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import IO, Any, Final
@@ -23,6 +22,7 @@ from greenprobe.engine.tally import Tally
 from greenprobe.http.client import Client
 from greenprobe.hub import get_hub
 from greenprobe.lazy import Lazy
+from greenprobe.process import end
 
 __all__ = ["main"]
 
@@ -147,6 +147,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        end(main())
     except BrokenPipeError:
         os._exit(1)  # who started us is gone
