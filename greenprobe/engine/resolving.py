@@ -152,7 +152,8 @@ class Resolving:
         if subject is None:
             return None
         self._taken += 1
-        if not (self._idle or self._crowd.waiting) and len(self._workers) < self._most and self._names.has_more_at_hand:
+        is_wanted = not (self._idle or self._crowd.waiting) and self._names.has_more_at_hand
+        if is_wanted and len(self._workers.crew) < self._most:
             self._workers.start()
         return subject
 

@@ -25,30 +25,26 @@ class Workers(Generic[Record]):
     """Runs `work` in as many greenthreads as were started; iterate over `batches()`.
 
     `work` returns when there is nothing left, or when `crash` is set. `has_more` tells whether workers may be started
-    later though there is none now.
+    later though there is none now. `crew` is who is at work.
     """
 
-    __slots__ = ("_consumer", "_crew", "_has_more", "_has_room", "_hub", "_is_stopped", "_records", "_work", "crash")
+    __slots__ = ("_consumer", "_has_more", "_has_room", "_hub", "_is_stopped", "_records", "_work", "crash", "crew")
 
     def __init__(self, hub: Hub, work: Callable[[], None], *, has_more: Callable[[], bool] = lambda: False) -> None:
         self._hub = hub
         self._work = work
         self._has_more = has_more
-        self._crew: set[greenlet] = set()
+        self.crew: set[greenlet] = set()
         self._records: list[Record] = []
         self._consumer: greenlet | None = None
         self._has_room = Event()
         self._is_stopped = False
         self.crash: Exception | None = None
 
-    def __len__(self) -> int:
-        """Return how many are at work."""
-        return len(self._crew)
-
     def start(self) -> None:
         """Start one more, unless all are being stopped."""
         if not self._is_stopped:
-            self._crew.add(spawn_n(self._run))
+            self.crew.add(spawn_n(self._run))
 
     def hand_over(self, record: Record) -> None:
         """Leave a record for the consumer; wait if it is too far behind. For workers."""
@@ -66,7 +62,7 @@ class Workers(Generic[Record]):
         """
         self.start()
         try:
-            while (self._crew or self._records or self._has_more()) and self.crash is None:
+            while (self.crew or self._records or self._has_more()) and self.crash is None:
                 self._wait_for_records()
                 if self._records:
                     yield self._take_records()
@@ -85,21 +81,21 @@ class Workers(Generic[Record]):
         except Exception as exc:
             self.crash = exc
         finally:
-            self._crew.discard(getcurrent())
+            self.crew.discard(getcurrent())
             self._wake_consumer()
 
     def _stop(self) -> None:
         """Kill the workers, and give them the turn in which they put away what they hold."""
         self._is_stopped = True
-        if self._crew:
-            for worker in self._crew:
+        if self.crew:
+            for worker in self.crew:
                 kill(worker)
             self._hub.sleep()
-            self._crew.clear()
+            self.crew.clear()
 
     def _wait_for_records(self) -> None:
         try:
-            while not self._records and (self._crew or self._has_more()) and self.crash is None:
+            while not self._records and (self.crew or self._has_more()) and self.crash is None:
                 self._consumer = getcurrent()
                 self._hub.switch()
         finally:

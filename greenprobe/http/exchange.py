@@ -73,10 +73,12 @@ class Exchange:
         reply = read_plain(data)
         if reply is None:
             return self.take_body(self._parsed(connection, data, trace, ResponseReader()), trace, open_sink)
-        trace.status, trace.headers, body, missing, is_reusable = reply
-        if missing or open_sink is not None or len(body) > self._max_body_bytes or "content-encoding" in trace.headers:
-            return self.take_body(self._plain(connection, body, missing, trace), trace, open_sink) and is_reusable
-        trace.size_bytes = len(body)
+        trace.status, trace.headers, start, missing, is_reusable = reply
+        size = len(data) - start
+        if missing or open_sink is not None or size > self._max_body_bytes or "content-encoding" in trace.headers:
+            pieces = self._plain(connection, data[start:], missing, trace)
+            return self.take_body(pieces, trace, open_sink) and is_reusable
+        trace.size_bytes = size
         return is_reusable
 
     def converse_fully(

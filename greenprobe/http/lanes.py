@@ -151,7 +151,10 @@ class Lanes:
         lane.idle.append(connection)
         if self._trimmer is None:
             self._trimmer = self._hub.timers.add(now + TRIM_SECONDS, self._trim)
-        self.leave(lane)
+        if lane.waiting or self.when_free is not None:
+            self.leave(lane)
+        else:
+            lane.busy -= 1
 
     def leave(self, lane: Lane) -> None:
         """Leave the place without a connection."""

@@ -58,30 +58,30 @@ class End(NamedTuple):
 Event = Head | Body | End
 
 
-# The status, the headers, the bytes of the body that came with them, how many are missing still, and whether the
-# connection can be used again. A bare tuple: a NamedTuple takes 0.2 us to make.
-PlainReply = tuple[int, Headers, bytes, int, bool]
+# The status, the headers, where the body begins, how many bytes of it are missing still, and whether the connection can
+# be used again. A bare tuple: a NamedTuple takes 0.2 us to make.
+PlainReply = tuple[int, Headers, int, int, bool]
 
 
 def read_plain(data: bytes) -> PlainReply | None:
     """Read the first bytes of an answer if it is a plain one; None means: ask a ResponseReader, from the start."""
-    head, blank, body = data.partition(b"\r\n\r\n")
-    if not blank:
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
         return None
-    lines = head.split(b"\r\n")
+    lines = data[:end].split(b"\r\n")
     try:
         status = _status_lines[lines[0]]
         del lines[0]
         headers = dict(map(_known_line, lines))
         if len(headers) != len(lines):
             headers = _merge(lines)
-        missing = int(headers["content-length"][0]) - len(body)
+        missing = int(headers["content-length"][0]) - len(data) + (end := end + 4)
     except _NOT_PLAIN:
         return None
     if missing < 0:
         return None
     connection = headers.get("connection")
-    return status, headers, body, missing, connection is None or connection[0].lower() != "close"
+    return status, headers, end, missing, connection is None or connection[0].lower() != "close"
 
 
 class NotPlain(LookupError):
