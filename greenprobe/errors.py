@@ -41,6 +41,7 @@ __all__ = [
     "TargetError",
     "TlsError",
     "TotalTimeout",
+    "UnreadablePage",
     "UrlError",
     "WriteTimeout",
 ]
@@ -107,6 +108,10 @@ class PoolTimeout(GreenprobeError, TimeoutError):
 
 class TargetError(GreenprobeError):
     """A target, port or URL that was asked for cannot be understood: the message says which and what to write."""
+
+
+class UnreadablePage(GreenprobeError):
+    """A page was fetched, and reading it would take too long or too much memory."""
 
 
 class Cancelled(BaseException):

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from crawl_site import Answer, FakeSite, page
 
-from greenprobe.engine import crawler
+from greenprobe.engine import crawlvisits, readers
 from greenprobe.engine.canonical import Address, canonical
-from greenprobe.engine.crawler import Arrival, Crawler
+from greenprobe.engine.crawler import Crawler
 from greenprobe.engine.crawlplan import CrawlPlan, PageRecord
+from greenprobe.engine.crawlvisits import Arrival
 from greenprobe.engine.frontier import Frontier
 from greenprobe.engine.scope import ScopeRules, Within
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
@@ -315,7 +316,7 @@ def test_a_busy_host_is_asked_again_when_it_said(crawl: Callable[..., Crawl]) ->
 
 def test_an_endless_retry_after_is_cut(crawl: Callable[..., Crawl], clock: JumpClock) -> None:
     crawl({HOME: [Answer(status=503, retry_after="999999999"), page("home")]})
-    assert clock.now() <= crawler.LONGEST_PAUSE + 5
+    assert clock.now() <= crawlvisits.LONGEST_PAUSE + 5
 
 
 def test_what_fails_for_the_moment_is_asked_again_and_then_told(crawl: Callable[..., Crawl]) -> None:
@@ -444,7 +445,7 @@ def test_an_error_of_ours_is_raised(hub: Hub, clock: JumpClock, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(crawler, "read_answer", fail)
+    monkeypatch.setattr(readers, "understood", fail)
     with pytest.raises(ZeroDivisionError):
         Crawl(hub, {HOME: page("home")}).run()
 

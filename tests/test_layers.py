@@ -85,8 +85,8 @@ LAYERS = """
     engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.workers engine.fetcher
     engine.journal engine.tally engine.frames engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
-    engine.reading engine.frontier engine.sqlite_frontier engine.crawlplan engine.linkrules engine.crawlhosts
-    engine.pagerecords engine.crawler crawling
+    engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan
+    engine.linkrules engine.crawlhosts engine.pagerecords engine.robotsreader engine.crawlvisits engine.crawler crawling
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving

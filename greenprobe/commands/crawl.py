@@ -13,8 +13,9 @@ from greenprobe.commands.crawl_graph import LinkGraph
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Column, Encoder, Output, encoder
-from greenprobe.engine.crawler import Arrival, Crawler
+from greenprobe.engine.crawler import Crawler
 from greenprobe.engine.crawlplan import CrawlStatistics
+from greenprobe.engine.crawlvisits import Arrival
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
 from greenprobe.errors import TargetError
 from greenprobe.http.client import Client

@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape, quoteattr
 import click
 
 from greenprobe.commands.output import Column, Output, encoder
-from greenprobe.engine.crawler import Arrival
 from greenprobe.engine.crawlplan import LinkRecord, PageRecord
+from greenprobe.engine.crawlvisits import Arrival
 
 __all__ = ["LinkGraph"]
 

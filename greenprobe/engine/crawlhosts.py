@@ -6,6 +6,7 @@ an IP address share that clock, too: who finds it taken gets a time at which to 
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from greenprobe.engine.robots import Robots
@@ -30,13 +31,14 @@ class Clock:
 class Host:
     """One origin. `robots` is an outcome, which the first visitor provides and the others wait for."""
 
-    __slots__ = ("clock", "delay", "in_flight", "ip", "pages", "robots")
+    __slots__ = ("clock", "delay", "in_flight", "ip", "ips", "pages", "robots")
 
     def __init__(self, delay: float) -> None:
         self.robots: AsyncResult[Robots] | None = None
         self.delay = delay
         self.clock = Clock()
         self.ip: Clock | None = None
+        self.ips: frozenset[str] = frozenset()
         self.in_flight = 0
         self.pages = 0
 
@@ -59,8 +61,10 @@ class Hosts:
             self._hosts.move_to_end(origin)
         return host
 
-    def share(self, host: Host, address: str) -> None:
-        """Note that a host is at an IP address."""
+    def share(self, host: Host, addresses: Sequence[str]) -> None:
+        """Note that a host is at these IP addresses; the first is the one whose clock it shares."""
+        host.ips = frozenset(addresses)
+        address = addresses[0]
         clock = self._addresses.get(address)
         if clock is None:
             clock = self._addresses[address] = Clock()

@@ -2,16 +2,38 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from greenprobe.engine.canonical import Address, QueryRule, Refused, canonical
 from greenprobe.engine.links import Link
 from greenprobe.engine.scope import ScopeRules
-from greenprobe.errors import TargetError
+from greenprobe.errors import FetchError, TargetError
 from greenprobe.http.client import ClientOptions
 from greenprobe.http.wire import Headers
 
-__all__ = ["CrawlPlan", "CrawlStatistics", "Examine", "Examined", "LinkRecord", "PageRecord", "start_of"]
+__all__ = [
+    "CrawlPlan",
+    "CrawlStatistics",
+    "Examine",
+    "Examined",
+    "LinkRecord",
+    "PageRecord",
+    "TypeRule",
+    "UnwantedType",
+    "start_of",
+]
+
+
+class TypeRule(NamedTuple):
+    """How many bytes of a media type are taken at most: "text/html", "image/*"; None for the bound of all bodies."""
+
+    pattern: str
+    limit_bytes: int | None = None
+
+
+class UnwantedType(FetchError):
+    """An answer is of a media type that nobody wants; its body was not received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +42,9 @@ class CrawlPlan:
 
     `delay` is seconds between the end of one request to a host (and to an IP address) and the start of the next;
     robots.txt may ask for more. `max_pages` and `max_host_pages` count requests that brought a page. `retries` is how
-    often what failed for the moment is asked again.
+    often what failed for the moment is asked again. Big pages are read by up to `processes` others (see readers.py).
+    `same_ip` keeps to hosts that have an address of a start. `types` bounds bodies by their media type, the first that
+    fits; what fits none is taken as it is, or left after its head.
     """
 
     starts: tuple[Address, ...]
@@ -37,8 +61,24 @@ class CrawlPlan:
     reads_sitemaps: bool = True
     fetches_assets: bool = False
     retries: int = 2
+    processes: int = 1
+    same_ip: bool = False
+    types: tuple[TypeRule, ...] = ()
+    takes_other_types: bool = True
     agent: str = "greenprobe"
     client: ClientOptions = field(default_factory=lambda: ClientOptions(max_redirects=0))
+
+    def limit_of(self, headers: Headers) -> int | None:
+        """Return how many bytes of an answer are taken, None for no bound of its own. Raises UnwantedType."""
+        if not self.types:
+            return None
+        media_type = (headers.get("content-type") or ("",))[0].partition(";")[0].strip().lower()
+        for pattern, limit_bytes in self.types:
+            if fnmatchcase(media_type, pattern):
+                return limit_bytes
+        if self.takes_other_types:
+            return None
+        raise UnwantedType(f"{media_type or 'no type'} is not wanted")
 
 
 def start_of(text: str) -> Address:
@@ -46,7 +86,9 @@ def start_of(text: str) -> Address:
     written = text if "://" in text else f"http://{text}"
     found = canonical(written, written, QueryRule.KEEP)
     if isinstance(found, Refused):
-        raise TargetError(f"{text!r} cannot be a start of a crawl ({found.reason}); write http://HOST/ or https://HOST/")
+        raise TargetError(
+            f"{text!r} cannot be a start of a crawl ({found.reason}); write http://HOST/ or https://HOST/"
+        )
     return found
 
 
@@ -90,7 +132,8 @@ class PageRecord(NamedTuple):
     """What came of one address. With an error, the rest is what was learned before it.
 
     `skipped` tells why it was not asked for ("robots", "budget", "host limit"), "" if it was. `location` is where a
-    redirect leads; `duplicate_of` an address that had the same bytes. `fields` are what a script extracted.
+    redirect leads; `left_out` counts links over the bound, `unread_bytes` what is beyond the part of a page that is
+    read; `duplicate_of` is an address that had the same bytes. `fields` are what a script extracted.
     """
 
     url: str
@@ -106,6 +149,7 @@ class PageRecord(NamedTuple):
     robots: tuple[str, ...]
     links: int
     left_out: int
+    unread_bytes: int
     digest: str | None
     simhash: str | None
     duplicate_of: str | None

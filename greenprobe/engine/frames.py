@@ -7,12 +7,12 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from greenprobe.hub import Hub
 from greenprobe.sync import Lock
 
-__all__ = ["FrameReader", "FrameSource", "frame_of", "write_frame"]
+__all__ = ["FrameReader", "FrameSource", "frame_of", "read_frame", "write_frame"]
 
 READ_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 4
@@ -36,6 +36,13 @@ def write_frame(hub: Hub, fd: int, frame: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
             hub.wait(slot.write)
+
+
+def read_frame(source: BinaryIO) -> Any:
+    """Read a value from a file that blocks. Raises EOFError where it ends."""
+    head = source.read(HEAD_BYTES)
+    data = source.read(int.from_bytes(head, "big"))
+    return pickle.loads(data)
 
 
 class FrameReader:

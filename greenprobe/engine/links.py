@@ -3,7 +3,7 @@
 `LINKS` is the table of which attribute of which element holds a link of which kind. What is read is bounded: MAX_LINKS
 a page, MAX_TEXT characters of each text; what is over that is counted. Links are hrefs as the page writes them:
 `canonical.py` makes addresses of them. An element's attributes are read by an HTML parser, once, so entities are
-decoded once.
+decoded once. The expressions here never go back (`*+`): a page of two million "url(" is read in linear time.
 
 lxml's parser (libxml2) is the fastest there is for Python. Three of its ways are not a browser's and are mended here:
 it stops at a NUL, it reads elements inside <textarea>, and it knows no charset but the one it is told.
@@ -19,13 +19,25 @@ from lxml import etree
 
 from greenprobe.http.charset import decode_text
 
-__all__ = ["NO_FACTS", "Link", "PageFacts", "css_links", "header_links", "html_facts", "refresh_target", "robots_words"]
+__all__ = [
+    "MAX_PAGE_BYTES",
+    "NO_FACTS",
+    "Link",
+    "PageFacts",
+    "css_links",
+    "header_links",
+    "html_facts",
+    "refresh_target",
+    "robots_words",
+]
 
 MAX_LINKS: Final = 20_000
 MAX_TEXT: Final = 200  # characters of a title or of what a link is called
 MAX_PAGE_TEXT: Final = 500_000
+MAX_PAGE_BYTES: Final = 4 << 20  # that are read; a tree takes ten times as much memory
 MAX_JSON_LD: Final = 256  # links of one page's JSON-LD
-MAX_DEPTH: Final = 200  # of JSON-LD; of HTML, libxml2 has a bound of its own
+MAX_REFRESH: Final = 10_000  # characters
+MAX_DEPTH: Final = 200  # of JSON-LD; of HTML, libxml2 has a bound of its own (2,048)
 
 Attributes = Any
 
@@ -106,19 +118,25 @@ LINKS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 }
 
 _in_css = re.compile(
-    r"""@import\s+(?:url\()?\s*["']?([^"')\s;]+)|url\(\s*(?:"([^"]*)"|'([^']*)'|([^)\s"']*))\s*\)""", re.IGNORECASE
+    r"""@import\s++(?:url\(\s*+)?["']?([^"')\s;]++)|url\(\s*+(?:"([^"]*+)"|'([^']*+)'|([^()\s"']*+))\s*+\)""",
+    re.IGNORECASE,
 )
-_css_comment = re.compile(r"/\*.*?\*/", re.DOTALL)
+_css_comment = re.compile(r"/\*(?:[^*]++|\*(?!/))*+(?:\*/)?")
 _refresh = re.compile(
     r"""\s*[0-9.]+(?:\s*[;,]|\s)\s*(?:url\s*=\s*)?(?:"([^"]*)"|'([^']*)'|(\S.*))""", re.IGNORECASE | re.DOTALL
 )
-_link_header = re.compile(r"""<([^>]*)>((?:\s*;\s*[\w*!-]+\s*(?:=\s*(?:"[^"]*"|[^",;\s]*))?)*)""")
-_rel_of_header = re.compile(r"""rel\s*=\s*(?:"([^"]*)"|([^",;\s]*))""", re.IGNORECASE)
+_link_header = re.compile(r"""<([^<>]*+)>((?:\s*+;\s*+[\w*!-]++\s*+(?:=\s*+(?:"[^"]*+"|[^",;\s]*+))?+)*+)""")
+_rel_of_header = re.compile(r"""rel\s*+=\s*+(?:"([^"]*+)"|([^",;\s]*+))""", re.IGNORECASE)
+
+_styles = etree.XPath(f"(//@style[contains(., 'url(')])[position() <= {MAX_LINKS}]", smart_strings=False)
+_data_hrefs = etree.XPath(f"(//@data-href)[position() <= {MAX_LINKS}]", smart_strings=False)
+_count = etree.XPath("count(//@href|//@src)")
+_all_text = etree.XPath("string()", smart_strings=False)
 
 
 def html_facts(body: bytes, content_type: str | None = None) -> PageFacts:
     """Return what an HTML page says. Never raises for what is in it: broken markup is read as far as it goes."""
-    text = decode_text(body, content_type).replace("\0", "\ufffd")
+    text = decode_text(body[:MAX_PAGE_BYTES], content_type).replace("\0", "\ufffd")
     root = parse(text)
     if root is None:
         return NO_FACTS
@@ -127,7 +145,9 @@ def html_facts(body: bytes, content_type: str | None = None) -> PageFacts:
 
 def parse(text: str) -> Any:
     """Return the root element of a page, None if there is none."""
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
+    parser = etree.HTMLParser(
+        encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
+    )  # huge: elements 2,048 deep instead of 256, as unclosed <font>s make them
     try:
         return etree.fromstring(text.encode("utf-8", "replace"), parser)
     except (etree.ParserError, etree.XMLSyntaxError):
@@ -156,12 +176,12 @@ class Reader:
                 special(self, element)
             if len(self.links) >= MAX_LINKS:
                 break
-        for value in root.xpath("//@style[contains(., 'url(')]"):
+        for value in _styles(root):
             self.links.extend(css_links(value))
-        self.links.extend([Link(href, "data") for href in root.xpath("//@data-href")])
+        self.links.extend([Link(href, "data") for href in _data_hrefs(root)])
         kept = tuple(self.links[:MAX_LINKS])
-        left_out = 0 if len(self.links) < MAX_LINKS else max(0, int(root.xpath("count(//@href|//@src)")) - MAX_LINKS)
-        text = root.xpath("string()")[:MAX_PAGE_TEXT]
+        left_out = 0 if len(self.links) < MAX_LINKS else max(0, int(_count(root)) - MAX_LINKS)
+        text = _all_text(root)[:MAX_PAGE_TEXT]
         return PageFacts(self.title, self.language, self.base, self.canonical, self.robots, kept, left_out, text)
 
     def _take(self, element: Any, rows: tuple[tuple[str, str], ...]) -> None:
@@ -287,7 +307,7 @@ def css_links(text: str) -> Iterator[Link]:
 
 def refresh_target(value: str) -> str:
     """Return where a Refresh header or meta element leads, "" for one that only loads the page again."""
-    found = _refresh.fullmatch(value[:MAX_LINKS])
+    found = _refresh.fullmatch(value[:MAX_REFRESH])
     if found is None:
         return ""
     return next((group for group in found.groups() if group), "").strip()

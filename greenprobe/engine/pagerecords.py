@@ -62,6 +62,7 @@ class PageRecords:
             robots=tuple(sorted(reading.robots)),
             links=links,
             left_out=facts.left_out,
+            unread_bytes=reading.unread_bytes,
             digest=reading.digest,
             simhash=f"{reading.simhash:016x}" if facts.text else None,
             duplicate_of=self._same_as(reading.digest, url),
@@ -101,6 +102,6 @@ def location_of(trace: Trace) -> str | None:
 
 BLANK: Final = PageRecord(
     url="", depth=0, referrer=None, status=None, size_bytes=0, content_type=None, location=None, title=None,
-    language=None, canonical=None, robots=(), links=0, left_out=0, digest=None, simhash=None, duplicate_of=None,
-    near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", error=None, fields=None,
+    language=None, canonical=None, robots=(), links=0, left_out=0, unread_bytes=0, digest=None, simhash=None,
+    duplicate_of=None, near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", error=None, fields=None,
 )  # fmt: skip

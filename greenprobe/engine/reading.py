@@ -13,6 +13,7 @@ from greenprobe.engine.budgets import print_of
 from greenprobe.engine.canonical import Address, QueryRule, Refused, canonical
 from greenprobe.engine.links import (
     KINDS,
+    MAX_PAGE_BYTES,
     NO_FACTS,
     Link,
     PageFacts,
@@ -27,9 +28,10 @@ from greenprobe.engine.sitemaps import listed
 from greenprobe.http.charset import decode_text
 from greenprobe.http.wire import Headers
 
-__all__ = ["Outlink", "Reading", "outlinks", "read_answer"]
+__all__ = ["Outlink", "Reading", "Understood", "outlinks", "read_answer", "understood"]
 
 MAX_CSS_LINKS: Final = 1000
+KEPT_TEXT: Final = 1000  # characters of a page's text, once it is hashed
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 LIST_TYPES: Final = frozenset(
     """
@@ -41,13 +43,17 @@ VAGUE_TYPES: Final = frozenset({"", "application/octet-stream", "text/plain", "u
 
 
 class Reading(NamedTuple):
-    """What an answer says. `fingerprint` is what the page says, its own address and digits left out."""
+    """What an answer says. `fingerprint` is what the page says, its own address and digits left out.
+
+    `unread_bytes` are those at its end that were not looked at.
+    """
 
     facts: PageFacts
     robots: frozenset[str]
     digest: str
     simhash: int
     fingerprint: int
+    unread_bytes: int = 0
 
 
 class Outlink(NamedTuple):
@@ -58,10 +64,27 @@ class Outlink(NamedTuple):
     priority: float = 0.5
 
 
+class Understood(NamedTuple):
+    """An answer that was read, and its links; of the text only so much that tells whether there is any."""
+
+    reading: Reading
+    outlinks: list[Outlink]
+
+
+def understood(address: Address, headers: Headers, body: bytes, rule: QueryRule) -> Understood:
+    """Read an answer and give its links their addresses. Never raises for what is in it."""
+    reading = read_answer(address, headers, body)
+    found = list(outlinks(address, reading.facts, rule))
+    facts = reading.facts._replace(links=(), text=reading.facts.text[:KEPT_TEXT])
+    return Understood(reading._replace(facts=facts), found)
+
+
 def read_answer(address: Address, headers: Headers, body: bytes) -> Reading:
     """Read an answer. Never raises for what is in it."""
     content_type = (headers.get("content-type") or ("",))[0]
-    facts = DOCUMENTS[kind_of(content_type, body, address)](body, content_type)
+    kind = kind_of(content_type, body, address)
+    facts = DOCUMENTS[kind](body, content_type)
+    unread_bytes = max(0, len(body) - MAX_PAGE_BYTES) if kind in {"html", "css"} else 0
     said = frozenset[str]().union(*map(robots_words, headers.get("x-robots-tag", ())))
     extra = [*header_links(list(headers.get("link", ())))]
     for value in headers.get("refresh", ()):
@@ -72,8 +95,9 @@ def read_answer(address: Address, headers: Headers, body: bytes) -> Reading:
         facts = facts._replace(links=(*extra, *facts.links))
     digest = blake2b(body, digest_size=16).hexdigest()
     if not facts.text:
-        return Reading(facts, said, digest, 0, int(digest[:16], 16))
-    return Reading(facts, facts.robots | said, digest, simhash(facts.text), print_of(facts.text, address))
+        return Reading(facts, facts.robots | said, digest, 0, int(digest[:16], 16), unread_bytes)
+    said |= facts.robots
+    return Reading(facts, said, digest, simhash(facts.text), print_of(facts.text, address), unread_bytes)
 
 
 def outlinks(address: Address, facts: PageFacts, rule: QueryRule) -> Iterator[Outlink]:
@@ -129,7 +153,8 @@ def list_facts(body: bytes, content_type: str) -> PageFacts:
 
 def css_facts(body: bytes, content_type: str) -> PageFacts:
     """Read a stylesheet."""
-    return NO_FACTS._replace(links=tuple(islice(css_links(decode_text(body, content_type)), MAX_CSS_LINKS)))
+    text = decode_text(body[:MAX_PAGE_BYTES], content_type)
+    return NO_FACTS._replace(links=tuple(islice(css_links(text), MAX_CSS_LINKS)))
 
 
 def no_facts(body: bytes, content_type: str) -> PageFacts:

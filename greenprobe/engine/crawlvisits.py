@@ -1,0 +1,306 @@
+"""One visit of a crawl: what an address is asked before it is fetched, the fetch, and what is made of the answer.
+
+| before it is fetched | if not |
+| --- | --- |
+| robots.txt of its host, which the first visitor reads (`robotsreader.py`) | skipped: "robots" |
+| the pages of its host, if they are limited | skipped: "host limit" |
+| the addresses of its host, if it must be where a start is | skipped: "other address" |
+| the clock of its host and of its IP address | it comes again when it may |
+| the budget of its pattern | skipped: "budget" |
+
+An answer of a media type that nobody wants is left after its head, and skipped: "content type".
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from time import time
+from typing import Final, NamedTuple
+
+from greenprobe.engine.budgets import Budgets
+from greenprobe.engine.canonical import canonical
+from greenprobe.engine.crawlhosts import Host, Hosts
+from greenprobe.engine.crawlplan import CrawlPlan, Examine, LinkRecord, PageRecord, UnwantedType
+from greenprobe.engine.frontier import Claim, Found, Frontier
+from greenprobe.engine.linkrules import LinkRules
+from greenprobe.engine.links import Link
+from greenprobe.engine.pagerecords import PageRecords
+from greenprobe.engine.politeness import Pace, PaceOptions
+from greenprobe.engine.readers import Readers
+from greenprobe.engine.reading import Outlink, Understood, outlinks
+from greenprobe.engine.robotsreader import RobotsReader
+from greenprobe.engine.scope import Scope
+from greenprobe.errors import (
+    BodyTooLarge,
+    ConnectionLost,
+    ConnectTimeout,
+    FetchError,
+    PoolTimeout,
+    ReadTimeout,
+    RedirectError,
+    UnreadablePage,
+)
+from greenprobe.http.client import Client
+from greenprobe.http.connector import Resolve
+from greenprobe.http.decoding import Sink
+from greenprobe.http.exchange import REDIRECTS
+from greenprobe.http.retries import retry_after
+from greenprobe.http.trace import Trace
+from greenprobe.http.urls import read_url
+from greenprobe.hub import Hub
+
+__all__ = ["Arrival", "CrawlVisits"]
+
+FIRST_PAUSE: Final = 1.0  # seconds before what failed is visited again; doubled each time
+LONGEST_PAUSE: Final = 120.0
+AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+BUSY: Final = frozenset({429, 503})
+TRANSIENT: Final = (ConnectionLost, ConnectTimeout, ReadTimeout, PoolTimeout)
+MANY_LINKS: Final = 500  # that are judged in one go; then others have a turn
+
+
+class Arrival(NamedTuple):
+    """What came of one claim: its record, its links as they were judged, and what of them goes into the frontier."""
+
+    claim: Claim
+    record: PageRecord
+    links: list[LinkRecord]
+    found: list[Found]
+
+
+class CrawlVisits:
+    """The visits of one crawl. `come_again` takes a claim that is to be visited later, and when."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        plan: CrawlPlan,
+        frontier: Frontier,
+        client: Client,
+        *,
+        resolve: Resolve,
+        examine: Examine | None,
+        come_again: Callable[[Claim, float], None],
+    ) -> None:
+        self._hub = hub
+        self._plan = plan
+        self._frontier = frontier
+        self._client = client
+        self._resolve = resolve
+        self._examine = examine
+        self._come_again = come_again
+        scope = Scope(plan.scope, plan.starts)
+        self._rules = LinkRules(plan, scope)
+        self._hosts = Hosts(plan.delay)
+        self._robots = RobotsReader(plan, client, scope)
+        self._budgets = Budgets()
+        self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE))
+        self._records = PageRecords(frontier)
+        self._readers = Readers(hub, plan.processes)
+        self._attempts: Counter[int] = Counter()
+        self._start_ips: frozenset[str] | None = None
+        self.started = 0
+
+    def close(self) -> None:
+        """End the processes that read."""
+        self._readers.close()
+
+    def visit(self, claim: Claim) -> Arrival | None:
+        """Visit an address; None if it is to be visited again."""
+        origin = claim.address.origin
+        host = self._hosts.of(origin)
+        if not host.ips and (host.delay or self._plan.same_ip):
+            self._locate(host, origin)
+        reason = self._reason_to_skip(host, claim)
+        if reason is None or self._is_early(host, claim):
+            return None
+        if not reason and not self._attempts[claim.number] and not self._budgets.spend(claim.address):
+            reason = "budget"
+        if reason:
+            return Arrival(claim, self._records.skipped(claim, reason), [], [])
+        self._begin(host, origin)
+        try:
+            return self._fetched(host, claim)
+        finally:
+            self._end(host, origin)
+
+    # -- before it is fetched
+
+    def _reason_to_skip(self, host: Host, claim: Claim) -> str | None:
+        """Return why an address is not to be asked for, "" if it is, None if it must come again."""
+        if self._plan.same_ip and host.ips.isdisjoint(self._ips_of_starts()):
+            return "other address"
+        if self._plan.obeys_robots:
+            if host.robots is None:
+                if self._is_early(host, claim):
+                    return None
+                self._read_robots(host, claim.address.origin)
+            assert host.robots is not None
+            if not host.robots.wait().allows(claim.address.url):
+                return "robots"
+        limit = self._plan.max_host_pages
+        return "host limit" if limit is not None and host.pages >= limit else ""
+
+    def _is_early(self, host: Host, claim: Claim) -> bool:
+        """Tell whether the host's clock says no; the claim then comes again when it may."""
+        now = self._hub.clock()
+        wait = self._hosts.wait_time(host, now)
+        if wait:
+            self._come_again(claim, now + wait)
+        return bool(wait)
+
+    def _begin(self, host: Host, origin: str) -> None:
+        self._hosts.begin(host)
+        now = self._hub.clock()
+        self._pace.start(origin, now)
+        ready = self._pace.ready_at(origin)
+        if ready > now:  # it is in trouble
+            self._frontier.delay(origin, ready)
+
+    def _end(self, host: Host, origin: str) -> None:
+        until = self._hosts.end(host, self._hub.clock())
+        self._frontier.delay(origin, max(until, self._pace.ready_at(origin)))
+
+    def _locate(self, host: Host, origin: str) -> None:
+        """Find a host's addresses, for the clock that it shares; who cannot be found says so when it is fetched."""
+        ips = self._ips_of(origin)
+        if ips:
+            self._hosts.share(host, ips)
+
+    def _ips_of(self, origin: str) -> list[str]:
+        where = read_url(origin + "/").origin
+        try:
+            addresses = self._resolve(where.host, where.port, self._plan.client.connect_timeout)
+        except OSError:
+            return []
+        return [str(address.sockaddr[0]) for address in addresses]
+
+    def _ips_of_starts(self) -> frozenset[str]:
+        if self._start_ips is None:
+            self._start_ips = frozenset(ip for start in self._plan.starts for ip in self._ips_of(start.origin))
+        return self._start_ips
+
+    def _read_robots(self, host: Host, origin: str) -> None:
+        self._hosts.begin(host)
+        delay = self._robots.read(host, origin)
+        until = self._hosts.end(host, self._hub.clock())
+        if delay is not None and delay > host.delay:
+            host.delay = delay
+            self._locate(host, origin)
+            host.clock.free_at = until = self._hub.clock() + host.delay
+        self._frontier.delay(origin, until)
+        if self._plan.reads_sitemaps:
+            self._frontier.put(self._robots.sitemaps(host, origin))
+
+    # -- fetching
+
+    def _fetched(self, host: Host, claim: Claim) -> Arrival | None:
+        body = bytearray()
+        trace = Trace(read_url(claim.address.url))
+        error: Exception | None = None
+        if not self._attempts[claim.number]:
+            self.started += 1
+            host.pages += 1
+
+        def opened(trace: Trace) -> Sink:
+            body.clear()
+            return bounded(body, self._plan.limit_of(trace.headers))
+
+        try:
+            self._client.fetch(trace, open_sink=opened)
+        except (FetchError, PoolTimeout) as exc:
+            is_redirect = isinstance(exc, RedirectError) and trace.status in REDIRECTS
+            error = None if is_redirect else exc
+            trace.ended = self._hub.clock()
+        self._attempts[claim.number] += 1
+        self._pace.answered(
+            claim.address.origin,
+            status=trace.status,
+            headers=trace.headers,
+            seconds=trace.first_byte,
+            now=trace.ended,
+            unix_now=time(),
+        )
+        if self._postponed(claim, trace, error):
+            return None
+        if trace.status is None or trace.status >= 400:
+            self._budgets.refund(claim.address)
+        arrival = self._read(claim, trace, bytes(body), error)
+        del self._attempts[claim.number]
+        return arrival
+
+    def _postponed(self, claim: Claim, trace: Trace, error: Exception | None) -> bool:
+        """Tell whether this is worth another visit, which is then arranged."""
+        attempts = self._attempts[claim.number]
+        if attempts > self._plan.retries or not (isinstance(error, TRANSIENT) or trace.status in AGAIN):
+            return False
+        now = self._hub.clock()
+        pause = FIRST_PAUSE * 2.0 ** (attempts - 1)
+        if trace.status in BUSY:
+            pause = max(pause, retry_after(trace.headers, time()) or 0.0)
+        pause = min(pause, LONGEST_PAUSE)
+        if trace.status in BUSY:
+            self._frontier.delay(claim.address.origin, now + pause)
+        self._come_again(claim, now + pause)
+        return True
+
+    # -- reading
+
+    def _read(self, claim: Claim, trace: Trace, body: bytes, error: Exception | None) -> Arrival:
+        """Read an answer into a record, and judge its links."""
+        address, status = claim.address, trace.status
+        if error is None and status is not None and status < 300:
+            return self._page(claim, trace, body)
+        if isinstance(error, UnwantedType):
+            skipped = self._records.failed(claim, trace, self._attempts[claim.number], None)
+            return Arrival(claim, skipped._replace(skipped="content type"), [], [])
+        record = self._records.failed(claim, trace, self._attempts[claim.number], error)
+        if status not in REDIRECTS or not record.location or not self._budgets.redirect(address):
+            return Arrival(claim, record, [], [])
+        target = Outlink(Link(record.location, "redirect"), canonical(address.url, record.location, self._plan.query))
+        links, found = self._rules.judge(claim, [target], frozenset())
+        return Arrival(claim, record, links, found)
+
+    def _page(self, claim: Claim, trace: Trace, body: bytes) -> Arrival:
+        address, attempts = claim.address, self._attempts[claim.number]
+        try:
+            said = self._readers.read(address, trace.headers, body, self._plan.query)
+        except UnreadablePage as exc:
+            return Arrival(claim, self._records.failed(claim, trace, attempts, exc), [], [])
+        reading, fields = said.reading, None
+        self._budgets.learn(address, reading.fingerprint)
+        if self._examine is not None and reading.facts.text:
+            fields, hrefs = self._examine(address, trace.headers, body)
+            facts = reading.facts._replace(links=tuple([Link(href, "a") for href in hrefs]))
+            said.outlinks.extend(outlinks(address, facts, self._plan.query))
+        links, found = self._judged(claim, said)
+        record = self._records.page(claim, trace, attempts, reading, len(links))
+        return Arrival(claim, record if fields is None else record._replace(fields=fields), links, found)
+
+    def _judged(self, claim: Claim, said: Understood) -> tuple[list[LinkRecord], list[Found]]:
+        """Judge the links of a page; between many of them, others have a turn."""
+        robots = said.reading.robots
+        if len(said.outlinks) <= MANY_LINKS:
+            return self._rules.judge(claim, said.outlinks, robots)
+        links: list[LinkRecord] = []
+        found: list[Found] = []
+        rest = iter(said.outlinks)
+        while some := list(islice(rest, MANY_LINKS)):
+            more_links, more_found = self._rules.judge(claim, some, robots)
+            links += more_links
+            found += more_found
+            self._hub.sleep(0)
+        return links, found
+
+
+def bounded(body: bytearray, limit_bytes: int | None) -> Sink:
+    """Return what takes the pieces of a body, up to a limit. Raises BodyTooLarge."""
+    if limit_bytes is None:
+        return body.extend
+
+    def take(piece: bytes) -> None:
+        if len(body) + len(piece) > limit_bytes:
+            raise BodyTooLarge(f"the body is longer than {limit_bytes:,} bytes, the most for its type")
+        body.extend(piece)
+
+    return take
