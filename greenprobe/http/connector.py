@@ -32,6 +32,7 @@ from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import Conversation, Proxy, socks, tunnel
 from greenprobe.http.trace import Trace
 from greenprobe.http.trust import check_pins
+from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
 
 __all__ = ["Connect", "Connector", "Resolve", "resolve_name"]
@@ -202,10 +203,11 @@ class Connector:
             if proxy.kind == "https":
                 connection = self._shake(proxy.host, connection, deadline)
             if proxy.is_socks:
-                self._converse(connection, socks(proxy, self._socks_host(lane, proxy, deadline), origin.port), deadline)
+                asked = socks(proxy, self._socks_host(lane, proxy, deadline), origin.port)
+                self._converse(connection, asked, origin, deadline)
             elif origin.scheme == "https":
                 asked = tunnel(proxy, origin.host, origin.port, self._options.user_agent)
-                self._converse(connection, asked, deadline)
+                self._converse(connection, asked, origin, deadline)
         except TimeoutError as exc:
             connection.close()
             raise ConnectTimeout(f"{proxy!r} opened no way to {origin.key} in time") from exc
@@ -231,7 +233,9 @@ class Connector:
             raise ForbiddenAddress(f"{host} is at {address}, which is no public address")
         return address
 
-    def _converse(self, connection: Connection, conversation: Conversation, deadline: float) -> None:
+    def _converse(
+        self, connection: Connection, conversation: Conversation, origin: Origin, deadline: float
+    ) -> None:
         said = next(conversation)
         try:
             while True:
@@ -239,6 +243,8 @@ class Connector:
                     connection.send(said, deadline)
                 said = conversation.send(connection.receive(deadline))
         except StopIteration as end:
+            if end.value and origin.scheme == "https":
+                raise TlsError(f"{origin.key} does not speak TLS behind the proxy: it speaks first") from None
             if end.value:
                 raise ProxyError("the proxy, or who is behind it, speaks before it was asked") from None
 

@@ -8,6 +8,7 @@ whatever it has said by then is the answer.
 """
 
 from collections.abc import Callable, Generator, Iterator
+from ssl import SSLError
 from typing import Final
 
 from greenprobe.errors import (
@@ -18,6 +19,7 @@ from greenprobe.errors import (
     IncompleteBody,
     ProtocolError,
     ReadTimeout,
+    TlsError,
     TotalTimeout,
     WriteTimeout,
 )
@@ -64,7 +66,7 @@ class Exchange:
         except TimeoutError as exc:
             raise self.late(trace) from exc
         except OSError as exc:
-            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+            raise lost(trace, exc) from exc
         if not data:
             raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
         trace.ended = now = self._clock()
@@ -140,7 +142,7 @@ class Exchange:
         except OSError:
             said = b""
         if not said:
-            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+            raise lost(trace, exc) from exc
         return said
 
     # -- receiving
@@ -152,7 +154,7 @@ class Exchange:
         except TimeoutError as exc:
             raise self.late(trace) from exc
         except OSError as exc:
-            raise ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}") from exc
+            raise lost(trace, exc) from exc
         if not data:
             raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
         return data
@@ -227,6 +229,16 @@ class Exchange:
         if self._clock() >= trace.deadline:
             return TotalTimeout(f"not done after {self._total_timeout:g} s")
         return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self.read_timeout:g} s")
+
+
+def lost(trace: Trace, exc: OSError) -> FetchError:
+    """Return the error of a connection that broke before the answer began.
+
+    With TLS 1.3, a server that does not like our certificate, or misses one, says so only then.
+    """
+    if isinstance(exc, SSLError) and "_ALERT_" in (exc.reason or ""):
+        return TlsError(f"TLS with {trace.url.origin.key} failed: {exc.reason}")
+    return ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}")
 
 
 def is_redirect(trace: Trace) -> bool:
