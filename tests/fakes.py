@@ -176,7 +176,7 @@ def served_in_threads(converse: Callable[[socket], None], socks: list[socket]) -
 
 
 @contextmanager
-def recording_server(seen: list[bytes]) -> Iterator[int]:
+def recording_server(seen: list[bytes], answered: bytes = ok(b"", "Connection: close")) -> Iterator[int]:
     """Answer one request of one connection, and put its bytes, body and all, into `seen`."""
     with create_server(("127.0.0.1", 0)) as listener:
 
@@ -187,7 +187,7 @@ def recording_server(seen: list[bytes]) -> Iterator[int]:
                 while b"\r\n\r\n" not in request or len(request.partition(b"\r\n\r\n")[2]) < announced(request):
                     request += sock.recv(65536)
                 seen.append(request)
-                sock.sendall(ok(b"", "Connection: close"))
+                sock.sendall(answered)
 
         thread = threading.Thread(target=answer)
         thread.start()

@@ -36,7 +36,7 @@ LAYERS = """
     disguise green_ident green_lock green_thread green_threading green_queue green_time green_signal green_network
     doors drivers green_semlock stale copies patcher
     http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
-    http.cookies http.retries http.auth http.bodies http.request http.options
+    http.cookies http.retries http.auth http.bodies http.request http.conditional http.options
     http.connections http.trace http.lanes http.connector http.exchange http.recorded http.ranges http.transport
     http.http2 http.sharing
     http.response http.client http.dns_over_https
@@ -81,8 +81,9 @@ LAYERS = """
     engine.verdicts engine.scanplan engine.starts engine.gate engine.hosts engine.connector
     engine.udp_payloads engine.udp engine.scanner engine.link engine.services engine.examined
     engine.discovery
-    engine.lineforms engine.urllist engine.conditions engine.similarity engine.facts
-    engine.politeness engine.fetchplan engine.favicons engine.visits engine.aside engine.workers engine.fetcher
+    engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
+    engine.politeness engine.earlier engine.fetchplan engine.favicons engine.visits engine.aside
+    engine.workers engine.fetcher
     engine.journal engine.tally engine.frames engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan

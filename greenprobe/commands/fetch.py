@@ -26,10 +26,12 @@ from greenprobe.commands.recording import Recording
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.journal import Journal, identify
+from greenprobe.engine.repeats import Repeats
 from greenprobe.engine.shards import ShardBatch, Shards, shard_command
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.client import Client
+from greenprobe.http.cookies import CookieJar, cookies_txt
 from greenprobe.hub import get_hub
 
 __all__ = ["fetch"]
@@ -68,19 +70,32 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
         recording = _recording(stack, path, words, chosen, journal)
+        if words["cookie_jar"] and options.cookies is not None:
+            stack.callback(_write_cookies, words["cookie_jar"], options.cookies)
         if words["processes"] > 1:
-            return _run(progress, _shards(words, source, recording), source, recording, words)
+            return _run(progress, _shards(words, source, recording, options.cookies), source, recording, words)
         client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 
 
-def _shards(words: dict[str, Any], source: UrlList, recording: Recording) -> Shards:
+def _write_cookies(path: str, jar: CookieJar) -> None:
+    """Write a cookie file, whole or not at all, for nobody else to read."""
+    temporary = f"{path}.new"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="latin-1") as file:
+            file.writelines(cookies_txt(jar))
+        os.replace(temporary, path)
+    except OSError as exc:
+        raise click.ClickException(f"cannot write to {path}: {exc.strerror}") from exc
+
+
+def _shards(words: dict[str, Any], source: UrlList, recording: Recording, jar: CookieJar | None) -> Shards:
     """Start the processes, each with its part of what is bounded in all."""
     count = words["processes"]
     part = {"concurrency": max(1, -(-words["concurrency"] // count)), "rate": words["rate"] and words["rate"] / count}
     part["per_host"] = words["per_host"] or words["concurrency"]
     command = shard_command("greenprobe.commands.fetch_shard")
-    return Shards(get_hub(), words | part, source, count=count, command=command, tally=recording.tally)
+    return Shards(get_hub(), words | part, source, count=count, command=command, tally=recording.tally, jar=jar)
 
 
 def _run(
@@ -115,7 +130,8 @@ def _recording(
     """Open everything that records are written to."""
     lengths = journal.lengths if journal is not None else {}
     heading, encode = encoding_of(words)
-    out = stack.enter_context(Output(words["output"], inputs=[path], goes_on_at=lengths.get("output")))
+    inputs = [path, *filter(None, [words["since"]])]
+    out = stack.enter_context(Output(words["output"], inputs=inputs, goes_on_at=lengths.get("output")))
     if journal is not None and not out.is_file:
         raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
     warc = None
@@ -141,7 +157,7 @@ def _recording(
 
 
 # What must be the same when a run goes on.
-BINDING = ("format_name", "fields", "output", "warc", "sqlite", "input_format", "url_column", "scheme")
+BINDING = ("format_name", "fields", "output", "warc", "sqlite", "input_format", "url_column", "scheme", "unique")
 
 
 def _journal(path: str, words: dict[str, Any]) -> Journal:
@@ -181,10 +197,14 @@ def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Jo
         os.write(fd, "\n".join(urls).encode())
         os.lseek(fd, 0, os.SEEK_SET)
     is_done = journal.done.__contains__ if journal is not None else None
-    source = UrlList(get_hub(), fd, line_form(words), is_done=is_done)
+    repeats = Repeats(words["scheme"])
+    is_repeat = repeats.__contains__ if words["unique"] else None
+    source = UrlList(get_hub(), fd, line_form(words), is_done=is_done, is_repeat=is_repeat)
     try:
         yield source
     finally:
+        if repeats.count:
+            click.echo(f"{repeats.count:,} URLs were in the list before and left out", err=True)
         source.close()
         if fd:
             os.close(fd)

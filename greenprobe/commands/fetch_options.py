@@ -42,6 +42,7 @@ INPUT: Final = [
         show_default=True,
         help="For hosts without a scheme.",
     ),
+    click.option("--unique", is_flag=True, help="Fetch a URL once, however often it is in the list."),
 ]
 REQUEST: Final = [
     click.option("-X", "--method", metavar="NAME", help="The request's method.  [default: GET, or POST with --data]"),
@@ -57,6 +58,12 @@ REQUEST: Final = [
     click.option("--netrc-file", metavar="FILE", type=READABLE, help="Take names and passwords from FILE."),
     click.option("--keep-cookies", is_flag=True, help="Keep cookies and send them back."),
     click.option("--cookies", metavar="FILE", type=READABLE, help="Begin with the cookies of a cookies.txt, and keep."),
+    click.option(
+        "--cookie-jar", metavar="FILE", type=FILE, help="Keep cookies: begin with those of FILE, write it at the end."
+    ),
+    click.option(
+        "--since", metavar="FILE", type=READABLE, help="Ask only for what has changed since these results (JSON lines)."
+    ),
     click.option("--max-redirects", metavar="N", type=COUNT, default=10, show_default=True, help="Follow at most N."),
     click.option("--allow-downgrade", is_flag=True, help="Follow redirects from https to http."),
 ]

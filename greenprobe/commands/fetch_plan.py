@@ -15,13 +15,15 @@ import click
 from greenprobe.commands.output import Column, Encoder, encoder, picking
 from greenprobe.engine.bodystore import BodyStore
 from greenprobe.engine.conditions import BODY_FIELDS, Condition, read_condition
+from greenprobe.engine.earlier import EarlierResults
 from greenprobe.engine.facts import FACT_NAMES, FactsTaker
 from greenprobe.engine.fetchplan import FetchPlan, TakerMaker
 from greenprobe.engine.lineforms import CsvRows, JsonRows, LineForm, PlainLines
 from greenprobe.engine.politeness import PaceOptions
+from greenprobe.errors import TargetError
 from greenprobe.http.auth import Auth, Basic, Bearer, Digest, Netrc
 from greenprobe.http.bodies import BytesBody
-from greenprobe.http.cookies import CookieJar, read_cookies_txt
+from greenprobe.http.cookies import Cookie, CookieJar, read_cookies_txt
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import NoProxy, Proxies, read_proxy
 from greenprobe.http.request import Fields, Request, checked_fields
@@ -110,10 +112,17 @@ def _auth(words: Words) -> Auth | None:
 
 
 def _cookies(words: Words) -> CookieJar | None:
-    if words["cookies"]:
-        with open(words["cookies"], encoding="utf-8", errors="replace") as lines:
-            return CookieJar(read_cookies_txt(lines))
-    return CookieJar() if words["keep_cookies"] else None
+    """Return a jar, if cookies are to be kept, with those of the files. Raises TargetError."""
+    jar = words["cookie_jar"]
+    files = [words["cookies"], jar if jar and os.path.exists(jar) else None]
+    found: list[Cookie] = []
+    for path in filter(None, files):
+        try:
+            with open(path, encoding="latin-1") as lines:  # as the wire has them
+                found += read_cookies_txt(lines)
+        except OSError as exc:
+            raise TargetError(f"cannot read {path}: {exc.strerror}") from exc
+    return CookieJar(found) if words["keep_cookies"] or words["cookies"] or jar else None
 
 
 def _proxies(words: Words) -> Proxies | None:
@@ -162,6 +171,7 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         retries=RetryPolicy(words["retries"], longest_retry_after=words["max_retry_after"]),
         takers=_takers(words, chosen),
         wants_favicons=words["favicon"],
+        conditions=EarlierResults(words["since"]).revalidation if words["since"] else None,
     )
 
 

@@ -20,6 +20,7 @@ from greenprobe.engine.frames import FrameSource, frame_of
 from greenprobe.engine.shards import ArchivePiece, NumberedRow, ShardBatch, ShardReport
 from greenprobe.engine.tally import Tally
 from greenprobe.http.client import Client
+from greenprobe.http.cookies import CookieJar
 from greenprobe.hub import get_hub
 from greenprobe.lazy import Lazy
 from greenprobe.process import end
@@ -38,7 +39,7 @@ LATEST_S: Final = 0.05
 class Reporting:
     """Collects what is done and sends it, when it is much or has waited for long enough."""
 
-    def __init__(self, fd: int, words: dict[str, Any], fetcher: Fetcher) -> None:
+    def __init__(self, fd: int, words: dict[str, Any], fetcher: Fetcher, jar: CookieJar | None) -> None:
         self._fd = fd
         self._fetcher = fetcher
         self._chosen = choice_of(words)
@@ -51,6 +52,8 @@ class Reporting:
         self._lines: list[bytes] = []
         self._size_bytes = 0
         self._is_due = False
+        self._jar = jar
+        self._cookies = frozenset(jar or ())
         self.tally = Tally()
 
     def add(self, batch: list[FetchRecord]) -> None:
@@ -87,7 +90,8 @@ class Reporting:
         """Send what waits, and the last word."""
         self.send()
         self.tally.settle()
-        self._write(ShardReport(self._fetcher.statistics(), self.tally))
+        cookies = self._jar.changes_since(self._cookies) if self._jar is not None else ([], [])
+        self._write(ShardReport(self._fetcher.statistics(), self.tally, cookies))
 
     def _send_late(self) -> None:
         self._is_due = False
@@ -132,7 +136,7 @@ def main() -> int:
     plan = plan_of(words, options, choice_of(words))
     with closing(source), closing(Client(hub, options, trust=trust_of(words))) as client:
         fetcher = Fetcher(hub, plan, source, client)
-        reporting = Reporting(1, words, fetcher)
+        reporting = Reporting(1, words, fetcher, options.cookies)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             with closing(fetcher.run()) as batches:

@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from greenprobe.engine.politeness import PaceOptions
 from greenprobe.http.options import ClientOptions
-from greenprobe.http.request import Request
+from greenprobe.http.request import Fields, Request
 from greenprobe.http.retries import RetryPolicy
 from greenprobe.http.trace import Hop, Trace
 from greenprobe.http.wire import Headers
 
-__all__ = ["Failure", "FetchPlan", "FetchRecord", "FetchStatistics", "Taker", "TakerMaker", "Timings"]
+__all__ = ["Conditions", "Failure", "FetchPlan", "FetchRecord", "FetchStatistics", "Taker", "TakerMaker", "Timings"]
 
 SCHEMA: Final = 1  # of `FetchRecord.row`; see docs/fetch-records.md
 
@@ -33,6 +33,9 @@ class Taker(Protocol):
         """Take it that the body is complete, or broken off with `failure`; return the fields it adds to the row."""
 
 
+# Returns the header fields that make the request for an entry, spelled as in its record, a conditional one.
+Conditions = Callable[[str], Fields]
+
 # Makes a taker for the answer in the trace, the head of which is there, to the entry of the list with this number.
 TakerMaker = Callable[[int, Trace], Taker]
 
@@ -42,7 +45,8 @@ class FetchPlan:
     """How many URLs to fetch at once, and how to fetch each.
 
     `scheme` is put before a host without one. `retries` are those of the list: a URL that is to be tried again waits
-    aside meanwhile. `takers` get the bodies.
+    aside meanwhile. `takers` get the bodies. `conditions` gives the fields that make the request for an entry a
+    conditional one.
     """
 
     concurrency: int = 100
@@ -53,12 +57,13 @@ class FetchPlan:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     takers: tuple[TakerMaker, ...] = ()
     wants_favicons: bool = False
+    conditions: Conditions | None = None
 
     @property
     def is_plain(self) -> bool:
         """Tell whether each URL is a GET, once, at once, of which only the head is wanted."""
         client = self.client
-        has_more = self.takers or self.wants_favicons or self.retries.retries
+        has_more = self.takers or self.wants_favicons or self.retries.retries or self.conditions
         return not (has_more or self.request or self.pace or client.notes_tls or client.records_exchanges)
 
 

@@ -18,6 +18,7 @@ from greenprobe.engine.tally import Tally
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import GreenprobeError
 from greenprobe.greenthread import GreenThread, spawn
+from greenprobe.http.cookies import Cookie, CookieJar, site_of
 from greenprobe.hub import Hub
 from greenprobe.lazy import Lazy
 from greenprobe.queue import Queue
@@ -57,10 +58,11 @@ class ArchivePiece(NamedTuple):
 
 
 class ShardReport(NamedTuple):
-    """The last that a process says."""
+    """The last that a process says. The cookies are those that it gained and those that it lost, if it kept any."""
 
     statistics: FetchStatistics
     tally: Tally
+    cookies: tuple[list[Cookie], list[Cookie]] = ([], [])
 
 
 class Shard:
@@ -123,10 +125,20 @@ class Shards:
     """Runs one list on several processes. Iterate over `run()`; look at `statistics()` meanwhile."""
 
     def __init__(
-        self, hub: Hub, words: dict[str, Any], urls: UrlList, *, count: int, command: list[str], tally: Tally
+        self,
+        hub: Hub,
+        words: dict[str, Any],
+        urls: UrlList,
+        *,
+        count: int,
+        command: list[str],
+        tally: Tally,
+        jar: CookieJar | None = None,
     ) -> None:
-        """`command` starts a process; `words` is what it is told first."""
+        """`command` starts a process; `words` is what it is told first. With a `jar`, hosts that share cookies stay."""
         self._hub = hub
+        self._jar = jar
+        self._key = host_of if jar is None else cookie_site
         self._urls = urls
         self._tally = tally
         self._taken = 0
@@ -216,6 +228,8 @@ class Shards:
             if isinstance(value, ShardReport):
                 shard.report = value
                 self._tally.merge(value.tally)
+                if self._jar is not None:
+                    self._jar.change(*value.cookies)
             else:
                 self._batches.put(value._replace(archive=archive))
                 archive = None
@@ -226,7 +240,7 @@ class Shards:
         while lines or self._urls.refill():
             while lines:
                 number, line = lines.popleft()
-                shard = shards[crc32(host_of(line)) % len(shards)]
+                shard = shards[crc32(self._key(line)) % len(shards)]
                 shard.entries.append((number, line))
                 if carried and number in carried:
                     shard.carried[number] = carried.pop(number)
@@ -252,6 +266,13 @@ def host_of(line: bytes) -> bytes:
     for end in ENDS:
         rest = rest.partition(end)[0]
     return rest.rpartition(b"@")[2].lower().removesuffix(DEFAULT_PORTS.get(scheme.lower(), b":80"))
+
+
+def cookie_site(line: bytes) -> bytes:
+    """Return what tells the hosts that share cookies with that of a URL."""
+    host = host_of(line)
+    name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+    return site_of(name.strip(b"[]").decode("ascii", "replace")).encode()
 
 
 ENDS: Final = (b"/", b"?", b"#", b"\\")

@@ -29,11 +29,18 @@ class UrlList:
     """
 
     def __init__(
-        self, hub: Hub, fd: int, form: LineForm | None = None, *, is_done: Callable[[int], bool] | None = None
+        self,
+        hub: Hub,
+        fd: int,
+        form: LineForm | None = None,
+        *,
+        is_done: Callable[[int], bool] | None = None,
+        is_repeat: Callable[[bytes], bool] | None = None,
     ) -> None:
-        """Read from `fd`, which stays open and belongs to the caller. Entries that are done are left out."""
+        """Read from `fd`, which stays open and belongs to the caller. Entries that are done or repeats are left out."""
         self._form = form or PlainLines()
         self._is_done = is_done
+        self._is_repeat = is_repeat
         self.carried = self._form.carried
         self._hub = hub
         self._fd = fd
@@ -93,13 +100,17 @@ class UrlList:
         self._number += len(whole)
         self._rest = rest[:MAX_LINE_BYTES]
         entries = self._form.entries(first, whole)
+        if self._is_repeat is not None:  # before those that are done go: what repeats them is no news either
+            is_repeat = self._is_repeat
+            entries = self._without(entries, lambda number, line: is_repeat(line))
         if self._is_done is not None:
-            entries = self._undone(entries, self._is_done)
+            is_done = self._is_done
+            entries = self._without(entries, lambda number, line: is_done(number))
         self.lines.extend(entries)
 
-    def _undone(self, entries: Iterable[Entry], is_done: Callable[[int], bool]) -> Iterator[Entry]:
+    def _without(self, entries: Iterable[Entry], is_left_out: Callable[[int, bytes], bool]) -> Iterator[Entry]:
         for number, line in entries:
-            if is_done(number):
+            if is_left_out(number, line):
                 self.carried.pop(number, None)
             else:
                 yield number, line

@@ -15,8 +15,10 @@ from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, 
 from greenprobe.engine.politeness import Pace
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import Client
+from greenprobe.http.conditional import NOT_MODIFIED
 from greenprobe.http.decoding import Sink
 from greenprobe.http.recorded import RecordedTrace
+from greenprobe.http.request import Request
 from greenprobe.http.trace import NO_HEADERS, Trace
 from greenprobe.http.urls import Url, without_credentials
 from greenprobe.hub import Hub
@@ -112,9 +114,10 @@ class RichVisits(Visits):
         trace.attempts = self._attempts.pop(number, 0) + 1
         takers: list[Taker] = []
         error: FetchError | PoolTimeout | None = None
+        request, is_conditional = self._request(line, url)
         try:
             open_sink = partial(self._open, number, takers) if self._wants_open else None
-            self._client.fetch(trace, None, self._plan.request, open_sink=open_sink)
+            self._client.fetch(trace, None, request, open_sink=open_sink)
         except (FetchError, PoolTimeout) as exc:
             error = exc
             trace.ended = self._hub.clock()
@@ -136,15 +139,31 @@ class RichVisits(Visits):
             return None
         if isinstance(trace, RecordedTrace):
             extras["warc"] = trace.exchanges
+        if is_conditional:
+            extras["not_modified"] = trace.status == NOT_MODIFIED
         if trace.tls_facts is not None:
             extras["tls"] = tls_row(trace)
         if self._favicons is not None and failure is None:
             extras["favicon"] = self._favicons.hash_of(trace.url.origin)
         return self._record(number, line, url, trace, failure, extras)
 
+    def _request(self, line: bytes, url: Url) -> tuple[Request | None, bool]:
+        """Return what to ask with for an entry, and whether only for what has changed."""
+        plan = self._plan
+        if plan.conditions is None:
+            return plan.request, False
+        text = line.decode()
+        fields = plan.conditions(text if url.credentials is None else without_credentials(text))
+        if not fields:
+            return plan.request, False
+        request = plan.request or Request()
+        return request._replace(fields=(*request.fields, *fields)), True
+
     def _open(self, number: int, takers: list[Taker], trace: Trace) -> Sink | None:
         """The head of the answer is there: make what takes its body."""
         closed(takers, trace, ABANDONED)
+        if trace.status == NOT_MODIFIED:
+            return None  # nothing is no body
         if self._plan.retries.wants(trace.attempts, status=trace.status, error=None) and self._can_repeat():
             return None
         takers += [make(number, trace) for make in self._plan.takers]

@@ -10,7 +10,8 @@ _MODULES = {
     "auth": "Basic Bearer Digest Netrc",
     "bodies": "BytesBody FileBody FilePart MultipartBody StreamBody",
     "client": "Client",
-    "cookies": "CookieJar read_cookies_txt",
+    "conditional": "revalidation",
+    "cookies": "CookieJar cookies_txt read_cookies_txt",
     "options": "ClientOptions Hooks",
     "proxy": "NoProxy Proxies read_proxy",
     "request": "Request",
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
         StreamBody as StreamBody,
     )
     from greenprobe.http.client import Client as Client
-    from greenprobe.http.cookies import CookieJar as CookieJar, read_cookies_txt as read_cookies_txt
+    from greenprobe.http.conditional import revalidation as revalidation
+    from greenprobe.http.cookies import (
+        CookieJar as CookieJar,
+        cookies_txt as cookies_txt,
+        read_cookies_txt as read_cookies_txt,
+    )
     from greenprobe.http.options import ClientOptions as ClientOptions, Hooks as Hooks
     from greenprobe.http.proxy import NoProxy as NoProxy, Proxies as Proxies, read_proxy as read_proxy
     from greenprobe.http.request import Request as Request

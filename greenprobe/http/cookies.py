@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from greenprobe.http.urls import Url
 from greenprobe.lazy import Lazy
 
-__all__ = ["Cookie", "CookieJar", "cookie_date", "read_cookies_txt"]
+__all__ = ["Cookie", "CookieJar", "cookie_date", "cookies_txt", "read_cookies_txt", "site_of"]
 
 publicsuffixlist = Lazy("publicsuffixlist")
 
@@ -40,6 +40,7 @@ class Cookie(NamedTuple):
     expires: float | None = None
     is_secure: bool = False
     is_host_only: bool = True
+    is_http_only: bool = False
 
     def goes_to(self, url: Url, path: str) -> bool:
         """Tell whether it is sent with a request for `url`, the path of which is `path`."""
@@ -66,6 +67,18 @@ class CookieJar:
     def __iter__(self) -> Iterator[Cookie]:
         for held in self._hosts.values():
             yield from held.values()
+
+    def changes_since(self, before: Iterable[Cookie]) -> tuple[list[Cookie], list[Cookie]]:
+        """Return the cookies that were gained and those that were lost since the jar had `before` in it."""
+        now, then = set(self), set(before)
+        return [cookie for cookie in self if cookie not in then], [cookie for cookie in then if cookie not in now]
+
+    def change(self, gained: Iterable[Cookie], lost: Iterable[Cookie]) -> None:
+        """Make the changes of another jar in this one."""
+        for cookie in lost:
+            self._drop(cookie.domain, (cookie.name, cookie.path))
+        for cookie in gained:
+            self._keep(cookie)
 
     def take(self, url: Url, values: Iterable[str], now: float) -> None:
         """Take the Set-Cookie values of an answer to `url`; `now` is Unix time. What may not be set is dropped."""
@@ -146,6 +159,7 @@ def parse_set_cookie(text: str, url: Url, now: float) -> Cookie | None:
         _expiry(named, now),
         is_secure,
         is_host_only,
+        "httponly" in named,
     )
     return cookie if _keeps_promise(cookie) else None
 
@@ -195,6 +209,11 @@ def domains_above(host: str) -> Iterator[str]:
 
 def _is_under(host: str, domain: str) -> bool:
     return host.endswith("." + domain)
+
+
+def site_of(host: str) -> str:
+    """Return the domain that a host shares cookies with, at the widest."""
+    return host if is_address(host) else _suffixes().privatesuffix(host) or host
 
 
 @cache
@@ -299,4 +318,30 @@ def read_cookies_txt(lines: Iterable[str]) -> Iterator[Cookie]:
             continue
         ends = float(expires) or None
         is_everywhere = tail.upper() == "TRUE"
-        yield Cookie(name, value, domain.lstrip(".").lower(), path, ends, secure.upper() == "TRUE", not is_everywhere)
+        yield Cookie(
+            name,
+            value,
+            domain.lstrip(".").lower(),
+            path,
+            ends,
+            secure.upper() == "TRUE",
+            not is_everywhere,
+            line.startswith("#HttpOnly_"),
+        )
+
+
+def cookies_txt(cookies: Iterable[Cookie]) -> Iterator[str]:
+    """Yield the lines of a file in Netscape's form. What the form cannot hold, a tab in a value, is left out."""
+    yield "# Netscape HTTP Cookie File\n"
+    for cookie in cookies:
+        fields = (
+            ("#HttpOnly_" if cookie.is_http_only else "") + ("" if cookie.is_host_only else ".") + cookie.domain,
+            "FALSE" if cookie.is_host_only else "TRUE",
+            cookie.path,
+            "TRUE" if cookie.is_secure else "FALSE",
+            str(int(cookie.expires or 0)),
+            cookie.name,
+            cookie.value,
+        )
+        if not any("\t" in field for field in fields):
+            yield "\t".join(fields) + "\n"
