@@ -307,29 +307,37 @@ def open_idle(port: int, count: int, data: bytes) -> list[socket.socket]:
 
 
 def idle(folder: str, rounds: int) -> None:
-    """10,000 idle keep-alive connections: memory each, and the active ones beside them."""
-    count = 10_000
+    """10,000 idle keep-alive connections: memory each, and the active ones beside them.
+
+    Two servers of a kind take turns: one holds the idle connections, one has none. To measure one server first without
+    and then with them would measure how the machine changed meanwhile.
+    """
+    count, turns = 10_000, 3 * rounds
     names = ["greenprobe", *(name for name in ("gevent", "eventlet") if find_spec(name))]
     print(
-        "\n| server | KiB an idle connection | CPU a request without, us | with 10,000 idle |\n"
-        "| --- | --- | --- | --- |"
+        "\n| server | KiB an idle connection | CPU a request without, us | with 10,000 idle | ratio |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     for name in names:
-        with running(name, folder) as server:
-            wrk(server.port, seconds=1)
-            alone = cpu_of(server)
-            before = server.rss()
-            socks = open_idle(server.port, count, REQUEST)
-            kib = (server.rss() - before) / count / 1024
-            beside = cpu_of(server)
+        with running(name, folder) as alone, running(name, folder) as beside:
+            for server in (alone, beside):
+                wrk(server.port, seconds=1)
+            before = beside.rss()
+            socks = open_idle(beside.port, count, REQUEST)
+            kib = (beside.rss() - before) / count / 1024
+            found: dict[Running, list[float]] = {alone: [], beside: []}
+            for turn in range(turns):
+                for server in (alone, beside) if turn % 2 else (beside, alone):
+                    found[server].append(cpu_of(server))
             for sock in socks:
                 sock.close()
-        print(f"| {name} | {kib:.1f} | {alone:.1f} | {beside:.1f} |", flush=True)
+        one, other = statistics.median(found[alone]), statistics.median(found[beside])
+        print(f"| {name} | {kib:.1f} | {one:.1f} | {other:.1f} | {other / one:.2f} |", flush=True)
 
 
 def cpu_of(server: Running) -> float:
     before = server.cpu()
-    requests = wrk(server.port, seconds=3)["requests"]
+    requests = wrk(server.port, seconds=2)["requests"]
     return (server.cpu() - before) / requests * 1e6
 
 
