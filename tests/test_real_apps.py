@@ -4,6 +4,7 @@ They come with the extra `apps` (pip install 'greenprobe[apps]'); those that are
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served_suites import can_run, run_suite
 
 from greenprobe.convenience import connect
 from greenprobe.green_socket import socket
@@ -179,3 +181,15 @@ def test_a_client_is_served(httpbin: str, words: list[str]) -> None:
         assert "Failed requests:        0" in out
     if words[0] == "h2load":
         assert "200 succeeded, 0 failed" in out
+
+
+@pytest.mark.parametrize("client", ["requests", "httpx"])
+def test_the_suite_of_a_client_passes_when_we_serve(client: str) -> None:
+    if not can_run(client):
+        pytest.skip(f"{client}, what its tests need, or root and network namespaces are not here")
+    try:
+        status, out = run_suite(client)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the sources of {client} cannot be had: {error}")
+    assert status == 0, out[-8000:]
+    assert int(re.findall(r"(\d+) passed", out)[-1]) > 500
