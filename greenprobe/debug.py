@@ -21,7 +21,7 @@ from io import StringIO
 from os import readlink
 from time import monotonic
 from types import FrameType
-from typing import Any, Final, NamedTuple, NoReturn, Self, TextIO
+from typing import Final, NamedTuple, Self, TextIO
 
 from greenlet import getcurrent, greenlet
 
@@ -29,6 +29,7 @@ from greenprobe import hub as hubs
 from greenprobe.errors import SwitchError
 from greenprobe.hub import Hub, get_hub
 from greenprobe.poller import Side
+from greenprobe.runqueue import Refusal
 from greenprobe.threadpool import WORKERS, change_helpers
 from greenprobe.whereabouts import name_of, parked, where
 
@@ -41,6 +42,7 @@ __all__ = [
     "format_greenthreads",
 ]
 
+NO_SWITCH: Final = Refusal(SwitchError, "this would switch to another greenthread, inside assert_no_switches()")
 LOOKS: Final = 4  # at the stack, in each period of a watchdog's patience
 
 
@@ -271,17 +273,12 @@ def assert_no_switches() -> Iterator[None]:
     For code whose correctness rests on nobody coming between. What switches by hand (`greenlet.switch`) is not seen.
     """
     hub = get_hub()
-    before = hub._to_loop, hub._hops
-    hub._to_loop, hub._hops = refuse, 0  # neither to the loop nor past it
+    before = hub._home, hub._hops
+    hub._home, hub._hops = NO_SWITCH, 0  # neither to the loop nor past it
     try:
         yield
     finally:
-        hub._to_loop, hub._hops = before
-
-
-def refuse(*_: Any) -> NoReturn:
-    """Stand in for the switch to the loop."""
-    raise SwitchError("this would switch to another greenthread, inside assert_no_switches()")
+        hub._home, hub._hops = before
 
 
 def allow_multiple_waiters(allowed: bool = True) -> bool:

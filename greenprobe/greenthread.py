@@ -52,8 +52,8 @@ class GreenThread(Outcome[Any], greenlet):
             self.gr_context = context
         self._hub = hub
         self._function: Callable[..., Any] | None = function
-        self._args = args
-        self._kwargs = kwargs
+        self._args: tuple[Any, ...] | None = args
+        self._kwargs = kwargs or None  # an empty dict is 64 bytes
         self._spawner = ref(getcurrent())
         self._name: str | None = None
         self._state = PENDING
@@ -93,7 +93,7 @@ class GreenThread(Outcome[Any], greenlet):
         elif traceback is not None:
             traceback = traceback.tb_next  # without our own frame, which holds this greenthread: no cycle
         error.__traceback__ = traceback
-        self._function = None
+        self._function = self._args = self._kwargs = None
         unheard = isinstance(error, (GreenletExit, KeyboardInterrupt, SystemExit))
         self._settle(ERROR, (error, traceback) if unheard else Unasked(error, self._hub.on_error))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -111,8 +111,7 @@ class GreenThread(Outcome[Any], greenlet):
         if get_ident() != self._hub.thread_id:
             self._hub.call_threadsafe(self.kill, error)  # there nobody starts it between our look and our act
         elif not self.started:
-            self._function = None
-            del self._args, self._kwargs
+            self._function = self._args = self._kwargs = None
             self._settle(ERROR, (error, None))
         else:
             throw_soon(self._hub, self, error)
@@ -130,21 +129,20 @@ def live() -> None:
     me: Any = getcurrent()
     if me._state != PENDING or me._function is None:
         return  # killed before it began
-    function, args, kwargs = me._function, me._args, me._kwargs
-    del me._args, me._kwargs
     try:
-        if kwargs or len(args) > 1:
-            result = function(*args, **kwargs)
-        elif args:
-            result = function(args[0])
+        if me._kwargs:
+            me._result = me._function(*me._args, **me._kwargs)
+        elif len(me._args) > 1:
+            me._result = me._function(*me._args)
+        elif me._args:
+            me._result = me._function(me._args[0])
         else:
-            result = function()
+            me._result = me._function()
     except BaseException as error:
         me._fail(error)
-        del me, function, args, kwargs  # the frames of the traceback hold this one
+        del me  # the frames of the traceback hold this one
     else:
-        me._function = None
-        me._result = result
+        me._function = me._args = me._kwargs = None
         me._state = VALUE
         if me._waiters is not None or me._links is not None:
             me._announce()

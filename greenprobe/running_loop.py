@@ -4,12 +4,13 @@ Facts. asyncio notes the running loop in the OS thread: `asyncio.run` refuses to
 coroutines find their loop there. Failure: a greenthread that parks inside its loop leaves the note behind, so nobody
 else in the thread can run a loop, and `get_running_loop` in a greenthread without one returns a stranger's.
 Choice. A hub in which an asyncio loop runs moves the note along with the greenthread: it is taken away when that parks
-and put back when it goes on. All parks of a hub go through `Hub.switch`, which is wrapped for this, only in hubs that
-poll for asyncio, from their first such poll on. Price: half a microsecond a park there, nothing elsewhere.
+and put back when it goes on. Who parks asks `Hub.successor` whom to switch to; that is wrapped for this, only in hubs
+that poll for asyncio, from their first such poll on. Price: half a microsecond a park there, nothing elsewhere.
 """
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from greenprobe.hub import Hub, get_hub
 
@@ -28,21 +29,34 @@ def keep_running_loops_apart() -> None:
         hub = get_hub()
         if not hasattr(hub, _KEEPING):
             setattr(hub, _KEEPING, True)
-            wrap_switch(hub, events._get_running_loop, events._set_running_loop)
+            wrap_successor(hub, events._get_running_loop, events._set_running_loop)
 
 
-def wrap_switch(hub: Hub, get: Callable[[], object], note: Callable[[object], None]) -> None:
-    """Have `hub.switch` take the note of the running loop away, and put it back."""
-    switch = hub.switch
+class Aside:
+    """Whom to switch to, with the note of `loop` put aside for that time."""
 
-    def switch_without_loop() -> object:
-        loop = get()
-        if loop is None:
-            return switch()
-        note(None)
+    __slots__ = ("loop", "note", "successor")
+
+    def __init__(self, successor: Any, loop: object, note: Callable[[object], None]) -> None:
+        self.successor = successor
+        self.loop = loop
+        self.note = note
+
+    def switch(self) -> object:
+        """Take the note away, switch, and put it back."""
+        self.note(None)
         try:
-            return switch()
+            return self.successor.switch()
         finally:
-            note(loop)
+            self.note(self.loop)
 
-    hub.switch = switch_without_loop  # type: ignore[method-assign]
+
+def wrap_successor(hub: Hub, get: Callable[[], object], note: Callable[[object], None]) -> None:
+    """Have who parks in `hub` put the note of the running loop aside."""
+    successor = hub.successor
+
+    def successor_without_loop() -> Any:
+        loop = get()
+        return successor() if loop is None else Aside(successor(), loop, note)
+
+    hub.successor = successor_without_loop  # type: ignore[method-assign]

@@ -1,9 +1,9 @@
 """What a hub runs, and in which order: the interfaces that tests and policies fill in."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-__all__ = ["Call", "IdlePolicy", "RunQueue"]
+__all__ = ["Call", "IdlePolicy", "Refusal", "RunQueue"]
 
 
 class RunQueue(Protocol):
@@ -41,3 +41,17 @@ class Call:
     def switch(self) -> object:
         """Make the call."""
         return self.function(*self.args)
+
+
+class Refusal:
+    """Stands in for a greenlet that must not be switched to: who tries gets `error`, with `message`."""
+
+    __slots__ = ("error", "message")
+
+    def __init__(self, error: type[Exception], message: str) -> None:
+        self.error = error
+        self.message = message
+
+    def switch(self) -> NoReturn:
+        """Refuse."""
+        raise self.error(self.message)

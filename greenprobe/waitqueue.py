@@ -45,7 +45,7 @@ class Waiter:
             return self._wait_for(timeout) if timeout > 0 else self.woken
         try:
             while not self.woken:
-                hub.switch()
+                hub.successor().switch()
         except BaseException:
             if self.woken:
                 hub.forget(self.green)
@@ -57,7 +57,7 @@ class Waiter:
         timer = hub.timers.add(hub.clock() + timeout, hub.schedule, self.green)
         try:
             while not self.woken and timer.callback is not None:
-                hub.switch()
+                hub.successor().switch()
         except BaseException:
             if self.woken or timer.callback is None:
                 hub.forget(self.green)

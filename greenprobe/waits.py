@@ -30,7 +30,7 @@ class DescriptorWaits:
         poller: Poller
         loop: greenlet
 
-        def switch(self) -> object: ...
+        def successor(self) -> Any: ...
         def schedule(self, green: Any) -> None: ...
         def forget(self, green: greenlet) -> None: ...
 
@@ -55,9 +55,9 @@ class DescriptorWaits:
         if deadline is not None or side.timer is not None:
             self._arm(side, deadline)
         try:
-            self.switch()
+            self.successor().switch()
             while side.waiter is me:
-                self.switch()
+                self.successor().switch()
         except BaseException:
             # An edge may have been spent on this wait. READY is always safe to say, silence is not.
             if side.waiter is not me:
@@ -115,7 +115,7 @@ class DescriptorWaits:
         timer = self.timers.add(deadline, self.schedule, me) if deadline is not None else None
         try:
             while timer is None or timer.pending:
-                self.switch()
+                self.successor().switch()
                 if side.waiter is CLOSED or (line[0] is me and side.is_ready()):
                     return outcome(side)
             return False
