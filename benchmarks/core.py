@@ -43,11 +43,11 @@ class Row:
 
 
 ROWS = {
-    "echo": Row("1-byte echo over TCP in one process, a round trip", "µs", 30_000, 0.55, 0.70),
+    "echo": Row("1-byte echo over TCP in one process, a round trip", "µs", 30_000, 0.55, 0.70, floor=True),
     "echo_timeout": Row("the same with `settimeout(5)`", "µs", 30_000),
     "syscalls": Row("system calls of a round trip", "calls", 2_000, at_most=6),
-    "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75),
-    "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000, beside="http", of_beside=1.05),
+    "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75, floor=True),
+    "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000, beside="http", of_beside=1.05, floor=True),
     "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55, floor=True),
     "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8, floor=True),
     "sleep0": Row("`sleep(0)`", "µs", 200_000, None, 1.0),

@@ -254,13 +254,23 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
                 deadline = self._wait_write(deadline, error)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        with memoryview(data) as view, view.cast("B") as rest:
-            self._send_rest(rest, flags)
-
-    def _send_rest(self, rest: memoryview, flags: int) -> None:
-        """Send all of `rest`; the timeout is for the whole of it."""
-        size = len(rest)
         sent = 0
+        if type(data) is bytes:  # needs no view if all of it goes at once, as nearly always
+            self._greedy -= 1
+            if self._greedy < 0:
+                self._give_way()
+            try:
+                sent = kernel_send(self, data, flags)
+            except BlockingIOError:
+                pass  # asked again below
+            if sent == len(data):
+                return
+        with memoryview(data) as view, view.cast("B") as rest:
+            self._send_rest(rest, sent, flags)
+
+    def _send_rest(self, rest: memoryview, sent: int, flags: int) -> None:
+        """Send what of `rest` has not been `sent`; the timeout is for the whole of it."""
+        size = len(rest)
         deadline = None
         while True:
             self._greedy -= 1

@@ -200,6 +200,19 @@ def test_sendall_of_50_mb_through_a_slow_reader(tcp: Pair) -> None:
     assert writer.wait(PATIENCE) is None
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_sendall_goes_on_where_the_buffer_was_full(tcp: Pair, kind: type) -> None:
+    sender, reader = tcp
+    data = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
+    sender.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_SNDBUF, 65_536)
+    writer = spawn(sender.sendall, kind(data))
+    got = bytearray()
+    while len(got) < len(data):
+        got += reader.recv(262_144)
+    assert got == data
+    assert writer.wait(PATIENCE) is None
+
+
 def test_the_timeout_of_sendall_is_for_the_whole(tcp: Pair, clock: Any) -> None:
     sender, reader = tcp
     sender.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_SNDBUF, 8192)
