@@ -74,17 +74,17 @@ LAYERS = """
     compat.eventlet.green.OpenSSL.tsafe
     compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
-    engine.ledger engine.shortage
+    engine.ledger engine.shortage engine.frames engine.processes
     engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
     engine.probes.certificates engine.probes.registry
     engine.verdicts engine.scanplan engine.starts engine.gate engine.hosts engine.connector
     engine.udp_payloads engine.udp engine.scanner engine.link engine.services engine.examined
-    engine.discovery
+    engine.discovery engine.scan_shards
     engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.earlier engine.fetchplan engine.favicons engine.visits engine.aside
     engine.workers engine.fetcher
-    engine.journal engine.tally engine.frames engine.shards engine.bodystore
+    engine.journal engine.tally engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan
     engine.linkrules engine.crawlhosts engine.pagerecords engine.robotsreader engine.crawlvisits engine.crawler crawling
@@ -96,7 +96,7 @@ LAYERS = """
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal
-    commands.scan_formats commands.scan_sink
+    commands.scan_formats commands.scan_sink commands.scan_shard
     commands.zone_format commands.diff commands.report commands.fetch commands.resolve commands.probes commands.scan
     commands.serve
     commands.crawl_graph commands.crawl_options commands.crawl

@@ -26,8 +26,9 @@ from greenprobe.commands.recording import Recording
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.journal import Journal, identify
+from greenprobe.engine.processes import process_command
 from greenprobe.engine.repeats import Repeats
-from greenprobe.engine.shards import ShardBatch, Shards, shard_command
+from greenprobe.engine.shards import ShardBatch, Shards
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.client import Client
@@ -94,7 +95,7 @@ def _shards(words: dict[str, Any], source: UrlList, recording: Recording, jar: C
     count = words["processes"]
     part = {"concurrency": max(1, -(-words["concurrency"] // count)), "rate": words["rate"] and words["rate"] / count}
     part["per_host"] = words["per_host"] or words["concurrency"]
-    command = shard_command("greenprobe.commands.fetch_shard")
+    command = process_command("greenprobe.commands.fetch_shard")
     return Shards(get_hub(), words | part, source, count=count, command=command, tally=recording.tally, jar=jar)
 
 

@@ -1,6 +1,6 @@
 """`greenprobe scan`: which ports of which hosts are open, closed or filtered, and what speaks there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,21 +14,19 @@ from greenprobe.commands.scan_formats import ScanDatabase
 from greenprobe.commands.scan_journal import ScanJournal
 from greenprobe.commands.scan_options import ScanOptions, scan_options
 from greenprobe.commands.scan_plan import plan_of
-from greenprobe.commands.scan_sink import Sink, sink_for
+from greenprobe.commands.scan_shard import ScanTask, batches_of
+from greenprobe.commands.scan_sink import ROWS, Sink, sink_for
 from greenprobe.engine.discovery import alive_hosts
-from greenprobe.engine.examined import door_of, examined
-from greenprobe.engine.probes.registry import Registry, load_probes
+from greenprobe.engine.processes import process_command
+from greenprobe.engine.scan_shards import ScanBatch, ScanShards, parts_of
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
-from greenprobe.engine.services import Examiner
 from greenprobe.engine.targets import Targets
+from greenprobe.hub import get_hub
 
 __all__ = ["scan"]
 
-EXAMINED_AT_ONCE = 256  # open ports
-RESUMABLE = ("jsonl", "csv", "text")
-
-Batches = Iterator[list[ScanRecord]]
+Batches = Generator[list[ScanRecord], None, None] | Generator[ScanBatch, None, None]
 
 
 @click.command()
@@ -54,13 +52,12 @@ def scan(progress: Progress, /, **words: Any) -> None:
     if journal is not None and not journal.is_new:
         options = _resumed(options, journal)
     plan = _plan(options, journal)
-    scanner = Scanner(plan, done=journal.ledger if journal is not None and not journal.is_new else None)
-    batches = _batches(options, scanner)
     with ExitStack() as stack:
         goes_on_at = journal.written if journal is not None and not journal.is_new else None
         out = stack.enter_context(Output(options.output, inputs=options.hosts_files, goes_on_at=goes_on_at))
         if journal is not None:
             _begin(journal, plan, options, out)
+        scanner, batches = _scan(options, plan, journal)
         database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
         stack.callback(lambda: _summarize(scanner.statistics()))
         sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
@@ -90,11 +87,18 @@ def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
     return replace(plan, targets=Targets(hosts, plan.targets.ports, seed=plan.targets.seed))
 
 
-def _batches(options: ScanOptions, scanner: Scanner) -> Any:
-    if not (options.asks_service or options.asks_banner):
-        return scanner.batches()
-    examiner = Examiner(Registry(load_probes(options.probes_file)), only_banner=not options.asks_service)
-    return examined(scanner.batches(), examiner.examine, door_of, concurrency=EXAMINED_AT_ONCE)
+def _scan(options: ScanOptions, plan: ScanPlan, journal: ScanJournal | None) -> tuple[Scanner | ScanShards, Batches]:
+    """Return what scans, and the generator of what it finds."""
+    ledger = journal.ledger.state() if journal is not None and not journal.is_new else None
+    count = options.processes
+    if count == 1:
+        scanner = ScanTask(plan, options, ledger, "", 1).scanner()
+        return scanner, batches_of(scanner, options)
+    lines = options.format_name if options.format_name in ROWS and not options.sqlite else ""
+    tasks = [ScanTask(part, options, ledger, lines, count) for part in parts_of(plan, count)]
+    total = plan.total - (journal.ledger.count if journal is not None else 0)
+    shards = ScanShards(get_hub(), tasks, total=total, command=process_command("greenprobe.commands.scan_shard"))
+    return shards, shards.run()
 
 
 # -- going on after an end that was none
@@ -104,8 +108,8 @@ def _journal(options: ScanOptions) -> ScanJournal | None:
     if options.resume is None:
         return None
     journal = ScanJournal.open(options.resume)
-    if journal.is_new and (options.output == "-" or options.format_name not in RESUMABLE):
-        raise click.UsageError(f"--resume needs -o FILE and --format {', '.join(RESUMABLE)}: what can be gone on with")
+    if journal.is_new and (options.output == "-" or options.format_name not in ROWS):
+        raise click.UsageError(f"--resume needs -o FILE and --format {', '.join(ROWS)}: what can be gone on with")
     if journal.is_new and options.sqlite:
         raise click.UsageError("--resume cannot go on with --sqlite; write JSON lines, and import them later")
     return journal
@@ -139,14 +143,19 @@ def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
 
 def _writer(
     options: ScanOptions, sink: Sink, out: Output, journal: ScanJournal | None, database: ScanDatabase | None
-) -> Callable[[list[ScanRecord]], None]:
-    def write(batch: list[ScanRecord]) -> None:
-        shown = [record for record in batch if record.state == "open"] if options.only_open else batch
+) -> Callable[[list[ScanRecord] | ScanBatch], None]:
+    def write(batch: list[ScanRecord] | ScanBatch) -> None:
+        if isinstance(batch, ScanBatch):
+            records, places = batch.records, batch.places
+            out.write(batch.lines)
+        else:
+            records, places = batch, [record.place for record in batch] if journal is not None else []
+        shown = [record for record in records if record.state == "open"] if options.only_open else records
         sink.write(shown)
         if database is not None:
             database.add(shown)
         if journal is not None:
-            journal.note(batch)
+            journal.note(places)
             journal.save_now_and_then(out.sync)
 
     return write

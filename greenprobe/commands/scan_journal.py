@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from greenprobe.engine.ledger import Ledger
-from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+from greenprobe.engine.scanplan import ScanPlan
 from greenprobe.engine.targets import Hosts, Span, Targets
 
 __all__ = ["ScanJournal"]
@@ -77,11 +77,11 @@ class ScanJournal:
         hosts = Hosts([Span(*span) for span in state["hosts"]], names=state["names"])
         return Targets(hosts, _unpacked(state["ports"]), seed=state["seed"])
 
-    def note(self, records: Iterable[ScanRecord]) -> None:
-        """Note that records were handed to the output."""
+    def note(self, places: Iterable[int]) -> None:
+        """Note that the records of some places were handed to the output."""
         add = self.ledger.add
-        for record in records:
-            add(record.place)
+        for place in places:
+            add(place)
 
     def save_now_and_then(self, flush: Callable[[], int]) -> None:
         """Write the file if the last time is long ago; `flush` writes the output and returns its size in bytes."""

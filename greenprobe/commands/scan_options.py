@@ -12,6 +12,7 @@ from greenprobe.errors import TargetError
 
 __all__ = ["FORMATS", "ScanOptions", "Tempo", "read_words", "scan_options"]
 
+MAX_PROCESSES: Final = 64
 FORMATS: Final = ("table", "jsonl", "csv", "text", "xml", "grepable")
 
 
@@ -59,6 +60,7 @@ class ScanOptions:
     min_rate: float
     seed: int | None
     shard: str | None
+    processes: int
     source: str | None
     interface: str | None
     resume: str | None
@@ -175,6 +177,14 @@ PACE: Final = (
     ),
     click.option(
         "--shard", metavar="K/N", help="Scan the K-th of N parts; the others run elsewhere, with the same --seed."
+    ),
+    click.option(
+        "--processes",
+        metavar="N",
+        type=click.IntRange(1, MAX_PROCESSES),
+        default=1,
+        show_default=True,
+        help="Scan on N cores: each process asks its part, and what is bounded in all is divided.",
     ),
     click.option("--source", metavar="ADDRESS", help="Send from this address of ours."),
     click.option("--interface", metavar="NAME", help="Send through this interface."),

@@ -13,7 +13,7 @@ from greenprobe.commands.scan_table import ScanTable
 from greenprobe.engine.ports import UDP, format_ports
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
 
-__all__ = ["Sink", "sink_for"]
+__all__ = ["COLUMNS", "ROWS", "Sink", "sink_for"]
 
 COLUMNS = [
     Column("host", "host", 24),
@@ -29,6 +29,7 @@ COLUMNS = [
     Column("product", "product", 24),
     Column("banner", "banner"),
 ]
+ROWS = ("jsonl", "csv", "text")  # formats of a line a record
 FEW_PORTS = 20  # up to here the table shows every port, also closed ones: somebody asked for just these
 
 
@@ -80,7 +81,7 @@ class ReportSink:
 def sink_for(out: Output, options: ScanOptions, plan: ScanPlan, *, goes_on: bool) -> Sink:
     """Return the sink of the form that was asked for."""
     name = options.format_name
-    if name in ("jsonl", "csv", "text"):
+    if name in ROWS:
         return RowSink(out, name, has_heading=not goes_on)
     if name == "table":
         show_all = len(plan.targets.ports) <= FEW_PORTS and not options.only_open

@@ -19,7 +19,7 @@ from greenprobe.greenthread import spawn
 from greenprobe.pool import GreenPool
 from greenprobe.queue import Queue
 
-__all__ = ["door_of", "examined"]
+__all__ = ["Batches", "door_of", "examined"]
 
 Batches = Generator[list[ScanRecord], None, None]
 

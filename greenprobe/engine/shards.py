@@ -2,38 +2,30 @@
 
 A host belongs to one process, so what is bounded by host (connections, delay, rate, back-off) is bounded exactly; what
 is bounded in all is divided. The processes make the lines of the output, and this one writes them: one writer, one
-journal. It forwards Ctrl-C; if it is killed, they end when they find their pipes closed.
+journal.
 """
 
-import os
-import signal
-import sys
-from collections.abc import Callable, Generator
 from typing import IO, Any, Final, NamedTuple
 from zlib import crc32
 
 from greenprobe.engine.fetchplan import FetchStatistics
-from greenprobe.engine.frames import Entry, Extras, FrameReader, frame_of, write_frame
+from greenprobe.engine.frames import Entry, Extras, frame_of
+from greenprobe.engine.processes import Process, Processes
 from greenprobe.engine.tally import Tally
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import GreenprobeError
-from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.http.cookies import Cookie, CookieJar, site_of
 from greenprobe.hub import Hub
 from greenprobe.lazy import Lazy
-from greenprobe.queue import Queue
 
 __all__ = ["ArchivePiece", "NumberedRow", "ShardBatch", "ShardReport", "Shards"]
 
-subprocess = Lazy("subprocess")
 tempfile = Lazy("tempfile")
 
 # A row of the output, and the number of the entry it is about.
 NumberedRow = tuple[int, dict[str, Any]]
 
 MANY: Final = 256  # entries in a frame
-AHEAD: Final = 64  # frames that wait for a slow process
-LONGEST_END_S: Final = 10.0
 ARCHIVE_IN_MEMORY_BYTES: Final = 1 << 22
 
 
@@ -65,63 +57,17 @@ class ShardReport(NamedTuple):
     cookies: tuple[list[Cookie], list[Cookie]] = ([], [])
 
 
-class Shard:
-    """One process."""
+class Shard(Process):
+    """One process, and what is on its way to it and from it."""
 
     def __init__(self, hub: Hub, command: list[str], words: dict[str, Any]) -> None:
-        # SIGINT is held back until the process can answer it; a terminal sends it to us alone, and we pass it on.
-        held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, bufsize=0
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        os.set_blocking(self.stdin.fileno(), False)
-        self.frames: Queue[bytes | None] = Queue(AHEAD)
-        self.statistics: FetchStatistics | None = None
-        self.report: ShardReport | None = None
-        self.is_over = False  # all of its batches were handed over
+        super().__init__(hub, command, words)
         self.entries: list[Entry] = []
         self.carried: dict[int, Extras] = {}
-        self._hub = hub
-        self.frames.put(frame_of(words))
-
-    def write(self) -> None:
-        """Write frames as they come, until None."""
-        try:
-            while (frame := self.frames.get()) is not None:
-                write_frame(self._hub, self.stdin.fileno(), frame)
-        except BrokenPipeError:
-            pass  # the process has ended: its reader tells
-        finally:
-            self.close_input()
-
-    def close_input(self) -> None:
-        """Tell the process that there are no more entries. A second call does nothing."""
-        if not self.stdin.closed:
-            self._let_go(self.stdin.fileno())
-            self.stdin.close()
-
-    def close(self) -> None:
-        """End the process if it has not ended, and let go of everything."""
-        self.close_input()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(LONGEST_END_S)
-        self._let_go(self.stdout.fileno())
-        self.stdout.close()
-
-    def _let_go(self, fd: int) -> None:
-        slot = self._hub.poller.slots.get(fd)
-        if slot is not None:
-            self._hub.poller.close(slot, shared=True)
+        self.archive: IO[bytes] | None = None
 
 
-class Shards:
+class Shards(Processes[Shard, ShardBatch]):
     """Runs one list on several processes. Iterate over `run()`; look at `statistics()` meanwhile."""
 
     def __init__(
@@ -136,41 +82,17 @@ class Shards:
         jar: CookieJar | None = None,
     ) -> None:
         """`command` starts a process; `words` is what it is told first. With a `jar`, hosts that share cookies stay."""
-        self._hub = hub
         self._jar = jar
         self._key = host_of if jar is None else cookie_site
         self._urls = urls
         self._tally = tally
         self._taken = 0
         self._began = hub.clock()
-        self._batches: Queue[ShardBatch | Shard | GreenprobeError] = Queue(2 * count)
-        self._shards = [Shard(hub, command, words) for _ in range(count)]
-        self._green: list[GreenThread] = []
-
-    def run(self) -> Generator[ShardBatch, None, None]:
-        """Yield batches as they come. Raises GreenprobeError if a process ends before its time.
-
-        KeyboardInterrupt stops all processes; what was completed before is yielded before it is raised again.
-        """
-        self._start(self._feed)
-        for shard in self._shards:
-            self._start(shard.write)
-            self._start(self._read, shard)
-        try:
-            try:
-                yield from self._gather()
-            except KeyboardInterrupt:
-                for shard in self._shards:
-                    if shard.process.poll() is None:
-                        shard.process.send_signal(signal.SIGINT)
-                yield from self._gather()
-                raise
-        finally:
-            self._stop()
+        super().__init__(hub, [Shard(hub, command, words) for _ in range(count)], what="fetch")
 
     def statistics(self) -> FetchStatistics:
         """Return how far all processes are together."""
-        known = [shard.statistics for shard in self._shards if shard.statistics is not None]
+        known = [shard.statistics for shard in self._processes if shard.statistics is not None]
         by_class = [sum(counts) for counts in zip(*(each.by_class for each in known), strict=True)] or [0] * 10
         return FetchStatistics(
             self._taken,
@@ -184,59 +106,34 @@ class Shards:
             sum(each.waiting for each in known),
         )
 
-    def _start(self, function: Callable[..., None], *args: Any) -> None:
-        self._green.append(spawn(function, *args))
+    def _begin(self) -> None:
+        self._start(self._feed)
 
-    def _stop(self) -> None:
-        for green in self._green:
-            green.kill()
-        for green in self._green:
-            green.join()
-        for shard in self._shards:
-            shard.close()
+    def _hear(self, shard: Shard, value: Any) -> ShardBatch | None:
+        if isinstance(value, ArchivePiece):
+            self._keep(shard, value.data)
+            return None
+        shard.statistics = value.statistics
+        if isinstance(value, ShardReport):
+            shard.report = value
+            self._tally.merge(value.tally)
+            if self._jar is not None:
+                self._jar.change(*value.cookies)
+            return None
+        archive, shard.archive = shard.archive, None
+        batch: ShardBatch = value._replace(archive=archive)
+        return batch
 
-    def _gather(self) -> Generator[ShardBatch, None, None]:
-        """Yield batches until every process has said its last."""
-        while not all(shard.is_over for shard in self._shards):
-            found = self._batches.get()
-            if isinstance(found, ShardBatch):
-                yield found
-            elif isinstance(found, GreenprobeError):
-                raise found
-            elif found.report is not None:
-                found.is_over = True
-            else:
-                code = found.process.wait(LONGEST_END_S)
-                raise GreenprobeError(f"a process of the fetch ended early, with {code}")
-
-    def _read(self, shard: Shard) -> None:
-        """Read what a process says, to its end."""
+    def _keep(self, shard: Shard, data: bytes) -> None:
         try:
-            self._take(shard)
+            shard.archive = shard.archive or tempfile.SpooledTemporaryFile(ARCHIVE_IN_MEMORY_BYTES)
+            shard.archive.write(data)
         except OSError as exc:
-            self._batches.put(GreenprobeError(f"cannot keep what is to be archived: {exc.strerror}"))
-        self._batches.put(shard)
-
-    def _take(self, shard: Shard) -> None:
-        archive: IO[bytes] | None = None
-        for value in FrameReader(self._hub, shard.stdout.fileno()).read():
-            if isinstance(value, ArchivePiece):
-                archive = archive or tempfile.SpooledTemporaryFile(ARCHIVE_IN_MEMORY_BYTES)
-                archive.write(value.data)
-                continue
-            shard.statistics = value.statistics
-            if isinstance(value, ShardReport):
-                shard.report = value
-                self._tally.merge(value.tally)
-                if self._jar is not None:
-                    self._jar.change(*value.cookies)
-            else:
-                self._batches.put(value._replace(archive=archive))
-                archive = None
+            raise GreenprobeError(f"cannot keep what is to be archived: {exc.strerror}") from exc
 
     def _feed(self) -> None:
         """Hand every entry to the process that its host belongs to."""
-        lines, carried, shards = self._urls.lines, self._urls.carried, self._shards
+        lines, carried, shards = self._urls.lines, self._urls.carried, self._processes
         while lines or self._urls.refill():
             while lines:
                 number, line = lines.popleft()
@@ -277,8 +174,3 @@ def cookie_site(line: bytes) -> bytes:
 
 ENDS: Final = (b"/", b"?", b"#", b"\\")
 DEFAULT_PORTS: Final = {b"https": b":443"}
-
-
-def shard_command(module: str) -> list[str]:
-    """Return the command that runs a module of greenprobe in a process of its own."""
-    return [sys.executable, "-m", module]
