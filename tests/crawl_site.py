@@ -64,6 +64,7 @@ class FakeSite:
         answer = self.answer_to(url)
         self.hub.sleep(answer.seconds)
         trace.ended = self.hub.clock()
+        trace.first_byte = answer.seconds
         self.spans.append((trace.started, trace.ended, url))
         if answer.error is not None:
             raise answer.error

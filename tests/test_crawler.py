@@ -302,6 +302,29 @@ def test_a_host_has_no_more_requests_at_once_than_it_may(crawl: Callable[..., Cr
     assert most == 3
 
 
+def test_a_host_that_slows_down_is_asked_less_often(crawl: Callable[..., Crawl]) -> None:
+    names = [first + second for first in "abcdefgh" for second in "abcdefgh"]
+    answers = {f"http://a.test/{name}": page(name) for name in names}
+    slow = dict(list(answers.items())[20:])
+    for answer in slow.values():
+        answer.seconds = 3.0
+    done = crawl({HOME: page("home", *names), **answers}, per_host=4)
+    starts = [began for began, _, url in done.site.spans if url in slow]
+    assert len(starts) == 44
+    late = starts[8:]
+    assert all(second - first >= 0.05 for first, second in pairwise(late))
+
+
+def test_hosts_of_other_addresses_than_the_starts_can_be_left_out(hub: Hub, clock: JumpClock) -> None:
+    pages: Pages = {HOME: page("home", "http://b.test/", "http://c.test/"), "http://b.test/": page("b")}
+    run = Crawl(hub, pages, same_ip=True, scope=ScopeRules(Within.ANY))
+    run.site.addresses = {"a.test": "192.0.2.1", "b.test": "192.0.2.1", "c.test": "192.0.2.2"}
+    run.run()
+    assert run.fetched() == ["a.test/", "b.test/"]
+    assert run.records()["http://c.test/"].skipped == "other address"
+    assert "http://c.test/robots.txt" not in run.site.counts()
+
+
 # -- what fails
 
 

@@ -99,7 +99,7 @@ LAYERS = """
     commands.scan_formats commands.scan_sink commands.scan_shard
     commands.zone_format commands.diff commands.report commands.fetch commands.resolve commands.probes commands.scan
     commands.serve
-    commands.crawl_graph commands.crawl_options commands.crawl
+    commands.crawl_graph commands.crawl_database commands.crawl_results commands.crawl_options commands.crawl
     commands.demosite commands.demo
     cli __main__
 """.split()

@@ -1,7 +1,7 @@
 """The options of `greenprobe crawl`, and what they mean as a plan."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import click
@@ -9,7 +9,7 @@ import click
 from greenprobe.commands.crawl_graph import is_graphml
 from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
 from greenprobe.engine.canonical import QueryRule
-from greenprobe.engine.crawlplan import CrawlPlan, start_of
+from greenprobe.engine.crawlplan import CrawlPlan, TypeRule, start_of
 from greenprobe.engine.scope import ScopeRules, Within
 from greenprobe.errors import TargetError
 from greenprobe.http.client import ClientOptions
@@ -48,6 +48,9 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         show_default=True,
         help="Keep the queries of links, clean them of trackers, sort them too, or drop them.",
     ),
+    click.option("--same-ip", is_flag=True, help="Fetch only from hosts that have an IP address of a start."),
+    click.option("--content-type", "types", metavar="TYPE", multiple=True,
+                 help="Take only bodies of this media type, as text/html or image/*."),
     click.option("--max-pages", metavar="N", type=COUNT, help="End after N pages."),
     click.option("--max-host-pages", metavar="N", type=COUNT, help="Fetch at most N pages of a host."),
     click.option("--time", "max_seconds", metavar="SECONDS", type=SECONDS, help="End after so many seconds."),
@@ -81,6 +84,10 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     timeout_option(default=30.0, what="a page must be done, or it fails"),
     click.option("--max-body", metavar="BYTES", type=click.IntRange(0), default=10 << 20, show_default=True,
                  help="A page that is longer than this when decoded is an error."),
+    click.option("--max-type-body", "type_limits", metavar="TYPE BYTES", type=(str, click.IntRange(0)), multiple=True,
+                 help="The same for bodies of a media type, as image/* 100000."),
+    click.option("--processes", metavar="N", type=click.IntRange(0, 64), default=1, show_default=True,
+                 help="Read pages of more than 48 kB in N processes; with 0 read them here, however long that takes."),
     click.option("--no-private", is_flag=True, help="Refuse private and loopback addresses."),
     click.option("--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
                  help="Trust these authorities."),
@@ -91,6 +98,10 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="Write every link that is found to FILE, as JSON lines."),
     click.option("--graph", metavar="FILE", type=click.Path(dir_okay=False), callback=refuse_other_graphs,
                  help="Write the graph of the links that are followed to FILE: .graphml or .csv."),
+    click.option("--warc", metavar="FILE", type=click.Path(dir_okay=False),
+                 help="Write requests and responses, robots.txt too, to a WARC file."),
+    click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False),
+                 help="Write pages and links to tables of an SQLite database, too."),
     click.option("--progress", "progress_mode", type=click.Choice(["auto", "plain", "off"]), default="auto",
                  show_default=True, help="How to show how far it is."),
     format_option("jsonl", "csv", "text", default="jsonl"),
@@ -134,6 +145,10 @@ def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:
         reads_sitemaps=not words["no_sitemaps"],
         fetches_assets=words["assets"],
         retries=words["retries"],
+        processes=words["processes"],
+        same_ip=words["same_ip"],
+        types=types_of(words["types"], words["type_limits"]),
+        takes_other_types=not words["types"],
         agent=agent,
         client=ClientOptions(
             per_host=words["per_host"],
@@ -143,5 +158,15 @@ def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:
             max_body_bytes=words["max_body"],
             allows_private=not words["no_private"],
             user_agent=sent,
+            records_exchanges=words["warc"] is not None,
         ),
     )
+
+
+def types_of(wanted: Iterable[str], limits: Iterable[tuple[str, int]]) -> tuple[TypeRule, ...]:
+    """Return the rules for media types, those with a limit first. Raises TargetError."""
+    rules = [TypeRule(pattern, limit_bytes) for pattern, limit_bytes in limits] + [TypeRule(each) for each in wanted]
+    for rule in rules:
+        if "/" not in rule.pattern:
+            raise TargetError(f"{rule.pattern!r} is no media type; write text/html, or image/* for all images")
+    return tuple([rule._replace(pattern=rule.pattern.lower()) for rule in rules])

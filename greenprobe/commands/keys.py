@@ -1,4 +1,4 @@
-"""A key that is pressed while a command runs prints how far it is; the work goes on.
+"""A key that is pressed while a command runs prints how far it is; the work goes on. Some keys may do more.
 
 The terminal is told to hand over single keys (and to go on making signals of Ctrl-C), and put back in the end, also
 after an error. Where standard input is no terminal, or is read by the command, nothing happens.
@@ -7,7 +7,7 @@ after an error. Where standard input is no terminal, or is read by the command, 
 import os
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -15,20 +15,26 @@ import click
 from greenprobe.greenthread import spawn
 from greenprobe.hub import get_hub
 
-__all__ = ["status_on_key"]
+__all__ = ["Key", "status_on_key"]
 
 Reading = tuple[float | None, str]
+Key = tuple[Callable[[], object], str]  # what it does, and what is said about it
 
 
 @contextmanager
-def status_on_key(read: Callable[[], Reading], fd: int = 0) -> Iterator[None]:
-    """Print what `read` says at each key, on standard error, until the block ends. `fd` is standard input."""
+def status_on_key(
+    read: Callable[[], Reading], fd: int = 0, *, keys: Mapping[str, Key] | None = None
+) -> Iterator[None]:
+    """Print what `read` says at each key, on standard error, until the block ends. `fd` is standard input.
+
+    A key of `keys` does what that says first.
+    """
     if not _is_ours(fd):
         yield
         return
     before = termios.tcgetattr(fd)
     own = os.dup(fd)  # so that what the hub keeps of it ends with it
-    watcher = spawn(_watch, own, read)
+    watcher = spawn(_watch, own, read, keys or {})
     try:
         tty.setcbreak(fd, termios.TCSANOW)
         yield
@@ -41,13 +47,17 @@ def status_on_key(read: Callable[[], Reading], fd: int = 0) -> Iterator[None]:
         os.close(own)
 
 
-def _watch(fd: int, read: Callable[[], Reading]) -> None:
+def _watch(fd: int, read: Callable[[], Reading], keys: Mapping[str, Key]) -> None:
     hub = get_hub()
     side = hub.poller.adopt(fd).read
     while True:
         hub.wait(side)
-        if not os.read(fd, 1024):
+        pressed = os.read(fd, 1024).decode("ascii", "replace")
+        if not pressed:
             return
+        for act, said in [keys[each] for each in pressed if each in keys]:
+            act()
+            click.echo(said, err=True)
         fraction, text = read()
         click.echo(text if fraction is None else f"{fraction:4.0%}  {text}", err=True)
 

@@ -133,14 +133,22 @@ class WarcFile:
             if "warc_offset" in row:
                 row["warc_offset"] += start
 
-    def sync(self) -> int:
-        """Have everything on the disk, and return the length in bytes."""
+    def length(self) -> int:
+        """Have everything in the file, and return its length in bytes."""
         try:
             self._file.flush()
-            os.fdatasync(self._file.fileno())
         except OSError as exc:
             raise self._error(exc) from exc
         return self._file.tell()
+
+    def sync(self) -> int:
+        """Have everything on the disk, and return the length in bytes."""
+        length_bytes = self.length()
+        try:
+            os.fdatasync(self._file.fileno())
+        except OSError as exc:
+            raise self._error(exc) from exc
+        return length_bytes
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""

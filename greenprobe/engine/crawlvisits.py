@@ -44,9 +44,10 @@ from greenprobe.http.client import Client
 from greenprobe.http.connector import Resolve
 from greenprobe.http.decoding import Sink
 from greenprobe.http.exchange import REDIRECTS
+from greenprobe.http.recorded import RecordedExchange, RecordedTrace
 from greenprobe.http.retries import retry_after
 from greenprobe.http.trace import Trace
-from greenprobe.http.urls import read_url
+from greenprobe.http.urls import Url, read_url
 from greenprobe.hub import Hub
 
 __all__ = ["Arrival", "CrawlVisits"]
@@ -60,12 +61,16 @@ MANY_LINKS: Final = 500  # that are judged in one go; then others have a turn
 
 
 class Arrival(NamedTuple):
-    """What came of one claim: its record, its links as they were judged, and what of them goes into the frontier."""
+    """What came of one claim: its record, its links as they were judged, and what of them goes into the frontier.
+
+    `exchanges` are those of its last attempt, and of the robots.txt that was read for it, if they are recorded.
+    """
 
     claim: Claim
     record: PageRecord
     links: list[LinkRecord]
     found: list[Found]
+    exchanges: tuple[RecordedExchange, ...] = ()
 
 
 class CrawlVisits:
@@ -92,9 +97,11 @@ class CrawlVisits:
         scope = Scope(plan.scope, plan.starts)
         self._rules = LinkRules(plan, scope)
         self._hosts = Hosts(plan.delay)
-        self._robots = RobotsReader(plan, client, scope)
+        self._trace: Callable[[Url], Trace] = RecordedTrace if plan.client.records_exchanges else Trace
+        self._exchanges: list[RecordedExchange] = []
+        self._robots = RobotsReader(plan, client, scope, self._trace, self._keep)
         self._budgets = Budgets()
-        self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE))
+        self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE, knows_all=True))
         self._records = PageRecords(frontier)
         self._readers = Readers(hub, plan.processes)
         self._attempts: Counter[int] = Counter()
@@ -107,6 +114,13 @@ class CrawlVisits:
 
     def visit(self, claim: Claim) -> Arrival | None:
         """Visit an address; None if it is to be visited again."""
+        arrival = self._arrival(claim)
+        if arrival is not None and self._exchanges:
+            exchanges, self._exchanges = tuple(self._exchanges), []
+            arrival = arrival._replace(exchanges=exchanges)
+        return arrival
+
+    def _arrival(self, claim: Claim) -> Arrival | None:
         origin = claim.address.origin
         host = self._hosts.of(origin)
         if not host.ips and (host.delay or self._plan.same_ip):
@@ -142,9 +156,9 @@ class CrawlVisits:
         return "host limit" if limit is not None and host.pages >= limit else ""
 
     def _is_early(self, host: Host, claim: Claim) -> bool:
-        """Tell whether the host's clock says no; the claim then comes again when it may."""
+        """Tell whether the host's clock or pace says no; the claim then comes again when it may."""
         now = self._hub.clock()
-        wait = self._hosts.wait_time(host, now)
+        wait = self._hosts.wait_time(host, now) or max(0.0, self._pace.ready_at(claim.address.origin) - now)
         if wait:
             self._come_again(claim, now + wait)
         return bool(wait)
@@ -196,7 +210,7 @@ class CrawlVisits:
 
     def _fetched(self, host: Host, claim: Claim) -> Arrival | None:
         body = bytearray()
-        trace = Trace(read_url(claim.address.url))
+        trace = self._trace(read_url(claim.address.url))
         error: Exception | None = None
         if not self._attempts[claim.number]:
             self.started += 1
@@ -222,12 +236,20 @@ class CrawlVisits:
             unix_now=time(),
         )
         if self._postponed(claim, trace, error):
+            if isinstance(trace, RecordedTrace):
+                trace.close()
             return None
+        self._keep(trace)
         if trace.status is None or trace.status >= 400:
             self._budgets.refund(claim.address)
         arrival = self._read(claim, trace, bytes(body), error)
         del self._attempts[claim.number]
         return arrival
+
+    def _keep(self, trace: Trace) -> None:
+        """Keep the exchanges of a trace for the next arrival."""
+        if isinstance(trace, RecordedTrace):
+            self._exchanges += trace.exchanges
 
     def _postponed(self, claim: Claim, trace: Trace, error: Exception | None) -> bool:
         """Tell whether this is worth another visit, which is then arranged."""

@@ -4,7 +4,7 @@ Redirects are followed, also to other hosts, for HOPS steps (RFC 9309, 2.3.1.2);
 long answer only the start is kept, and what comes behind the bound of bodies is not waited for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from greenprobe.engine.scope import Scope
 from greenprobe.errors import FetchError, PoolTimeout, RedirectError
 from greenprobe.http.client import Client
 from greenprobe.http.trace import Trace
-from greenprobe.http.urls import read_url
+from greenprobe.http.urls import Url, read_url
 from greenprobe.outcome import AsyncResult
 
 __all__ = ["RobotsReader"]
@@ -28,7 +28,17 @@ HOPS: Final = 5
 class RobotsReader:
     """Reads the robots.txt of a crawl's hosts."""
 
-    def __init__(self, plan: CrawlPlan, client: Client, scope: Scope) -> None:
+    def __init__(
+        self,
+        plan: CrawlPlan,
+        client: Client,
+        scope: Scope,
+        trace: Callable[[Url], Trace],
+        keep: Callable[[Trace], None],
+    ) -> None:
+        """`trace` makes the trace of each request, and `keep` gets it when it is over."""
+        self._trace = trace
+        self._keep = keep
         self._plan = plan
         self._client = client
         self._scope = scope
@@ -56,7 +66,7 @@ class RobotsReader:
         """Return the status and the start of a host's robots.txt; status None if there is no answer."""
         url = read_url(origin + "/robots.txt")
         for _ in range(HOPS + 1):
-            trace = Trace(url)
+            trace = self._trace(url)
             body = bytearray()
             try:
                 self._client.fetch(trace, partial(take_start, body))
@@ -68,6 +78,8 @@ class RobotsReader:
                 continue
             except (FetchError, PoolTimeout):
                 return (trace.status, bytes(body)) if body else (None, b"")
+            finally:
+                self._keep(trace)
             return trace.status, bytes(body)
         return 404, b""
 

@@ -1,0 +1,133 @@
+"""A crawl in SQLite: a table of pages and one of links, to be asked who holds the broken ones.
+
+    SELECT page.status, link.source, link.target FROM page JOIN link ON link.target = page.url WHERE page.status >= 400
+
+Rows are numbered as they are written, and a batch is one transaction; so the mark of a crawl is how many rows there
+are, and who goes on deletes what is behind it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import click
+import orjson
+
+from greenprobe.engine.crawlvisits import Arrival
+from greenprobe.lazy import Lazy
+
+__all__ = ["CrawlDatabase"]
+
+sqlite3 = Lazy("sqlite3")
+
+Row = dict[str, Any]
+
+PAGE: Final = (
+    "url status depth referrer bytes content_type title language location canonical duplicate_of near_duplicate_of"
+    " seconds skipped"
+).split()
+SCHEMA: Final = f"""
+CREATE TABLE page (id INTEGER PRIMARY KEY, {", ".join(PAGE)}, error, message, row TEXT NOT NULL);
+CREATE TABLE link (id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, kind, rel, text, verdict);
+"""
+INSERT_PAGE: Final = f"INSERT INTO page VALUES ({', '.join('?' * (len(PAGE) + 4))})"
+INSERT_LINK: Final = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+class CrawlDatabase:
+    """A database that is being written. Errors are click.ClickExceptions that name it."""
+
+    def __init__(self, path: str, *, goes_on_at: tuple[int, int] | None = None) -> None:
+        """Open `path`. Tables that are there are refused, or, with `goes_on_at`, cut to so many pages and links."""
+        self._path = path
+        self._pages, self._links = goes_on_at or (0, 0)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level="DEFERRED")
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+        try:
+            self._prepare(is_new=goes_on_at is None)
+        except sqlite3.Error as exc:
+            self._connection.close()
+            raise self._error(exc) from exc
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, *, is_new: bool) -> None:
+        execute = self._connection.execute
+        has_tables = execute("SELECT 1 FROM sqlite_master WHERE name IN ('page', 'link')").fetchone() is not None
+        if is_new and has_tables:
+            raise click.ClickException(f"{self._path} has a crawl in it already; name another file with --sqlite")
+        if not is_new and not has_tables:
+            raise click.ClickException(f"{self._path} is not the database that this state was begun with")
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        if is_new:
+            self._connection.executescript(SCHEMA)
+        execute("DELETE FROM page WHERE id > ?", (self._pages,))
+        execute("DELETE FROM link WHERE id > ?", (self._links,))
+        self._connection.commit()
+
+    def write(self, batch: Iterable[Arrival], rows: Iterable[Row]) -> None:
+        """Insert the pages of a batch, whose rows these are, and their links."""
+        try:
+            for arrival, row in zip(batch, rows, strict=True):
+                self._pages += 1
+                self._connection.execute(INSERT_PAGE, page_values(self._pages, row))
+                first, self._links = self._links + 1, self._links + len(arrival.links)
+                values = [
+                    (
+                        number,
+                        each.page,
+                        each.url,
+                        each.link.kind,
+                        each.link.rel,
+                        each.link.text,
+                        each.verdict or "followed",
+                    )
+                    for number, each in enumerate(arrival.links, first)
+                ]
+                self._connection.executemany(INSERT_LINK, values)
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+
+    def length(self) -> tuple[int, int]:
+        """Commit, and return how many pages and links there are."""
+        try:
+            self._connection.commit()
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+        return self._pages, self._links
+
+    def sync(self) -> tuple[int, int]:
+        """Commit, have it on the disk, and return the same."""
+        counts = self.length()
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+        return counts
+
+    def close(self) -> None:
+        """Commit and close."""
+        try:
+            self._connection.commit()
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+        finally:
+            self._connection.close()
+
+    def _error(self, exc: Exception) -> click.ClickException:
+        return click.ClickException(f"cannot write to {self._path}: {exc}")
+
+
+def page_values(number: int, row: Row) -> tuple[Any, ...]:
+    """Return the columns of a page."""
+    error = row["error"] or {}
+    return (
+        number,
+        *[row[name] for name in PAGE],
+        error.get("class"),
+        error.get("message"),
+        orjson.dumps(row).decode(),
+    )
