@@ -58,12 +58,24 @@ def run_once(command: list[str], folder: Path) -> None:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, is_up: Callable[[], bool]) -> Iterator[None]:
-    """Run a server for the block, from when `is_up()` holds; it gets SIGTERM at the end."""
-    user = unprivileged()
+def running(
+    command: list[str], folder: Path, is_up: Callable[[], bool], *, as_root: bool = False
+) -> Iterator[None]:
+    """Run a server for the block, from when `is_up()` holds; it gets SIGTERM at the end.
+
+    `as_root` lets one run as who we are that gives root away by itself.
+    """
+    user = None if as_root else unprivileged()
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            command, cwd=folder, user=user, group=user and "nogroup", stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            command,
+            cwd=folder,
+            user=user,
+            group=user and "nogroup",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # some end their whole process group
         )
     try:
         deadline = time.monotonic() + PATIENCE
@@ -73,8 +85,17 @@ def running(command: list[str], folder: Path, is_up: Callable[[], bool]) -> Iter
             time.sleep(0.02)
         yield
     finally:
-        server.terminate()
-        server.wait(PATIENCE)
+        end(server)
+
+
+def end(server: "subprocess.Popen[bytes]") -> None:
+    """Ask a server to end, and do not let it take its time for that."""
+    server.terminate()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def answers(family: int, address: object) -> Callable[[], bool]:

@@ -33,8 +33,12 @@ SSH_REPLY = bytes([31]) + ssh_string(SSH_KEY) + ssh_string(bytes(32)) + ssh_stri
 SSH = b"SSH-2.0-OpenSSH_9.6 Debian-1\r\n" + ssh_packet(SSH_KEXINIT) + ssh_packet(SSH_REPLY)
 
 MYSQL_FLAGS = b"\xff\xff\xff\x02\0\xff\xc7\x15"
-MYSQL_BODY = b"\x0a8.0.36\0" + bytes(4) + b"abcdefgh\0" + MYSQL_FLAGS + bytes(10) + b"ijklmnopqrst\0"
-MYSQL = len(MYSQL_BODY).to_bytes(3, "little") + b"\0" + MYSQL_BODY
+
+
+def mysql_greeting(version: bytes) -> bytes:
+    body = b"\x0a" + version + bytes(5) + b"abcdefgh\0" + MYSQL_FLAGS + bytes(10) + b"ijklmnopqrst\0"
+    return len(body).to_bytes(3, "little") + b"\0" + body
+
 
 POSTGRES_BODY = b"SFATAL\0VFATAL\0C0A000\0Munsupported frontend protocol 255.255\0RProcessStartupPacket\0\0"
 POSTGRES = b"E" + pack(">I", len(POSTGRES_BODY) + 4) + POSTGRES_BODY
@@ -82,13 +86,13 @@ ANSWERS: list[tuple[str, bytes, dict[str, Any]]] = [
     (
         "smtp",
         b"220 mx.test ESMTP Postfix\r\n250-mx.test\r\n250-SIZE 1\r\n250 STARTTLS\r\n",
-        {"starttls": True, "extensions": ["SIZE 1", "STARTTLS"], "product": "mx.test ESMTP Postfix"},
+        {"starttls": True, "extensions": ["SIZE 1", "STARTTLS"], "product": "Postfix"},
     ),
     ("smtp", b"220 mx.test\r\n502 5.5.2 Error\r\n", {"starttls": False, "greeting": "mx.test"}),
     (
         "ftp",
         b"220 (vsFTPd 3.0.5)\r\n211-Features:\r\n AUTH TLS\r\n UTF8\r\n211 End\r\n",
-        {"starttls": True, "product": "(vsFTPd 3.0.5)"},
+        {"starttls": True, "product": "vsFTPd 3.0.5"},
     ),
     (
         "pop3",
@@ -99,10 +103,11 @@ ANSWERS: list[tuple[str, bytes, dict[str, Any]]] = [
     (
         "imap",
         b"* OK [CAPABILITY IMAP4rev1] ready.\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\na1 OK done\r\n",
-        {"starttls": True, "product": "ready."},
+        {"starttls": True, "product": ""},
     ),
     ("ssh", SSH, {"software": "OpenSSH_9.6", "comment": "Debian-1", "host_key": "ssh-ed25519"}),
-    ("mysql", MYSQL, {"version": "8.0.36", "tls": True, "product": "MySQL 8.0.36"}),
+    ("mysql", mysql_greeting(b"8.0.36"), {"version": "8.0.36", "tls": True, "product": "MySQL 8.0.36"}),
+    ("mysql", mysql_greeting(b"5.5.5-10.11.6-MariaDB"), {"product": "MariaDB 10.11.6-MariaDB"}),
     ("mysql", b"\x11\0\0\0\xff\x6a\x04Host not allow", {"error": 1130}),
     ("postgresql", POSTGRES, {"severity": "FATAL", "code": "0A000", "routine": "ProcessStartupPacket"}),
     ("mongodb", MONGODB, {"max_wire_version": 21, "replica_set": "rs0", "primary": True}),
@@ -204,6 +209,20 @@ def test_the_greetings_of_ftp_and_smtp_are_told_apart_by_their_words_or_answers(
         assert found is not None
         assert found[0].name == name
     assert registry.identify(b"220 welcome\r\n", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("greeting", "product"),
+    [
+        (b"220 vm ESMTP Exim 4.96 Wed, 25 Nov 2026 02:45:26 +0000\r\n", "Exim 4.96"),
+        (b"220 mx.test ESMTP Postfix (Debian/GNU)\r\n", "Postfix"),
+        (b"220 mx.test ESMTP Sendmail 8.17.1/8.17.1; Wed, 25 Nov 2026 02:45:26 GMT\r\n", "Sendmail 8.17.1"),
+        (b"220 mx.test ESMTP a1-20020a05600c.131 - gsmtp\r\n", ""),
+        (b"220 exim-fans.test ESMTP\r\n", ""),
+    ],
+)
+def test_a_product_holds_nothing_that_changes_from_one_greeting_to_the_next(greeting: bytes, product: str) -> None:
+    assert fields_of(PROBES["smtp"], greeting, is_over=True)["product"] == product
 
 
 def test_bytes_of_a_server_cannot_steer_a_terminal() -> None:

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from socket import AF_INET, SO_LINGER, SOL_SOCKET
+from socket import AF_INET, MSG_PEEK, SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from greenprobe.convenience import listen
 from greenprobe.engine.connector import RESET_ON_CLOSE
 from greenprobe.engine.examined import door_of, examined
 from greenprobe.engine.link import Door
+from greenprobe.engine.probes.caches import REDIS
 from greenprobe.engine.probes.probe import MORE, OTHER, Fields, Heard, Probe
 from greenprobe.engine.probes.registry import Registry
 from greenprobe.engine.scanplan import ScanRecord, Service
@@ -107,6 +108,11 @@ def test_who_waits_is_asked_with_http() -> None:
 
 def test_an_answer_to_http_may_be_of_another_protocol() -> None:
     assert examine(says(b"", {b"GET": b"-ERR unknown command 'GET'\r\n"})).name == "redis"
+
+
+def test_who_is_known_by_an_answer_to_http_is_asked_with_its_own_probe() -> None:
+    answers = {b"GET": b"-ERR unknown command 'GET'\r\n", REDIS.hello: b"$21\r\nredis_version:7.2.4\r\n\r\n"}
+    assert examine(says(b"", answers)).product == "Redis 7.2.4"
 
 
 def test_who_is_silent_to_http_is_asked_with_the_others() -> None:
@@ -233,13 +239,45 @@ def test_tls_with_nothing_we_know_inside_is_tls(context: ssl.SSLContext) -> None
 
 def test_a_plain_answer_that_asks_for_https_gets_it(context: ssl.SSLContext) -> None:
     def serve(sock: Any) -> None:
-        if sock.recv(1, 2) == b"G":  # MSG_PEEK
+        if sock.recv(1, MSG_PEEK) == b"G":
             sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\nThe plain HTTP request was sent to HTTPS port")
         else:
             over_tls(context, says(b"", {b"GET": b"HTTP/1.1 200 OK\r\n\r\n"}))(sock)
 
     found = examine(serve)
     assert (found.name, (found.info or {})["status"]) == ("https", 200)
+
+
+NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"  # a fatal alert: RFC 7301, 3.2
+
+
+def refusing_alpn(context: ssl.SSLContext, serve: Serve) -> Serve:
+    def wrapped(sock: Any) -> None:
+        if b"http/1.1" in sock.recv(4096, MSG_PEEK):
+            sock.sendall(NO_APPLICATION_PROTOCOL)
+        else:
+            over_tls(context, serve)(sock)
+
+    return wrapped
+
+
+def test_who_refuses_our_alpn_is_asked_without(context: ssl.SSLContext) -> None:
+    found = examine(refusing_alpn(context, says(b"* OK ready\r\n", {})))
+    assert found.name == "imaps"
+    assert found.tls is not None
+    assert found.tls["alpn"] is None
+
+
+def test_after_starttls_nobody_is_offered_http(context: ssl.SSLContext) -> None:
+    def serve(sock: Any) -> None:
+        sock.sendall(b"220 mx.test ESMTP\r\n")
+        sock.recv(100)
+        sock.sendall(b"250-mx.test\r\n250 STARTTLS\r\n")
+        sock.recv(100)
+        sock.sendall(b"220 go on\r\n")
+        refusing_alpn(context, lambda secure: secure.recv(1) and None)(sock)
+
+    assert "certificate" in (examine(serve).tls or {})
 
 
 def test_starttls_shows_the_certificate_of_a_mail_server(context: ssl.SSLContext) -> None:

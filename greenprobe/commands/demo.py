@@ -15,7 +15,7 @@ from greenprobe.engine.examined import door_of, examined
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.fetchplan import FetchPlan
 from greenprobe.engine.ports import parse_ports
-from greenprobe.engine.probes.registry import BUILT_IN, Registry
+from greenprobe.engine.probes.registry import Registry
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan
 from greenprobe.engine.services import Examiner
@@ -84,7 +84,7 @@ def _scan(site: DemoSite, out: Output) -> None:
     spans = ",".join(f"{max(1, port - AROUND)}-{min(65535, port + AROUND)}" for port in site.ports)
     hosts = parse_hosts([LOOPBACK], lambda name: [name])
     scanner = Scanner(ScanPlan(targets=Targets(hosts, parse_ports(spans), seed=1)))
-    examiner = Examiner(Registry(BUILT_IN))
+    examiner = Examiner(Registry())
     table = ScanTable(hosts=1, show_all=False)
     for batch in examined(scanner.batches(), examiner.examine, door_of, concurrency=8):
         table.add(batch)

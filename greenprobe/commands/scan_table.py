@@ -103,7 +103,7 @@ def _service(record: ScanRecord) -> tuple[str, ...]:
         return "-", ""
     info = service.info or {}
     certificate = (service.tls or {}).get("certificate") or {}
-    says = [service.product or service.banner or service.note]
+    says = [service.product or info.get("greeting") or service.banner or service.note]
     says += [str(info[key]) for key in ("status", "title", "location", "fingerprint") if info.get(key)]
     says += [f"certificate of {certificate['subject']}"] if certificate.get("subject") else []
     return terminal_safe(service.name) or "unknown", terminal_safe("; ".join(filter(None, says)))[:MAX_SAYS]

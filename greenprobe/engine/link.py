@@ -121,11 +121,17 @@ class Link:
         self.said += data
         return True
 
-    def start_tls(self, timeout: float) -> Fields:
-        """Go on in TLS and return what the server showed. Raises SSLError, or OSError if there was no handshake."""
+    def start_tls(self, timeout: float, *, offers_http: bool = False) -> Fields:
+        """Go on in TLS and return what the server showed. Raises SSLError, or OSError if there was no handshake.
+
+        `offers_http` names HTTP/1.1 by ALPN (RFC 7301). Who speaks something else may refuse it: Exim does.
+        """
         name = self._host if self._host.strip("0123456789.") and ":" not in self._host else None
+        context = anything_goes()
+        if offers_http:
+            context.set_alpn_protocols(["http/1.1"])
         secure = wrap(
-            self._sock, anything_goes(), server_hostname=name, handshake_timeout=timeout, do_handshake_on_connect=True
+            self._sock, context, server_hostname=name, handshake_timeout=timeout, do_handshake_on_connect=True
         )
         self._sock = secure
         self.forget()
@@ -144,7 +150,6 @@ def anything_goes() -> SSLContext:
     context = SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -2,10 +2,13 @@
 
 Who speaks first is listened to. A port where the client begins is asked at once by the probe that fits it, any other
 port after LISTEN seconds of silence: with HTTP, over TLS, and with the rest side by side. Whatever comes back is shown
-to all parsers, since a mail server names itself to a GET, too. In TLS the same begins again inside.
+to all parsers, since a mail server names itself to a GET, too; who is known by the answer to another's question is
+then asked with its own, which tells more (RabbitMQ's version, not only that it speaks AMQP). In TLS the same begins
+again inside.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from ssl import SSLError
 from typing import Final, NamedTuple
@@ -30,6 +33,7 @@ LONG_WAY: Final = 0.6  # seconds; a longer first answer was slow for another rea
 AT_ONCE: Final = 6  # guesses at one port side by side
 SECURE_NAMES: Final = {probe.name: probe.secure_name for probe in BUILT_IN}
 TOLD_TO_USE_TLS: Final = b"HTTPS"
+NO_ALPN: Final = "NO_APPLICATION_PROTOCOL"
 
 Way = Callable[[Door], Service | None]
 
@@ -91,7 +95,15 @@ class Examiner:
             has_hung_up = not link.is_quiet
             if found is not None and found.name == "http" and TOLD_TO_USE_TLS in link.said:
                 return Meeting(None, probe, link.said, has_hung_up, found)
-            return Meeting(found, probe, link.said, has_hung_up)
+        return Meeting(found and self._asked_properly(found, probe, door), probe, link.said, has_hung_up)
+
+    def _asked_properly(self, found: Service, asked: Probe, door: Door) -> Service:
+        """Ask with its own probe a service that another's question made known; return what tells more."""
+        if found.name == asked.name or self._only_banner:
+            return found
+        own = next((probe for probe in self._registry.others([]) if probe.name == found.name), None)
+        better = self._ask_alone(own, door) if own is not None else None
+        return better if better is not None and better.name == found.name else found
 
     def _ask(self, link: Link, door: Door, probe: Probe, seconds: float) -> Service | None:
         """Say a probe's hello; return what the answer says, whoever's it is; None if nobody knows it."""
@@ -157,19 +169,28 @@ class Examiner:
         try:
             return link.start_tls(self._patience(COMMON, door))
         except OSError as exc:
-            return {"error": text_of(str(exc).encode())}
+            return {"error": reason_of(exc) if isinstance(exc, SSLError) else text_of(str(exc).encode())}
 
     def _ask_in_tls(self, door: Door, seconds: float = COMMON) -> Service | None:
         """Shake hands and ask inside; None if this port does not speak TLS."""
+        fitting = self._registry.for_secure_port(door.port)
+        may_be_web = not fitting or HTTP in fitting
+        found = self._ask_in_tls_for(door, seconds, fitting, offers_http=may_be_web)
+        if may_be_web and found is not None and found.tls is not None and NO_ALPN in found.tls.get("error", ""):
+            return self._ask_in_tls_for(door, seconds, fitting, offers_http=False)
+        return found
+
+    def _ask_in_tls_for(
+        self, door: Door, seconds: float, fitting: Sequence[Probe], *, offers_http: bool
+    ) -> Service | None:
         with open_link(door, self._patience(FITTING, door)) as link:
             try:
-                shown = link.start_tls(self._patience(seconds, door))
+                shown = link.start_tls(self._patience(seconds, door), offers_http=offers_http)
             except SSLError as exc:
-                said = {"error": text_of(str(exc.reason or exc).encode())}
-                return Service("tls", tls=said) if is_alert(exc) else None
+                reason = reason_of(exc)
+                return Service("tls", tls={"error": reason}) if is_alert(reason) else None
             except OSError:
                 return None
-            fitting = self._registry.for_secure_port(door.port)
             first = next((probe for probe in fitting if not probe.greets), None)
             if first is None:
                 link.read(self._deadline(FITTING if fitting else LISTEN, door))
@@ -216,9 +237,13 @@ class Examiner:
         return self._clock() + self._patience(seconds, door)
 
 
-def is_alert(exc: SSLError) -> bool:
+def reason_of(exc: SSLError) -> str:
+    """Return why a handshake failed, in OpenSSL's words; Python has no name for the newer reasons."""
+    return text_of((exc.reason or re.sub(r"^\[.*\] | \(_ssl.*\)$", "", str(exc)).upper().replace(" ", "_")).encode())
+
+
+def is_alert(reason: str) -> bool:
     """Tell whether a handshake failed because a TLS server said so."""
-    reason = str(exc.reason or "")
     return "ALERT" in reason or reason in {"UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "DH_KEY_TOO_SMALL"}
 
 

@@ -39,6 +39,7 @@ def _mysql_handshake(packet: bytes) -> Fields | Heard:
         return OTHER
     capabilities = int.from_bytes(rest[13:15], "little")
     kind = "MariaDB" if b"mariadb" in version.lower() else "MySQL"
+    version = version.removeprefix(b"5.5.5-")  # MariaDB 10 says so for replicas that cannot read two digits
     return {
         "version": text_of(version),
         "tls": bool(capabilities & SSL_CAPABILITY),

@@ -14,6 +14,14 @@ __all__ = ["FTP", "IMAP", "POP3", "SMTP"]
 FTP_WORDS: Final = re.compile(rb"ftp|filezilla|serv-u", re.IGNORECASE)
 SMTP_WORDS: Final = re.compile(rb"smtp|mail|postfix|exim|sendmail|exchange|\bmx\b", re.IGNORECASE)
 MAX_LINES: Final = 100
+# Greetings hold host names, dates and numbers of sessions, too: a product is a name that is known, and its version.
+PRODUCT: Final = re.compile(
+    rb"(?<![\w.-])(Exim|Postfix|Sendmail|OpenSMTPD|Haraka|MDaemon|hMailServer|Zimbra|Lotus Domino"
+    rb"|Dovecot|Cyrus (?:IMAP|POP3)|Courier(?:-IMAP)?|UW IMAP"
+    rb"|vsFTPd|ProFTPD|Pure-FTPd|FileZilla Server|Serv-U|Microsoft (?:Exchange|ESMTP|FTP))"
+    rb"(?![\w.-])(?: (?:version )?v?(\d[\w.]*))?",
+    re.IGNORECASE,
+)
 HOST: Final = b"greenprobe.invalid"
 
 
@@ -38,6 +46,12 @@ def _greeting(data: bytes, is_over: bool) -> Heard | list[tuple[int, list[bytes]
     return _replies(data) or (OTHER if is_over else MORE)
 
 
+def product_of(greeting: bytes) -> str:
+    """Return the server that a greeting names, with its version; "" if it names none that is known."""
+    found = PRODUCT.search(greeting)
+    return text_of(b" ".join(filter(None, found.groups()))) if found else ""
+
+
 def parse_smtp(data: bytes, is_over: bool) -> Fields | Heard:
     """Read a greeting and the answer to EHLO."""
     replies = _greeting(data, is_over)
@@ -55,7 +69,7 @@ def parse_smtp(data: bytes, is_over: bool) -> Fields | Heard:
         "code": code,
         "extensions": extensions[:MAX_ITEMS],
         "starttls": any(word.upper() == "STARTTLS" for word in extensions),
-        "product": text_of(greeting[0]),
+        "product": product_of(greeting[0]),
     }
 
 
@@ -84,7 +98,7 @@ def parse_ftp(data: bytes, is_over: bool) -> Fields | Heard:
         "code": code,
         "features": features[:MAX_ITEMS],
         "starttls": any(word.upper().startswith("AUTH") and "TLS" in word.upper() for word in features),
-        "product": text_of(words),
+        "product": product_of(words),
     }
 
 
@@ -103,7 +117,7 @@ def parse_pop3(data: bytes, is_over: bool) -> Fields | Heard:
         "greeting": text_of(greeting.strip()),
         "capabilities": capabilities[:MAX_ITEMS],
         "starttls": any(word.upper() == "STLS" for word in capabilities),
-        "product": text_of(greeting[3:].strip()),
+        "product": product_of(greeting),
     }
 
 
@@ -128,16 +142,16 @@ def parse_imap(data: bytes, is_over: bool) -> Fields | Heard:
         return MORE
     found = CAPABILITY.findall(data)
     capabilities = [text_of(word) for word in found[-1].split()[:MAX_ITEMS]] if found else []
-    text = re.sub(rb"^\* \w+ (?:\[[^\]]*\] ?)?", b"", greeting.strip())
     return {
         "greeting": text_of(greeting.strip()),
         "capabilities": capabilities,
         "starttls": any(word.upper() == "STARTTLS" for word in capabilities),
-        "product": text_of(text),
+        "product": product_of(greeting),
     }
 
 
 GREETING: Final = "the first line"
+PRODUCT_IS: Final = "name and version of a well-known server that the greeting names"
 STARTTLS: Final = "whether the connection can be upgraded to TLS"
 
 SMTP: Final = Probe(
@@ -152,7 +166,7 @@ SMTP: Final = Probe(
         "code": "of the greeting",
         "extensions": "the answer to EHLO",
         "starttls": STARTTLS,
-        "product": "the greeting",
+        "product": PRODUCT_IS,
     },
     secure_name="smtps",
     secure_ports=(465,),
@@ -171,7 +185,7 @@ FTP: Final = Probe(
         "code": "of the greeting",
         "features": "the answer to FEAT",
         "starttls": STARTTLS,
-        "product": "the greeting",
+        "product": PRODUCT_IS,
     },
     secure_name="ftps",
     secure_ports=(990,),
@@ -189,7 +203,7 @@ POP3: Final = Probe(
         "greeting": GREETING,
         "capabilities": "the answer to CAPA",
         "starttls": STARTTLS,
-        "product": "the greeting without its +OK",
+        "product": PRODUCT_IS,
     },
     secure_name="pop3s",
     secure_ports=(995,),
@@ -207,7 +221,7 @@ IMAP: Final = Probe(
         "greeting": GREETING,
         "capabilities": "of the greeting or the answer to CAPABILITY",
         "starttls": STARTTLS,
-        "product": "the greeting's text",
+        "product": PRODUCT_IS,
     },
     secure_name="imaps",
     secure_ports=(993,),
