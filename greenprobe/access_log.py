@@ -76,13 +76,22 @@ def local_time(when: float) -> str:
 class AccessLog:
     """Give it to `Server(log=...)`. It writes to the descriptor `fd`, which stays the caller's.
 
-    `dropped` counts the lines that could not be written: nobody read them in time, or the disk was full.
+    `dropped` counts the lines that could not be written: nobody read them in time, or the disk was full. `tell` is
+    called with a line of text when the first is, and again at the end.
     """
 
-    def __init__(self, fd: int, form: Callable[[Access], str] = combined, *, max_pending: int = MAX_PENDING) -> None:
+    def __init__(
+        self,
+        fd: int,
+        form: Callable[[Access], str] = combined,
+        *,
+        max_pending: int = MAX_PENDING,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:
         self.dropped = 0
         self._fd = fd
         self._form = form
+        self._tell = tell
         self._max_pending = max_pending
         self._pending: list[Access] = []
         self._writer: GreenThread | None = None
@@ -91,7 +100,7 @@ class AccessLog:
     def __call__(self, access: Access) -> None:
         """Note one request; it is written soon."""
         if len(self._pending) >= self._max_pending:
-            self.dropped += 1
+            self._drop(1, "nobody reads them in time")
             return
         self._pending.append(access)
         if self._writer is None:
@@ -109,8 +118,13 @@ class AccessLog:
     def _write(self, accesses: list[Access]) -> None:
         try:
             run_in_thread(write_lines, self._fd, accesses, self._form)
-        except OSError:
-            self.dropped += len(accesses)
+        except OSError as error:
+            self._drop(len(accesses), error.strerror or str(error))
+
+    def _drop(self, lines: int, why: str) -> None:
+        if not self.dropped and self._tell is not None:
+            self._tell(f"Warning: lines of the access log are lost: {why}")
+        self.dropped += lines
 
     def close(self) -> None:
         """Write what is left, for at most a few seconds."""
@@ -119,6 +133,8 @@ class AccessLog:
             self._hurry.set()
             writer.join(CLOSE_TIMEOUT)
             writer.kill()
+        if self.dropped and self._tell is not None:
+            self._tell(f"Warning: {self.dropped} lines of the access log were lost")
 
 
 def write_lines(fd: int, accesses: list[Access], form: Callable[[Access], str]) -> None:

@@ -25,6 +25,13 @@ class Bind(NamedTuple):
     host: str
     port: int
 
+    @property
+    def place(self) -> str:
+        """What it is called in a message."""
+        if self.family == socket.AF_UNIX:
+            return self.host
+        return f"fd:{self.port}" if self.family == socket.AF_UNSPEC else f"{self.host}:{self.port}"
+
 
 def read_bind(text: str) -> Bind:
     """Read `HOST:PORT`, `[HOST]:PORT`, `:PORT`, `PORT`, `unix:PATH` or `fd:NUMBER`. Raises TargetError."""
@@ -53,8 +60,7 @@ def open_listener(bind: Bind, *, reuse_port: bool = False) -> socket.socket:
         address = (bind.host, bind.port)
         return socket.create_server(address, family=bind.family, backlog=BACKLOG, reuse_port=reuse_port)
     except OSError as error:
-        place = bind.host if bind.family == socket.AF_UNIX else f"{bind.host}:{bind.port}"
-        raise OSError(error.errno, f"cannot listen at {place}: {os.strerror(error.errno or 0)}") from error
+        raise OSError(f"cannot listen at {bind.place}: {error.strerror or error}") from error
 
 
 def _open_unix(path: str) -> socket.socket:

@@ -61,18 +61,34 @@ def serve_plan(plan: ServePlan, tell: Callable[[str], object]) -> int:
     Raises TargetError and OSError for what is wrong before the first worker is started.
     """
     context_of(plan)  # a wrong certificate is found now, and read again by each worker
+    check_target(plan.target)
     listeners = inherited_listeners(os.environ)
     try:
         for bind in plan.binds if not listeners else ():
             listeners.append(open_listener(bind, reuse_port=plan.reuse_port))
-        for listener in listeners:
-            tell(f"serving {plan.target} at {url_of(listener, is_secure=plan.tls_cert is not None)}")
-        work = partial(be_worker, plan, listeners, tell)
-        on_stop = partial(close_all, listeners)
-        supervisor = Supervisor(work, plan.processes, stop_timeout=plan.stop_timeout, tell=tell, on_stop=on_stop)
-        return supervisor.run()
+        return Supervisor(
+            partial(be_worker, plan, listeners, tell),
+            plan.processes,
+            stop_timeout=plan.stop_timeout,
+            tell=tell,
+            on_ready=partial(tell_where, plan, listeners, tell),
+            on_stop=partial(close_all, listeners),
+        ).run()
     finally:
         close_all(listeners)
+
+
+def check_target(target: str) -> None:
+    """Raise TargetError for what can be neither a folder nor the name of an application."""
+    name = target.partition(":")[0]
+    if not os.path.isdir(target) and (os.sep in name or os.path.isfile(target)):
+        raise TargetError(f"{target} is no folder; write one, or MODULE:APP, as in mysite.wsgi:app")
+
+
+def tell_where(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str], object]) -> None:
+    """Say where requests are answered."""
+    for listener in listeners:
+        tell(f"serving {plan.target} at {url_of(listener, is_secure=plan.tls_cert is not None)}")
 
 
 def close_all(listeners: Sequence[socket]) -> None:
@@ -121,7 +137,7 @@ def be_worker(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str]
         traceback.print_exception(error)
         tell(f"Error: the application {plan.target} cannot be loaded: {type(error).__name__}: {error}")
         return CANNOT_START
-    log = None if log_fd is None else AccessLog(log_fd, FORMATS[plan.log_format or "combined"])
+    log = None if log_fd is None else AccessLog(log_fd, FORMATS[plan.log_format or "combined"], tell=tell)
     servers = [server_of(plan, app, listener, log, sys.stderr) for listener in listeners]
     for listener in listeners:
         listener.close()  # each server has its own descriptor, and closes it when it stops

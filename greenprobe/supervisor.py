@@ -56,8 +56,8 @@ class Worker:
 class Supervisor:
     """Runs `work(links)` in `processes` processes until it is told to stop; what it returns is their exit status.
 
-    `tell` is called with a line of text when something happens, `on_stop` when it begins to stop: to close listeners,
-    so that who comes then is refused. Workers get `stop_timeout` seconds to stop.
+    `tell` is called with a line of text when something happens, `on_ready` when the first worker serves, `on_stop` when
+    it begins to stop: to close listeners, so that who comes then is refused. Workers get `stop_timeout` seconds to end.
     """
 
     def __init__(
@@ -67,13 +67,16 @@ class Supervisor:
         *,
         stop_timeout: float,
         tell: Callable[[str], object],
+        on_ready: Callable[[], object],
         on_stop: Callable[[], object],
     ) -> None:
         self._work = work
         self._processes = processes
         self._stop_timeout = stop_timeout
         self._tell = tell
+        self._on_ready = on_ready
         self._on_stop = on_stop
+        self._has_served = False
         self._workers: dict[int, Worker] = {}
         self._generation = 0
         self._failures = 0  # short lives in a row
@@ -137,6 +140,9 @@ class Supervisor:
         for worker in self._workers.values():
             if worker.ready_fd in readable and os.read(worker.ready_fd, 1):
                 worker.is_ready = True
+                if not self._has_served:
+                    self._has_served = True
+                    self._on_ready()
         if bell in readable:
             for signum in os.read(bell, 1000):
                 self._take_signal(signum)

@@ -1,7 +1,8 @@
 """One connection of a WSGI server: requests in, the application called, answers out, until one side has had enough.
 
 What a client sends is bounded in size and in time: the head as a whole (from its first byte on, so that bytes that
-trickle in gain nothing), silence between requests, silence within a body, and a client that does not read. What breaks
+trickle in gain nothing), silence between requests, silence within a body, a body that trickles in, and a client that
+does not read. What breaks
 a rule is answered with its status, and the connection ends: nobody knows where the next request would begin.
 
 A connection that is closed while bytes of the client are unread is reset, and the reset may overtake the answer. So an
@@ -46,6 +47,7 @@ class Limits:
 
     head: HeadLimits = field(default_factory=HeadLimits)
     body_bytes: int | None = 1 << 30
+    min_body_bytes_per_s: float | None = 50.0  # of the time that we wait for it; see `Connection.receive`
     discard_bytes: int = 1 << 18  # of a body that the application left unread, to keep the connection
     connections: int | None = None
     connections_per_client: int | None = None
@@ -98,6 +100,7 @@ class Site:
         self.environ = environ
         self.limits = limits
         self.timeouts = timeouts
+        self.grace = timeouts.head if timeouts.io is None else timeouts.io
         self.max_body_bytes = inf if limits.body_bytes is None else limits.body_bytes
         self.server_line = b"" if server_header is None else encode_fields([("Server", server_header)])
         self.log = log
@@ -154,12 +157,13 @@ NO_BODY: Final = NoBody()
 class Connection:
     """One client at work. `variables` are what the environ says of it; `idle` while it waits for a request to begin."""
 
-    __slots__ = ("_data", "_is_new", "_site", "_taken", "broken", "idle", "sock", "variables")
+    __slots__ = ("_data", "_is_new", "_patience", "_site", "_taken", "broken", "idle", "sock", "variables")
 
     def __init__(self, site: Site, sock: socket, variables: dict[str, Any], *, data: bytes = b"") -> None:
         self._site = site
         self._data = data  # received and not used yet
         self._is_new = True
+        self._patience = inf  # seconds that we wait for the rest of a body, all in all, unless some of it comes
         self._taken = False
         self.sock = sock
         self.variables = variables
@@ -169,12 +173,28 @@ class Connection:
     # -- what an Input and a Response ask for
 
     def receive(self, max_bytes: int) -> bytes:
-        """Return some bytes that the client sent; b"" at their end."""
+        """Return some bytes that the client sent; b"" at their end.
+
+        Time to wait is an account: it begins with what a silence may last, each wait takes from it, each byte pays its
+        share in, and it never holds more than at the beginning. A client that sends a byte now and then, to keep a
+        connection for itself, has spent it soon; an application that reads slowly is not the client's fault.
+        """
         data = self._data
         if data:
             self._data = data[max_bytes:]
             return data[:max_bytes]
-        return self.sock.recv(max_bytes)
+        rate, grace = self._site.limits.min_body_bytes_per_s, self._site.grace
+        if rate is None:
+            return self.sock.recv(max_bytes)
+        clock = get_hub().clock
+        began = clock()
+        self.sock.settimeout(self._patience)
+        try:
+            data = self.sock.recv(max_bytes)
+        finally:
+            self.sock.settimeout(self._site.timeouts.io)
+        self._patience = max(0.001, min(grace, self._patience - (clock() - began) + len(data) / rate))
+        return data
 
     def unread(self, data: bytes) -> None:
         """Take back bytes of the next request."""
@@ -328,6 +348,7 @@ class Connection:
 
     def _input(self, request: RequestHead) -> Input:
         before = self._send_continue if request.expects_continue else None
+        self._patience = self._site.grace
         return Input(BodyReader(self, request.length, max_bytes=self._site.limits.body_bytes, before=before))
 
     def _send_continue(self) -> None:

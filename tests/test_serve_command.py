@@ -104,6 +104,67 @@ def test_an_application_is_served_and_logged(start: Start) -> None:
     assert re.search(r'127\.0\.0\.1 - - \[.*\] "GET /x HTTP/1\.1" 200 \d+\n', out)
 
 
+def test_several_places_are_served_at_once(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    serving = start("site_x:app", "--bind", "127.0.0.1:0", "--bind", "[::1]:0", "--bind", f"unix:{path}")
+    serving.wait_for(f"http+unix:{path}")
+    six = re.search(r"http://\[::1\]:(\d+)/", serving.log)
+    assert six is not None
+    worker = serving.get()[1]
+    for family, address in [(socket.AF_INET6, ("::1", int(six[1]))), (socket.AF_UNIX, str(path))]:
+        with socket.socket(family) as sock:
+            sock.connect(address)
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert sock.makefile("rb").read().endswith(worker)
+    assert serving.end()[0] == 0
+    assert not path.exists()
+
+
+V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+V2_IPV4 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([198, 51, 100, 7, 192, 0, 2, 1]) + b"\x11\x5c\0\x50"
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        (b"PROXY TCP4 198.51.100.7 192.0.2.1 4444 80\r\n", b"198.51.100.7 4444"),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 4444 80\r\n", b"2001:db8::7 4444"),
+        (V2_IPV4, b"198.51.100.7 4444"),
+        (V2_LOCAL, b"127.0.0.1 "),
+        (b"", None),
+        (b"PROXY TCP4 nonsense\r\n", None),
+    ],
+)
+def test_who_the_client_is_comes_from_the_proxy(
+    start: Start, tmp_path: Path, header: bytes, client: bytes | None
+) -> None:
+    (tmp_path / "site_p.py").write_text(
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return ['{REMOTE_ADDR} {REMOTE_PORT}'.format_map(environ).encode()]\n"
+    )
+    serving = start("site_p:app", "--bind", "127.0.0.1:0", "--proxy-protocol", "--trust-proxy", "127.0.0.0/8")
+    with socket.create_connection(("127.0.0.1", serving.port), 20) as sock:
+        sock.sendall(header + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = b""
+        try:
+            while more := sock.recv(4096):
+                answer += more
+        except ConnectionResetError:
+            pass
+    assert answer == b"" if client is None else answer.partition(b"\r\n\r\n")[2].startswith(client)
+
+
+def test_a_full_disk_ends_the_log_and_not_the_service(start: Start) -> None:
+    words = ["site_x:app", "--bind", "127.0.0.1:0", "--access-log", "common", "--access-log-file", "/dev/full"]
+    serving = start(*words)
+    assert serving.get()[0] == 200
+    serving.wait_for("Warning: lines of the access log are lost: No space left on device\n")
+    assert serving.get()[0] == 200
+    assert serving.end()[0] == 0
+    assert "Warning: 2 lines of the access log were lost" in serving.log
+
+
 def test_an_asgi_application_is_served(start: Start, tmp_path: Path) -> None:
     (tmp_path / "site_a.py").write_text(
         "async def app(scope, receive, send):\n"
@@ -142,8 +203,26 @@ def test_workers_end_when_their_supervisor_is_killed(start: Start) -> None:
     assert readable
 
 
-def test_new_code_is_served_after_sighup_without_a_failed_request(start: Start, tmp_path: Path) -> None:
-    serving = start("site_x:app", "--bind", "127.0.0.1:0")
+def test_all_processes_serve_and_each_that_dies_is_replaced(start: Start) -> None:
+    serving = start("site_x:app", "--bind", "127.0.0.1:0", "--processes", "3")
+    seen: set[int] = set()
+    while len(seen) < 3:
+        seen.add(int(serving.get()[1]))
+    for worker in seen:
+        os.kill(worker, signal.SIGKILL)
+    later: set[int] = set()
+    while len(later) < 3:
+        try:
+            later.add(int(serving.get()[1]))
+        except (OSError, HTTPException):
+            pass  # it was accepted by one that was killed
+    assert not seen & later
+    assert serving.end()[0] == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_new_code_is_served_after_sighup_without_a_failed_request(start: Start, tmp_path: Path, processes: str) -> None:
+    serving = start("site_x:app", "--bind", "127.0.0.1:0", "--processes", processes)
     failures: list[BaseException] = []
     seen: list[bytes] = []
     over = threading.Event()
@@ -214,21 +293,24 @@ def test_a_running_request_is_finished_and_a_second_signal_does_not_wait(start: 
         serving.end(signal.SIGTERM)
 
 
-def test_a_service_manager_passes_the_socket(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+def test_a_service_manager_passes_the_sockets(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [listener.getsockname()[1] for listener in (one, other)]
         script = (
-            f"import os, runpy, sys; os.dup2({listener.fileno()}, 3)\n"
-            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
+            f"import os, runpy, sys; os.dup2({one.fileno()}, 50); os.dup2({other.fileno()}, 51)\n"
+            "os.dup2(50, 3); os.dup2(51, 4)\n"
+            "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()))\n"
             "sys.argv[1:] = ['serve', '.', '--listing']\n"
             "runpy.run_module('greenprobe', run_name='__main__')\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", script], pass_fds=[listener.fileno()], stderr=subprocess.PIPE)
+        passed = [one.fileno(), other.fileno()]
+        process = subprocess.Popen([sys.executable, "-c", script], pass_fds=passed, stderr=subprocess.PIPE)
     try:
-        connection = HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("GET", "/")
-        assert connection.getresponse().status == 200
-        connection.close()
+        for port in ports:
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -238,7 +320,12 @@ def test_a_service_manager_passes_the_socket(start: Start) -> None:
     ("words", "status", "message"),
     [
         (["site_x:app", "--bind", "nonsense"], 2, "no place to listen at"),
-        (["site_x:app", "--bind", "192.0.2.1:80"], 1, "cannot listen at 192.0.2.1:80"),
+        (["site_x:app", "--bind", "192.0.2.1:80"], 1, "Error: cannot listen at 192.0.2.1:80: Cannot assign requested"),
+        (["site_x:app", "--bind", "unix:/no/where"], 1, "Error: cannot listen at /no/where: No such file or directory"),
+        (["site_x:app", "--bind", "fd:99"], 1, "Error: cannot listen at fd:99: Bad file descriptor"),
+        (["./nothing"], 2, "./nothing is no folder"),
+        (["site_x.py"], 2, "site_x.py is no folder"),
+        (["site_x:app", "--tls-cert", "nothing.pem"], 2, "'nothing.pem' does not exist"),
         (["nothing_here:app", "--bind", "127.0.0.1:0"], 1, "no module 'nothing_here'"),
         (["site_x:nothing", "--bind", "127.0.0.1:0"], 1, "has no 'nothing'"),
         (["site_x:app", "--tls-key", "site_x.py"], 2, "--tls-key needs --tls-cert"),
@@ -257,6 +344,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, words: list[str], status: int, me
     assert found == status, err
     assert message in err
     assert "Traceback" not in err
+    assert "serving" not in err
 
 
 def test_an_application_that_cannot_be_imported_shows_where(tmp_path: Path) -> None:

@@ -579,6 +579,54 @@ def test_silence_between_requests_ends_the_connection(clock: JumpClock, data: by
         assert clock.now() == pytest.approx(seconds)
 
 
+def send_slowly(server: Server, clock: JumpClock, *, size: int, every: float, count: int) -> tuple[bytes, float]:
+    """POST `count` pieces of `size` bytes, one in `every` seconds; return the answer and when it came."""
+    with connect(server.address) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (size * count))
+
+        def trickle() -> None:
+            for _ in range(count):
+                sleep(every)
+                sock.sendall(b"x" * size)
+
+        slow = spawn(trickle)
+        answer = read_all(sock)
+        slow.kill()
+        wait_all_blocked()
+        return answer, clock.now()
+
+
+def test_a_body_that_trickles_in_is_a_408_when_its_time_is_spent(clock: JumpClock) -> None:
+    with Server(LOOPBACK, echo, timeouts=Timeouts(io=60), limits=Limits(min_body_bytes_per_s=50)) as server:
+        answer, when = send_slowly(server, clock, size=1, every=10, count=100)
+        assert status_of(answer) == 408
+        assert 60 <= when < 65  # the bytes that came have paid for a little more
+
+
+def test_a_body_that_is_slow_and_keeps_to_the_rate_is_read(clock: JumpClock) -> None:
+    with Server(LOOPBACK, echo, timeouts=Timeouts(io=60), limits=Limits(min_body_bytes_per_s=50)) as server:
+        answer, when = send_slowly(server, clock, size=600, every=10, count=100)
+        assert status_of(answer) == 200
+        assert when >= 1000
+    with Server(LOOPBACK, echo, timeouts=Timeouts(io=60), limits=Limits(min_body_bytes_per_s=None)) as server:
+        answer, _ = send_slowly(server, clock, size=1, every=50, count=20)
+        assert status_of(answer) == 200
+
+
+def test_an_application_that_reads_slowly_takes_nothing_from_its_client(clock: JumpClock) -> None:
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        body = b""
+        while piece := environ["wsgi.input"].read1(10_000):
+            body += piece
+            sleep(100)
+        start("200 OK", PLAIN)
+        return [b"%d" % len(body)]
+
+    with Server(LOOPBACK, app) as server:
+        answer, _ = send_slowly(server, clock, size=50_000, every=1, count=2)
+    assert answer.endswith(b"\r\n\r\n100000")
+
+
 def test_a_body_that_stops_coming_is_a_408(clock: JumpClock) -> None:
     with Server(LOOPBACK, echo) as server:
         answer = talk(server, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc")

@@ -66,6 +66,14 @@ FILE = click.Path(exists=True, dir_okay=False)
     help="A request with a longer body is answered with 413.",
 )
 @click.option(
+    "--min-body-rate",
+    metavar="BYTES",
+    type=FiniteRange(0),
+    default=50.0,
+    show_default=True,
+    help="A body that comes with fewer bytes a second, for a minute, is answered with 408; 0 lets it.",
+)
+@click.option(
     "--trust-proxy",
     "trusted",
     metavar="NETWORK",
@@ -106,6 +114,7 @@ def serve(
     max_connections: int | None,
     max_per_client: int | None,
     max_body: int,
+    min_body_rate: float,
     trusted: tuple[str, ...],
     forwarded: str,
     proxy_protocol: bool,
@@ -140,7 +149,12 @@ def serve(
         tls_key=tls_key,
         log_format=None if access_log == "off" else access_log,
         log_file=access_log_file,
-        limits=Limits(body_bytes=max_body, connections=max_connections, connections_per_client=max_per_client),
+        limits=Limits(
+            body_bytes=max_body,
+            min_body_bytes_per_s=min_body_rate or None,
+            connections=max_connections,
+            connections_per_client=max_per_client,
+        ),
         proxies=TrustedProxies(read_networks(trusted), standard=forwarded == "standard") if trusted else None,
         proxy_protocol=proxy_protocol,
         reuse_port=reuse_port,

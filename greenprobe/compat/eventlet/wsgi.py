@@ -236,7 +236,9 @@ class Server:
         site = Site(
             self.answer,
             self.get_environ(),
-            limits=Limits(HeadLimits(self.url_length_limit, MAX_TOTAL_HEADER_SIZE), body_bytes=None),
+            limits=Limits(
+                HeadLimits(self.url_length_limit, MAX_TOTAL_HEADER_SIZE), body_bytes=None, min_body_bytes_per_s=None
+            ),
             timeouts=Timeouts(HEAD_TIMEOUT, idle, self.socket_timeout),
             server_header=None,
             errors=None,
