@@ -111,7 +111,11 @@ def test_several_places_are_served_at_once(start: Start, tmp_path: Path) -> None
     six = re.search(r"http://\[::1\]:(\d+)/", serving.log)
     assert six is not None
     worker = serving.get()[1]
-    for family, address in [(socket.AF_INET6, ("::1", int(six[1]))), (socket.AF_UNIX, str(path))]:
+    places: list[tuple[socket.AddressFamily, Any]] = [
+        (socket.AF_INET6, ("::1", int(six[1]))),
+        (socket.AF_UNIX, str(path)),
+    ]
+    for family, address in places:
         with socket.socket(family) as sock:
             sock.connect(address)
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
