@@ -17,7 +17,7 @@ from greenprobe.engine.crawlplan import CrawlStatistics
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
 from greenprobe.errors import TargetError
 from greenprobe.http.client import Client
-from greenprobe.http.trust import TlsOptions, tls_context
+from greenprobe.http.trust import TlsOptions, Trust
 from greenprobe.hub import get_hub
 
 __all__ = ["crawl"]
@@ -53,7 +53,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
     with ExitStack() as stack:
         frontier = stack.enter_context(closing(SqliteFrontier(words["state"] or ":memory:", per_host=plan.per_host)))
         results = stack.enter_context(Results(starts, words, frontier.mark))
-        trust = partial(tls_context, TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
+        trust = Trust(TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
         client = stack.enter_context(closing(Client(get_hub(), plan.client, trust=trust)))
         return _run(progress, Crawler(get_hub(), plan, frontier, client), results, words)
 

@@ -5,9 +5,7 @@ click error that names it.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
-from ssl import SSLContext
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import click
@@ -28,7 +26,7 @@ from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import NoProxy, Proxies, read_proxy
 from greenprobe.http.request import Fields, Request, checked_fields
 from greenprobe.http.retries import RetryPolicy
-from greenprobe.http.trust import TlsOptions, read_pin, tls_context
+from greenprobe.http.trust import TlsOptions, Trust, read_pin
 
 __all__ = ["Choice", "choice_of", "client_options", "encoding_of", "line_form", "plan_of", "trust_of"]
 
@@ -134,8 +132,8 @@ def _proxies(words: Words) -> Proxies | None:
     return None if proxies.is_empty else proxies
 
 
-def trust_of(words: Words) -> Callable[[], SSLContext]:
-    """Return what makes the TLS context: when the first https URL needs it, but with files that were named at once."""
+def trust_of(words: Words) -> Trust:
+    """Return what makes TLS contexts: when the first https URL needs one, but at once with files that were named."""
     options = TlsOptions(
         ca_file=words["ca_file"],
         verify=not words["insecure"],
@@ -143,14 +141,15 @@ def trust_of(words: Words) -> Callable[[], SSLContext]:
         client_key=words["key"],
         min_version=words["tls_min"],
     )
+    trust = Trust(options)
     if options.ca_file is None and options.client_cert is None:
-        return partial(tls_context, options)
+        return trust
     try:
-        context = tls_context(options)
+        trust()
     except OSError as exc:
         named = options.client_cert if options.ca_file is None else options.ca_file
         raise click.ClickException(f"{named} holds no certificate that can be read: {exc.strerror}") from exc
-    return lambda: context
+    return trust
 
 
 def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:

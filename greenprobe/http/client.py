@@ -43,7 +43,7 @@ from greenprobe.http.response import Response, StreamedResponse
 from greenprobe.http.sharing import SharingTransport
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
-from greenprobe.http.trust import trusting
+from greenprobe.http.trust import Trust
 from greenprobe.http.urls import join_redirect, read_url
 from greenprobe.hub import Hub, get_hub
 
@@ -65,17 +65,18 @@ class Client:
         hub: Hub | None = None,
         options: ClientOptions | None = None,
         *,
-        trust: Callable[[], SSLContext] = trusting,
+        trust: Callable[[], SSLContext] | None = None,
         resolve: Resolve = resolve_name,
         connect: Connect = connect_tcp,
     ) -> None:
-        """`trust` is called once, when the first https URL needs it; `trust.tls_context` makes what it returns."""
+        """`trust` is called once, when the first https URL needs it: a `trust.Trust`, or what makes any context."""
         self._hub = hub or get_hub()
         self._options = options = options or ClientOptions()
         secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)
         self._secret: Fields = secret
         self._hooks = options.hooks or NO_HOOKS
         make = SharingTransport if options.http2 else Transport
+        trust = trust or Trust()
         self._transport = make(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
         self.lanes = self._transport.lanes
         keeps_cookies = options.cookies is not None

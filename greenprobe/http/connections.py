@@ -127,7 +127,13 @@ class TlsConnection(Connection):
         self._is_flushing = False
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname, session=session)
+        host = server_hostname.encode() if server_hostname.isascii() else server_hostname  # spares it the IDNA codec
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
+
+    @property
+    def context(self) -> SSLContext:
+        """By whose rules the handshake was made."""
+        return self._tls.context
 
     @property
     def session(self) -> SSLSession | None:

@@ -26,7 +26,8 @@ from greenprobe.errors import (
 from greenprobe.green_dns import getaddrinfo
 from greenprobe.happy_eyeballs import interleave, race
 from greenprobe.http.addresses import is_public
-from greenprobe.http.connections import Address, Connection, TlsConnection, reason, start_tls
+from greenprobe.http.connections import Address, Connection, TlsConnection, reason
+from greenprobe.http.handshakes import Handshakes, Unrecognized
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import Conversation, Proxy, socks, tunnel
@@ -73,8 +74,8 @@ class Connector:
         self._options = options
         self._timeout = options.connect_timeout
         self._resolve = resolve
-        self._trust = trust
-        self._context: SSLContext | None = None
+        recognizes = not (options.pins or options.notes_tls)  # these look at what is verified
+        self.handshakes = Handshakes(hub.clock, trust, offers_http2=options.http2, recognizes=recognizes)
 
     def open(self, lane: Lane, trace: Trace) -> Connection:
         """Open a connection in a place of `lane`; note in `trace` how long what took.
@@ -90,35 +91,29 @@ class Connector:
         self._lanes.opened(lane, connection)
         return connection
 
-    def remember(self, lane: Lane, connection: Connection) -> None:
-        """Keep what the next connection to the same origin can resume from. Call it after the first answer.
-
-        To take a session out of OpenSSL and to offer it again costs as much as half a handshake. So nothing is kept
-        of the first connection to an origin, which is the only one to most, nor of a server that does not resume.
-        """
-        if not isinstance(connection, TlsConnection) or not lane.can_resume:
-            return
-        if lane.session is not None:
-            if not connection.is_resumed and lane.handshakes > lane.offered_from:
-                lane.can_resume, lane.session = False, None
-        elif lane.handshakes > 1:
-            lane.session, lane.offered_from = connection.session, lane.handshakes + lane.busy
-
     def _open(self, lane: Lane, trace: Trace) -> Connection:
         trace.ended = began = self._hub.clock()
         deadline = min(trace.deadline, began + self._timeout)
         try:
             if not lane.addresses or began > lane.addresses_until:
                 self._find(lane, trace, deadline)
-            connection = self._connect(lane, trace, deadline)
-            if lane.proxy is not None:
-                connection = self._pass(lane, lane.proxy, trace, connection, deadline)
+            connection = self._reach(lane, trace, deadline)
             if lane.origin.scheme == "https":
-                connection = self._secure(lane, trace, connection, deadline)
+                try:
+                    connection = self._secure(lane, trace, connection, deadline)
+                except Unrecognized:
+                    connection = self._secure(lane, trace, self._reach(lane, trace, deadline), deadline)
         except ConnectTimeout:
             raise
         except TimeoutError as exc:
             raise self._late(lane, trace) from exc
+        return connection
+
+    def _reach(self, lane: Lane, trace: Trace, deadline: float) -> Connection:
+        """Connect, and have a proxy open the way if there is one."""
+        connection = self._connect(lane, trace, deadline)
+        if lane.proxy is not None:
+            connection = self._pass(lane, lane.proxy, trace, connection, deadline)
         return connection
 
     # -- the address
@@ -201,7 +196,7 @@ class Connector:
         origin = lane.origin
         try:
             if proxy.kind == "https":
-                connection = self._shake(proxy.host, connection, deadline)
+                connection = self.handshakes.shake(proxy.host, connection, deadline)
             if proxy.is_socks:
                 asked = socks(proxy, self._socks_host(lane, proxy, deadline), origin.port)
                 self._converse(connection, asked, origin, deadline)
@@ -257,7 +252,7 @@ class Connector:
             deadline = min(trace.deadline, trace.ended + options.tls_timeout)
         host = options.server_name or lane.origin.host.removesuffix(".")
         try:
-            secure = self._shake(host, plain, deadline, lane)
+            secure = self.handshakes.shake(host, plain, deadline, lane)
         except TimeoutError:
             raise
         except SSLError as exc:
@@ -275,16 +270,6 @@ class Connector:
         trace.tls = (trace.tls or 0.0) + now - trace.ended
         trace.ended = now
         return secure
-
-    def _shake(self, host: str, plain: Connection, deadline: float, lane: Lane | None = None) -> TlsConnection:
-        if self._context is None:
-            self._context = self._trust()
-            if self._options.http2:
-                self._context.set_alpn_protocols(["h2", "http/1.1"])
-        if lane is None:
-            return start_tls(plain, self._context, host, deadline)
-        lane.handshakes += 1
-        return start_tls(plain, self._context, host, deadline, session=lane.session)
 
     def _late(self, lane: Lane, trace: Trace) -> FetchError:
         what = "TLS handshake with" if trace.connect is not None and lane.origin.scheme == "https" else "connection to"

@@ -39,6 +39,8 @@ class Lane:
         "busy",
         "can_resume",
         "can_share",
+        "certificate",
+        "certificate_until",
         "handshakes",
         "idle",
         "is_opening",
@@ -69,6 +71,8 @@ class Lane:
         self.handshakes = 0
         self.offered_from = 0  # the handshake from which on every one was offered the session
         self.can_resume = True  # as far as is known
+        self.certificate: bytes | None = None  # DER, to be recognized
+        self.certificate_until = 0.0
         self.sessions: list[Shared] = []  # connections that many exchanges share
         self.can_share: bool | None = None
         self.is_opening: Event | None = None  # somebody is finding out whether there can be one

@@ -90,7 +90,7 @@ class SharingTransport(Transport):
             raise Stale(str(exc)) from exc
         if was_fresh:
             session.connection.is_fresh = False
-            self._connector.remember(lane, session.connection)
+            self._connector.handshakes.remember(lane, session.connection)
 
     def _session(self, lane: Lane, trace: Trace) -> Http2Session | None:
         """Return a session with a place reserved in it; None if the server speaks HTTP/1.1 only."""

@@ -95,7 +95,7 @@ class Transport:
             lanes.leave(lane)
             raise
         if connection.is_fresh:
-            self._connector.remember(lane, connection)
+            self._connector.handshakes.remember(lane, connection)
         if is_reusable:
             lanes.keep(lane, connection, trace.ended)
         else:

@@ -5,7 +5,7 @@ import ssl
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from os.path import dirname, isdir, isfile, join
@@ -14,7 +14,7 @@ from typing import Final
 from greenprobe.errors import TargetError, TlsError
 from greenprobe.http.certificates import public_key
 
-__all__ = ["TLS_VERSIONS", "TlsOptions", "check_pins", "read_pin", "tls_context", "trusting"]
+__all__ = ["TLS_VERSIONS", "TlsOptions", "Trust", "check_pins", "read_pin", "tls_context", "trusting"]
 
 TLS_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 HTTP_1: Final = ("http/1.1",)
@@ -36,6 +36,29 @@ class TlsOptions:
     min_version: str = "1.2"
     server_name: str | None = None
     pins: frozenset[bytes] = frozenset()
+
+
+class Trust:
+    """Makes the contexts of a client when they are needed; call it for the one that verifies as the options say."""
+
+    def __init__(self, options: TlsOptions | None = None) -> None:
+        self._options = options or TlsOptions()
+        self._context: ssl.SSLContext | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        """Return the context, the same each time. Raises OSError as `tls_context` does."""
+        if self._context is None:
+            self._context = tls_context(self._options)
+        return self._context
+
+    @property
+    def verifies(self) -> bool:
+        """Tell whether certificates are verified."""
+        return self._options.verify
+
+    def unverified(self) -> ssl.SSLContext:
+        """Return another context, the same but for verifying nothing."""
+        return tls_context(replace(self._options, verify=False))
 
 
 def tls_context(options: TlsOptions, *, alpn: Iterable[str] = HTTP_1) -> ssl.SSLContext:
