@@ -4,12 +4,12 @@ Rows go in by the batch; a commit is made when the writer asks for one, so that 
 agree to the row.
 """
 
-from collections.abc import Container
 from typing import Any, Final
 
 import click
 import orjson
 
+from greenprobe.engine.journal import Done
 from greenprobe.lazy import Lazy
 
 __all__ = ["ResultsDatabase"]
@@ -37,7 +37,7 @@ INSERT: Final = f"INSERT INTO results VALUES ({', '.join('?' * len(COLUMNS))})"
 class ResultsDatabase:
     """A database that is being written."""
 
-    def __init__(self, path: str, *, done: Container[int] | None = None) -> None:
+    def __init__(self, path: str, *, done: Done | None = None) -> None:
         """Open `path`. A table that is there is refused, or, with `done`, cut to the entries that are in it."""
         self._path = path
         try:
@@ -53,8 +53,10 @@ class ResultsDatabase:
             self._connection.close()
             raise
 
-    def _prepare(self, done: Container[int] | None) -> None:
+    def _prepare(self, done: Done | None) -> None:
         has_table = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'results'").fetchone()
+        if not has_table and done:
+            raise click.ClickException(f"{self._path} has lost its results; to begin anew, remove it and the state")
         if not has_table:
             self._connection.execute(SCHEMA)
         elif done is None:

@@ -154,6 +154,7 @@ def _recording(
         warc=warc,
         database=database,
         journal=journal,
+        has_bodies=bool(words["save"]),
     )
 
 

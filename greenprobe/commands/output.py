@@ -18,9 +18,10 @@ from typing import Any, NamedTuple, Protocol, Self
 import click
 import orjson
 
+from greenprobe.engine.journal import sync_folder
 from greenprobe.hub import get_hub
 
-__all__ = ["Column", "Encoder", "Output", "encoder", "picking", "terminal_safe"]
+__all__ = ["Column", "Encoder", "Output", "encoder", "opened_at", "picking", "terminal_safe"]
 
 MAX_AGE_S = 0.1
 MAX_BUFFER_BYTES = 1 << 17
@@ -119,6 +120,7 @@ class Output:
         self._owns_fd = path != "-"
         self._can_truncate = self._owns_fd and stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._whole_bytes = goes_on_at or 0
+        self._has_lasting_name = False
         self._is_terminal = os.isatty(self._fd)
 
     def write(self, lines: bytes, *, is_safe: bool = False) -> None:
@@ -159,11 +161,14 @@ class Output:
         return self._whole_bytes
 
     def sync(self) -> int:
-        """Have everything on the disk, if it is a file, and return its length in bytes."""
+        """Have everything on the disk, if it is a file, its name too, and return its length in bytes."""
         self.flush()
         if self._can_truncate:
             try:
                 os.fdatasync(self._fd)
+                if not self._has_lasting_name:
+                    sync_folder(self._name)
+                    self._has_lasting_name = True
             except OSError as exc:
                 raise self._error("write to", exc) from exc
         return self._whole_bytes
@@ -203,11 +208,9 @@ class Output:
             if source != "-" and _is_same_file(source, path):
                 raise click.ClickException(f"{path} is the input too; write the results to another file")
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if goes_on_at else os.O_TRUNC), 0o666)
             if goes_on_at:
-                os.ftruncate(fd, goes_on_at)
-                os.lseek(fd, 0, os.SEEK_END)
-            return fd
+                return opened_at(path, goes_on_at)
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o666)
         except OSError as exc:
             raise self._error("write to", exc) from exc
 
@@ -236,6 +239,26 @@ class Output:
         """Take back the part of a line that a full disk let through."""
         if self._can_truncate:
             os.ftruncate(self._fd, self._whole_bytes + written.rfind(b"\n") + 1)
+
+
+def opened_at(path: str, length: int) -> int:
+    """Open a file that was written before, cut to `length` bytes, behind them. Raises OSError.
+
+    One that is shorter has lost results, or was taken for something else: click.ClickException says so.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        if size < length:
+            raise click.ClickException(
+                f"{path} has {size:,} bytes and had {length:,}; to begin anew, remove it and the state"
+            )
+        os.ftruncate(fd, length)
+        os.lseek(fd, 0, os.SEEK_END)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _write_some(fd: int, data: memoryview) -> int:

@@ -3,6 +3,7 @@
 The conditions choose which records are written; all are counted, and all are done as far as the journal is concerned.
 """
 
+import os
 from collections.abc import Callable
 from typing import IO, Final
 
@@ -35,6 +36,7 @@ class Recording:
         warc: WarcFile | None = None,
         database: ResultsDatabase | None = None,
         journal: Journal | None = None,
+        has_bodies: bool = False,
     ) -> None:
         self._out = out
         self._encode = encode
@@ -44,6 +46,7 @@ class Recording:
         self._warc = warc
         self._database = database
         self._journal = journal
+        self._has_bodies = has_bodies
         self._numbers: list[int] = []  # recorded since the last commit
         self._committed = clock()
         self._is_plain = not (match or drop or warc or database or journal)
@@ -98,6 +101,8 @@ class Recording:
         if self._database is not None:
             self._database.sync()
         if self._journal is not None and self._numbers:
+            if self._has_bodies:
+                os.sync()  # files without number, perhaps of other processes: no other call reaches them all
             self._journal.commit(lengths, self._numbers)
             self._numbers = []
 

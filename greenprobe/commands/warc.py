@@ -16,6 +16,8 @@ from typing import IO, Any, Final
 
 import click
 
+from greenprobe.commands.output import opened_at
+from greenprobe.engine.journal import sync_folder
 from greenprobe.http.recorded import RecordedExchange
 from greenprobe.lazy import Lazy
 
@@ -95,16 +97,14 @@ class WarcFile:
     def __init__(self, path: str, *, goes_on_at: int | None = None) -> None:
         """Open `path`; with `goes_on_at`, cut it to so many bytes and go on behind them."""
         self._path = path
+        self._has_lasting_name = False
         try:
-            self._file = open(path, "r+b" if goes_on_at else "wb")  # noqa: SIM115 - closed in close()
+            self._file = os.fdopen(opened_at(path, goes_on_at), "wb") if goes_on_at else open(path, "wb")  # noqa: SIM115
         except OSError as exc:
             raise self._error(exc) from exc
         try:
             self._writer = ExchangeWriter(self._file)
-            if goes_on_at:
-                self._file.truncate(goes_on_at)
-                self._file.seek(goes_on_at)
-            else:
+            if not goes_on_at:
                 self._writer.write_info(os.path.basename(path))
         except OSError as exc:
             raise self._cut(goes_on_at or 0, exc) from exc
@@ -146,6 +146,9 @@ class WarcFile:
         length_bytes = self.length()
         try:
             os.fdatasync(self._file.fileno())
+            if not self._has_lasting_name:
+                sync_folder(self._path)
+                self._has_lasting_name = True
         except OSError as exc:
             raise self._error(exc) from exc
         return length_bytes

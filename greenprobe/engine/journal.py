@@ -1,10 +1,10 @@
 """The journal of a run: what is recorded, and how far the outputs reach, so that a killed run can go on.
 
 Facts. A process may be killed, or the machine lose power, between any two bytes. Choice: the outputs come first. Some
-times a second the writer forces its outputs to the disk and then appends one line to the journal: how long each output
-is, and which entries of the list are in it. To go on, cut the outputs to what the last whole line says and leave out
-the entries of all lines: each is recorded exactly once, whatever was written after that line is fetched again. Price:
-a quarter of a second of work may be done twice.
+times a second the writer forces its outputs to the disk, and their names, and then appends one line to the journal: how
+long each output is, and which entries of the list are in it. To go on, cut the outputs to what the last whole line
+says and leave out the entries of all lines: each is recorded exactly once, whatever was written after that line is
+fetched again. Price: a quarter of a second of work may be done twice.
 
 A line is JSON and ends with its CRC; a line that was cut in the middle is where the journal ends. Entries are written
 as spans, as they complete nearly in order. The first line says which list and which options the journal is for.
@@ -21,7 +21,7 @@ import orjson
 
 from greenprobe.errors import GreenprobeError, TargetError
 
-__all__ = ["Done", "Journal", "ListIdentity", "identify", "spans_of"]
+__all__ = ["Done", "Journal", "ListIdentity", "identify", "spans_of", "sync_folder"]
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -163,6 +163,7 @@ class Journal:
             os.fsync(fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.replace(temporary, self._path)
+            sync_folder(self._path)
         except BaseException:
             os.close(fd)
             raise
@@ -180,6 +181,15 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def sync_folder(path: str) -> None:
+    """Have the name of a file on the disk, which syncing the file itself need not do. Raises OSError."""
+    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def line_of(value: Mapping[str, Any]) -> bytes:
