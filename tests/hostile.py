@@ -129,6 +129,14 @@ def raw_deflate(data: bytes) -> bytes:
     return squeezer.compress(data) + squeezer.flush()
 
 
+def thrice(data: bytes) -> bytes:
+    """Return data in three codings: deflate, then gzip, then br."""
+    coded: bytes = brotli.compress(gzip.compress(zlib.compress(data)), quality=3)
+    return coded
+
+
+GZIP = HEAD + b"Content-Encoding: gzip\r\n\r\n"
+ZSTD = HEAD + b"Content-Encoding: zstd\r\n\r\n"
 ZEROS = bytes(4 * MEGABYTES)
 PACKED = gzip.compress(PAGE * 100)
 LONG = len(PAGE) * 100
@@ -245,6 +253,72 @@ CASES = [
         forever(HEAD.replace(b"200", b"302") + b"Location: /good\r\n\r\n", b"x" * 65536),
         (200, 2),
     ),
+    # heads, again
+    Case("nul-in-a-name", says(HEAD + b"A\x00B: c\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("empty-name", says(HEAD + b": v\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("8-bit-name", says(HEAD + b"X\xff: v\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("endless-status-line", forever(b"HTTP/1.1 200 ", b"a" * 65536), HeaderTooLarge),
+    Case("status-line-of-a-megabyte", says(b"HTTP/1.1 200 " + b"a" * MEGABYTES + b"\r\n\r\n"), HeaderTooLarge),
+    Case("lower-case-version", says(b"http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("icy", says(b"ICY 200 OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("two-spaces-before-the-status", says(b"HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("reason-glued-to-the-status", says(b"HTTP/1.1 200OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("status-000", says(b"HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("lf-only", says(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"), ProtocolError),
+    Case("cr-only", says(b"HTTP/1.1 200 OK\rContent-Length: 2\r\rok"), ProtocolError),
+    Case("endless-blank-lines", forever(b"", b"\r\n" * 10_000), HeaderTooLarge),
+    # interim answers, again
+    Case("a-megabyte-of-103", says(b"HTTP/1.1 103 E\r\nX: %b\r\n\r\n" % (b"a" * 10_000) * 99 + ok()), HeaderTooLarge),
+    Case("103-with-a-body", says(b"HTTP/1.1 103 E\r\nContent-Length: 5\r\n\r\nhello" + ok()), ProtocolError),
+    Case("103-and-nothing", says(b"HTTP/1.1 103 E\r\n\r\n"), IncompleteBody),
+    # lengths, again
+    Case("two-equal-lengths", says(HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("list-of-lengths", with_length("2, 2"), ProtocolError),
+    Case("one-byte-short", with_length("3"), IncompleteBody),
+    Case("one-byte-long", with_length("1"), (200, 1)),
+    Case("no-length", with_length(""), ProtocolError),
+    Case("length-with-zeros", with_length("002"), (200, 2)),
+    Case("length-of-2-to-the-63", with_length(str((1 << 63) - 1)), IncompleteBody),
+    Case("length-with-a-space", with_length("1 2"), ProtocolError),
+    Case("second-answer-behind-a-length", says(ok() + ok(b"evil")), (200, 2)),
+    # chunks, again
+    Case("capital-chunked", says(HEAD + b"Transfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), (200, 5)),
+    Case("gzip-and-chunked", says(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("chunked-and-gzip", says(HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("vertical-tab-chunked", says(HEAD + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("two-transfer-encodings", says(CHUNKED[:-2] + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("chunked-in-1.0", says(CHUNKED.replace(b"1.1", b"1.0") + b"5\r\nhello\r\n0\r\n\r\n"), (200, 5)),
+    Case("extensions-without-end", forever(CHUNKED, b"1;" + b"a" * 5000 + b"\r\nx\r\n"), HeaderTooLarge),
+    Case("endless-chunk-size", forever(CHUNKED, b"0" * 65536), HeaderTooLarge),
+    Case("second-answer-behind-chunks", chunks(b"5\r\nhello\r\n0\r\n\r\n" + ok(b"evil")), (200, 5)),
+    Case("nul-in-a-trailer", chunks(b"0\r\nA: \x00\r\n\r\n"), ProtocolError),
+    # codings, again
+    Case("cut-br", coded("br", brotli.compress(PAGE * 100)[:-3]), DecodeError),
+    Case("cut-zstd", coded("zstd", zstd.compress(PAGE * 100)[:-3]), DecodeError),
+    Case("br-that-is-not", coded("br", PAGE), DecodeError),
+    Case("zstd-that-is-not", coded("zstd", PAGE), DecodeError),
+    Case("rubbish-behind-br", coded("br", brotli.compress(PAGE * 100) + b"rubbish"), DecodeError),
+    Case("rubbish-behind-zstd", coded("zstd", zstd.compress(PAGE * 100) + b"rubbish"), DecodeError),
+    Case("two-zstd-frames", coded("zstd", zstd.compress(PAGE) * 2), (200, 2 * len(PAGE))),
+    Case("three-codings", coded("deflate, gzip, br", thrice(PAGE)), (200, len(PAGE))),
+    Case("bomb-in-three-codings", coded("deflate, gzip, br", thrice(ZEROS)), BodyTooLarge),
+    Case("gzip-with-an-endless-name", forever(GZIP + b"\x1f\x8b\x08\x08" + bytes(6), b"a" * 65536), BodyTooLarge),
+    Case("empty-gzip-members-without-end", forever(GZIP, gzip.compress(b"") * 1000), BodyTooLarge),
+    Case("skipped-zstd-without-end", forever(ZSTD, b"\x50\x2a\x4d\x18\x00\x10\x00\x00" + bytes(4096)), BodyTooLarge),
+    Case("coding-without-a-name", coded(",", PAGE), (200, len(PAGE))),
+    Case("coded-204", says(b"HTTP/1.1 204 No\r\nContent-Encoding: gzip\r\n\r\n"), (204, 0)),
+    # redirects, again
+    Case("to-64-kB", moved("/good?" + "a" * 65_000), (200, 2)),
+    Case("to-a-control-character", moved("/good\x01"), ProtocolError),
+    Case("to-itself-by-a-fragment", moved("#there"), RedirectError),
+    Case("to-two-places", says(ok(b"", "Location: /good", "Location: file:///x", status="302 Found")), (200, 2)),
+    Case("to-far-above", moved("/../../good"), (200, 2)),
+    Case("to-ftp", moved("ftp://127.0.0.1/"), RedirectError),
+    Case("to-no-host", moved("http:///x"), RedirectError),
+    Case("to-a-long-name", moved(f"http://{'a' * 300}/"), RedirectError),
+    Case("to-a-name-that-is-none", moved("http://a b/"), RedirectError),
+    Case("300-and-a-location", says(ok(b"ok", "Location: /good", status="300 Many")), (300, 2)),
+    Case("cookie-of-60-kB", says(ok(b"ok", "Set-Cookie: a=" + "b" * 60_000)), (200, 2)),
     # what a record is made of
     Case("401-for-ever", says(ok(b"", 'WWW-Authenticate: Digest , ="', status="401 No")), (401, 0)),
     Case("retry-after-for-ever", says(ok(b"", "Retry-After: 999999999", status="503 No")), (503, 0)),

@@ -10,13 +10,13 @@ What is raised are TimeoutError, OSError and its subclass SSLError; the client g
 import os
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from errno import EALREADY, EINPROGRESS
-from socket import IPPROTO_TCP, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY
+from socket import IPPROTO_TCP, MSG_PEEK, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY
 from ssl import MemoryBIO, SSLContext, SSLError, SSLSession, SSLWantReadError, SSLZeroReturnError
 from typing import Any, Final, NamedTuple
 
 from greenprobe.http.certificates import TlsFacts, facts_of
 from greenprobe.hub import Hub
-from greenprobe.poller import Slot
+from greenprobe.poller import READY, Slot
 
 __all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "reason", "start_tls"]
 
@@ -104,8 +104,20 @@ class Connection:
             self._hub.sleep()
 
     def is_over(self) -> bool:
-        """Tell whether the peer has hung up, as far as is known without asking the kernel."""
-        return self._slot.hangup != 0
+        """Tell whether the peer has hung up, or has said what nobody asked for, as far as the hub has noticed."""
+        slot = self._slot
+        return slot.hangup != 0 or (slot.read.waiter is READY and self._has_spoken())
+
+    def _has_spoken(self) -> bool:
+        """Look what an edge was about that came while nobody waited: of the last answer, perhaps."""
+        try:
+            self._sock.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            self._slot.read.waiter = None
+            return False
+        except OSError:
+            pass
+        return True
 
     def close(self) -> None:
         """Close at once. A second call does nothing."""
@@ -154,6 +166,19 @@ class TlsConnection(Connection):
     def certificate(self) -> bytes | None:
         """The peer's certificate, as DER."""
         return self._tls.getpeercert(binary_form=True)
+
+    def _has_spoken(self) -> bool:
+        """Tell whether there is more than TLS itself has to say: tickets for later sessions, mostly."""
+        if isinstance(self._carrier, TlsConnection) or not super()._has_spoken():
+            return False
+        try:
+            self._take_in(0.0)  # there is something: it does not wait
+            self._tls.read(1)
+        except SSLWantReadError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def note_facts(self) -> None:
         """Fill `tls_facts`."""

@@ -61,6 +61,8 @@ class BodyDecoder:
     def take(self, data: bytes) -> None:
         """Decode the next bytes; raises DecodeError or BodyTooLarge."""
         self._encoded_bytes += len(data)
+        if self._encoded_bytes > self._max_bytes:  # of which nothing may come out: headers and empty parts without end
+            raise BodyTooLarge(f"the body is longer than {self._max_bytes:,} bytes")
         for piece in _through(self._decoders, data):
             self._count(len(piece))
             if self._sink is not None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from greenprobe.errors import (
     ConnectionLost,
+    FetchError,
     HeaderTooLarge,
     IncompleteBody,
     ProtocolError,
@@ -43,6 +44,7 @@ STREAM_WINDOW_BYTES: Final = 1 << 20
 CONNECTION_WINDOW_BYTES: Final = 1 << 24
 MAX_HEADER_LIST_BYTES: Final = 1 << 16  # of a head, when unpacked
 MAX_INTERIM: Final = 100
+MAX_IDLE_BYTES: Final = 1 << 18  # in a row that serve no exchange: SETTINGS, PING, resets, empty DATA
 REFUSED_STREAM: Final = 7
 NO_ERROR: Final = 0
 
@@ -111,6 +113,7 @@ class Http2Session:
         self._on_end = on_end
         self._streams: dict[int, Stream] = {}
         self._reserved = 0
+        self._idle_bytes = 0
         self._is_closing = False
         self.connection = connection
         config = h2_config.H2Configuration(client_side=True, header_encoding=None)
@@ -170,6 +173,8 @@ class Http2Session:
             if request is not None and request.body is not None:
                 self._send_body(number, stream, request, trace)
             self._exchange.take_body(self._pieces(number, stream, trace), trace, open_sink)
+        except FetchError:
+            raise  # a WriteTimeout has its name already
         except TimeoutError as exc:
             raise self._exchange.late(trace) from exc
         finally:
@@ -198,6 +203,7 @@ class Http2Session:
                     return
                 self._h2.send_data(number, bytes(rest[:room]))
                 trace.sent_bytes += min(room, len(rest))
+                self._idle_bytes = 0
                 rest = rest[room:]
                 self._flush(trace.deadline)
         self._h2.end_stream(number)
@@ -252,6 +258,7 @@ class Http2Session:
         self._streams.pop(number, None)
         try:
             self._h2.reset_stream(number, h2_errors.ErrorCodes.CANCEL)
+            self._idle_bytes -= STREAM_WINDOW_BYTES  # which may be under way
             self._flush(self._hub.clock() + 1.0)
         except (h2_exceptions.ProtocolError, ConnectionLost):
             pass  # it is over
@@ -297,11 +304,21 @@ class Http2Session:
             raise HeaderTooLarge(f"the head of an answer of {self._key} is too large: {exc}") from exc
         except h2_exceptions.ProtocolError as exc:
             raise ProtocolError(f"{self._key} breaks the rules of HTTP/2: {exc}") from exc
+        self._count_idle(len(data), events)
         for event in events:
             handle = HANDLERS.get(type(event).__name__)
             if handle is not None:
                 handle(self, event)
         self._flush(self._hub.clock() + self._exchange.read_timeout)
+
+    def _count_idle(self, size_bytes: int, events: list[Any]) -> None:
+        """Give a server up that keeps us busy with frames which bring no exchange on. CVE-2019-9512 to 9518."""
+        if any(is_of_use(event) and event.stream_id in self._streams for event in events):
+            self._idle_bytes = 0
+            return
+        self._idle_bytes += size_bytes
+        if self._idle_bytes > MAX_IDLE_BYTES:
+            raise ProtocolError(f"{self._key} floods us with frames that say nothing")
 
     def _hand_over(self, event: Any) -> None:
         stream = self._streams.get(event.stream_id)
@@ -367,6 +384,12 @@ HANDLERS: Final[dict[str, Callable[[Http2Session, Any], None]]] = {
 
 class StreamEnded:
     """Stands for h2's event where a reset means the end."""
+
+
+def is_of_use(event: Any) -> bool:
+    """Tell whether an event brings the exchange on that it belongs to."""
+    kind = type(event).__name__
+    return kind in {"ResponseReceived", "StreamEnded"} or (kind == "DataReceived" and bool(event.data))
 
 
 def ignore(session: Http2Session) -> None:

@@ -203,8 +203,8 @@ class ResponseReader:
     def _events(self) -> list[Event]:
         gathered = self._gathered
         events: list[Event] = []
-        if self._head is None and gathered.status:
-            self._head = _checked_head(gathered)
+        if self._head is None and gathered.status is not None:
+            self._head = _checked_head(gathered, gathered.status)
             events.append(self._head)
         if gathered.pieces:
             data = b"".join(gathered.pieces)
@@ -267,7 +267,7 @@ class _Gathered:
         self.parser: Any = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
-        self.status = 0
+        self.status: int | None = None  # of the final answer
         self.version = ""
         self.interim = 0
         self.is_interim = False
@@ -278,7 +278,7 @@ class _Gathered:
         self.has_extra = self.is_done
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # else it is a trailer
+        if self.status is None:  # else it is a trailer
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -307,11 +307,11 @@ class _Gathered:
             self.is_done = True
 
 
-def _checked_head(gathered: _Gathered) -> Head:
+def _checked_head(gathered: _Gathered, status: int) -> Head:
     if gathered.version not in VERSIONS:
         raise ProtocolError(f"the answer is HTTP/{gathered.version}; only 1.0 and 1.1 can be read")
-    if gathered.status < 200:
-        raise ProtocolError(f"status {gathered.status} is none that a final answer may have")
+    if status < 200:
+        raise ProtocolError(f"status {status} is none that a final answer may have")
     headers = merge_headers(
         (name.lower().decode("ascii"), (value.strip(b" \t").decode("latin-1"),)) for name, value in gathered.headers
     )
@@ -319,7 +319,7 @@ def _checked_head(gathered: _Gathered) -> Head:
     if coding is not None and (len(coding) > 1 or coding[0].lower() != "chunked"):
         raise ProtocolError(f"transfer coding {', '.join(coding)!r} is not known; only chunked is")
     length = headers.get("content-length")
-    return Head(gathered.status, headers, None if length is None else int(length[0]))
+    return Head(status, headers, None if length is None else int(length[0]))
 
 
 VERSIONS = ("1.0", "1.1")
