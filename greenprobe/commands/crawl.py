@@ -11,12 +11,14 @@ import click
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.crawl_results import Results, check_files
 from greenprobe.commands.keys import status_on_key
+from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.engine.crawler import Crawler
 from greenprobe.engine.crawlplan import CrawlStatistics
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
 from greenprobe.errors import TargetError
 from greenprobe.http.client import Client
+from greenprobe.http.connector import resolving
 from greenprobe.http.trust import TlsOptions, Trust
 from greenprobe.hub import get_hub
 
@@ -54,8 +56,9 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
         frontier = stack.enter_context(closing(SqliteFrontier(words["state"] or ":memory:", per_host=plan.per_host)))
         results = stack.enter_context(Results(starts, words, frontier.mark))
         trust = Trust(TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
-        client = stack.enter_context(closing(Client(get_hub(), plan.client, trust=trust)))
-        return _run(progress, Crawler(get_hub(), plan, frontier, client), results, words)
+        resolve = resolving(family_of(words))
+        client = stack.enter_context(closing(Client(get_hub(), plan.client, trust=trust, resolve=resolve)))
+        return _run(progress, Crawler(get_hub(), plan, frontier, client, resolve=resolve), results, words)
 
 
 def _run(progress: Progress, crawler: Crawler, results: Results, words: dict[str, Any]) -> int:

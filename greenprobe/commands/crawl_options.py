@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from greenprobe.commands.crawl_graph import is_graphml
+from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
 from greenprobe.engine.canonical import QueryRule
 from greenprobe.engine.crawlplan import CrawlPlan, TypeRule, start_of
@@ -88,6 +89,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="The same for bodies of a media type, as image/* 100000."),
     click.option("--processes", metavar="N", type=click.IntRange(0, 64), default=1, show_default=True,
                  help="Read pages of more than 48 kB in N processes; with 0 read them here, however long that takes."),
+    dns_option(),
     click.option("--no-private", is_flag=True, help="Refuse private and loopback addresses."),
     click.option("--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
                  help="Trust these authorities."),

@@ -20,6 +20,7 @@ from greenprobe.commands.fetch_plan import (
     trust_of,
 )
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
+from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
 from greenprobe.commands.recording import Recording
@@ -32,6 +33,7 @@ from greenprobe.engine.shards import ShardBatch, Shards
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.client import Client
+from greenprobe.http.connector import resolving
 from greenprobe.http.cookies import CookieJar, cookies_txt
 from greenprobe.hub import get_hub
 
@@ -75,7 +77,8 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
             stack.callback(_write_cookies, words["cookie_jar"], options.cookies)
         if words["processes"] > 1:
             return _run(progress, _shards(words, source, recording, options.cookies), source, recording, words)
-        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words))))
+        resolve = resolving(family_of(words))
+        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words), resolve=resolve)))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 
 

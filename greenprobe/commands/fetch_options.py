@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
 from greenprobe.http.trust import TLS_VERSIONS
 
@@ -126,9 +127,10 @@ PACE: Final = [
         help="Obey Retry-After up to this.",
     ),
 ]
-NETWORK: Final = [
+NETWORK: Final[list[Decorator]] = [
     click.option("--proxy", metavar="URL", help="http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT."),
     click.option("--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all."),
+    dns_option(),
     click.option("--no-private", is_flag=True, help="Refuse addresses that are not public, also behind redirects."),
     click.option("--ca-file", metavar="FILE", type=READABLE, help="Trust these authorities."),
     click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),

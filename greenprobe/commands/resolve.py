@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.name_servers import SERVERS, over_https, read_servers
 from greenprobe.commands.options import (
     FiniteRange,
     Progress,
@@ -47,7 +48,6 @@ TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 9), Colum
 MAX_TYPES = 20
 
 dnssec = Lazy("greenprobe.dns.dnssec")
-dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
 
 
 @click.command()
@@ -64,9 +64,7 @@ dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
     "-s",
     "--servers",
     metavar="SERVERS",
-    help="Whom to ask: a file, or a list between commas, of 192.0.2.1, [2001:db8::1]:53, tls://192.0.2.1#dns.test, "
-    "https://dns.test/dns-query, tcp://192.0.2.1.  "
-    "[default: those of /etc/resolv.conf; the root with --trace]",
+    help=f"Whom to ask: {SERVERS}  [default: those of /etc/resolv.conf; the root with --trace]",
 )
 @click.option(
     "--port", metavar="N", type=click.IntRange(1, 65535), default=53, show_default=True,
@@ -163,7 +161,7 @@ def _asker(hub: Hub, rate_per_s: float | None, trust: Callable[[], SSLContext]) 
     return Asker(
         hub,
         pace=Pace(hub, rate_per_s).wait if rate_per_s else None,
-        exchanges={"https": lambda hub, server: dns_over_https.HttpsPath(hub, server, trust=trust)},
+        exchanges={"https": over_https(trust)},
         trust=trust,
     )
 
@@ -182,15 +180,12 @@ def _types(text: str) -> tuple[str, ...]:
 
 
 def _servers(given: str | None, port: int, trace: bool) -> list[Server]:
-    """Return whom to ask: of a file or a list, of resolv.conf, or the root. Raises TargetError."""
+    """Return whom to ask: of a file or a list, of resolv.conf, or the root. Raises click.BadParameter."""
     if given is None:
         if trace:
             return parse_servers(ROOT_SERVERS, port)
         return [each._replace(port=port) for each in parse_resolv_conf(read_text("/etc/resolv.conf")).servers]
-    servers = parse_servers([read_text(given) if os.path.isfile(given) else given], port)
-    if not servers:
-        raise click.BadParameter(f"{given!r} names no server", param_hint="--servers")
-    return servers
+    return read_servers(given, port, option="--servers")
 
 
 def _anchors(path: str | None) -> list[str]:

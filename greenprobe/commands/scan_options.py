@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import MAX_CONCURRENCY, Decorator, format_option, output_option
 from greenprobe.errors import TargetError
 
@@ -61,6 +62,7 @@ class ScanOptions:
     seed: int | None
     shard: str | None
     processes: int
+    dns: str | None
     source: str | None
     interface: str | None
     resume: str | None
@@ -186,6 +188,7 @@ PACE: Final = (
         show_default=True,
         help="Scan on N cores: each process asks its part, and what is bounded in all is divided.",
     ),
+    dns_option(),
     click.option("--source", metavar="ADDRESS", help="Send from this address of ours."),
     click.option("--interface", metavar="NAME", help="Send through this interface."),
 )

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import click
 
+from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.scan_options import ScanOptions, read_words
 from greenprobe.engine.ports import Ports, parse_ports, top_ports, without_ports
 from greenprobe.engine.scanplan import ScanPlan
@@ -40,8 +41,10 @@ def plan_of(options: ScanOptions) -> ScanPlan:
     """Return what to scan and how. Raises TargetError and click.UsageError."""
     words, port_words = options.hosts_and_ports()
     ports = _ports(options, port_words)
-    excluded = parse_hosts([*options.exclude, *read_words(options.exclude_files)], _addresses)
-    named = parse_hosts([*words, *read_words(options.hosts_files)], _addresses, all_addresses=options.all_addresses)
+    family = family_of({"dns": options.dns})
+    resolve = partial(_addresses, getaddrinfo if family is None else family.getaddrinfo)
+    excluded = parse_hosts([*options.exclude, *read_words(options.exclude_files)], resolve)
+    named = parse_hosts([*words, *read_words(options.hosts_files)], resolve, all_addresses=options.all_addresses)
     hosts = named.without(excluded)
     if not hosts.count:
         raise TargetError("no host is left to scan; name one, or exclude less")
@@ -87,9 +90,9 @@ def _shard(options: ScanOptions) -> tuple[int, int]:
     return int(match[1]) - 1, int(match[2])
 
 
-def _addresses(name: str) -> list[str]:
+def _addresses(look_up: Callable[..., Any], name: str) -> list[str]:
     """Return the addresses of a name, best first, each once."""
-    found = getaddrinfo(name, None, type=SOCK_STREAM)
+    found = look_up(name, None, type=SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 

@@ -7,11 +7,13 @@ connection is closed, or we wait until somebody else's is.
 
 from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from functools import partial
 from math import inf
 from socket import SOCK_STREAM
 from ssl import SSLCertVerificationError, SSLContext, SSLError
 from typing import Final
 
+from greenprobe.dns.family import Family
 from greenprobe.errors import (
     ConnectError,
     ConnectionLost,
@@ -36,7 +38,7 @@ from greenprobe.http.trust import check_pins
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
 
-__all__ = ["Connect", "Connector", "Resolve", "resolve_name"]
+__all__ = ["Connect", "Connector", "Resolve", "resolve_name", "resolving"]
 
 ADDRESS_SECONDS: Final = 30.0
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
@@ -49,9 +51,14 @@ Resolve = Callable[[str, int, float], list[Address]]
 Connect = Callable[[Hub, Address, float], Connection]
 
 
-def resolve_name(host: str, port: int, timeout: float) -> list[Address]:
-    """Ask the installed green resolver; a numeric host is answered at once."""
-    found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout)
+def resolving(family: Family | None) -> Resolve:
+    """Return what asks `family`; None is whatever is installed."""
+    return partial(resolve_name, family=family) if family is not None else resolve_name
+
+
+def resolve_name(host: str, port: int, timeout: float, *, family: Family | None = None) -> list[Address]:
+    """Ask `family`, by default the installed one; a numeric host is answered at once."""
+    found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout, resolver=family)
     return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in interleave(found)]
 
 
