@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -163,6 +163,46 @@ def postgres_server() -> Iterator[str]:
         command = [name, "-D", data, "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
         with running(command, folder, answers(socket.AF_UNIX, str(folder / ".s.PGSQL.5432"))):
             yield str(folder)
+
+
+@contextmanager
+def unbound_server(lines: str, files: Mapping[str, bytes] = {}) -> Iterator[tuple[int, int]]:
+    """Yield the ports of an unbound, for UDP and TCP, and for TLS. `lines` go into its configuration."""
+    name, port, tls_port = program("unbound"), free_port(), free_port()
+    with private_folder() as folder:
+        for each, data in files.items():
+            (folder / each).write_bytes(data)
+        (folder / "conf").write_text(UNBOUND.format(folder=folder, port=port, tls_port=tls_port) + lines)
+        command = [name, "-d", "-c", str(folder / "conf")]
+        with running(command, folder, answers(socket.AF_INET, ("127.0.0.1", port))):
+            yield port, tls_port
+
+
+UNBOUND = """
+server:
+    directory: "{folder}"
+    chroot: ""
+    username: ""
+    pidfile: "{folder}/pid"
+    use-syslog: no
+    interface: 127.0.0.1@{port}
+    interface: 127.0.0.1@{tls_port}
+    tls-port: {tls_port}
+    do-not-query-localhost: no
+    module-config: "validator iterator"
+"""
+
+
+@contextmanager
+def dnsmasq_server(*options: str) -> Iterator[int]:
+    """Yield the port of a dnsmasq that knows what the options tell it, and asks nobody."""
+    name, port = program("dnsmasq"), free_port()
+    with private_folder() as folder:
+        own = ["--conf-file=/dev/null", f"--pid-file={folder}/pid", "--user=", "--no-resolv", "--no-poll", "--no-hosts"]
+        where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces"]
+        command = [name, "-k", *own, *where, *options]
+        with running(command, folder, answers(socket.AF_INET, ("127.0.0.1", port))):
+            yield port
 
 
 @contextmanager

@@ -49,8 +49,8 @@ class Fact(NamedTuple):
     """What is known of a name and a type. `status` as in `Result`; NOERROR without `data` is "none of that type".
 
     `canonical` is the name at the end of `aliases`; `reason` says who said what, where the status is no fact.
-    `is_authentic` is True where DNSSEC proves it, False where a zone is not signed, None where nobody looked; what is
-    forged has the status BOGUS, and no data.
+    `is_authentic` is True where DNSSEC proves it, or a server says so that resolv.conf has us trust (`trust-ad`), False
+    where a zone is not signed, None where nobody looked; what is forged has the status BOGUS, and no data.
     """
 
     status: str
@@ -193,6 +193,8 @@ class Resolver:
             outcome.set_exception(first.came)
         elif first.result is not None and (fact := plain_fact(question, first.result)) is not None:
             self._flights.pop(flight, None)
+            if self._options.flags & AUTHENTIC:
+                fact = fact._replace(is_authentic=is_said_authentic(first.result.reply))
             self._learn(flight, fact)
             outcome.set(fact)
         else:
@@ -229,6 +231,8 @@ class Resolver:
                 if judgement.state == "bogus":
                     return Fact("BOGUS", (), question.name, (), 0, f"{result.server}: {judgement.reason}")
                 is_authentic = is_authentic is not False and judgement.state == "secure"
+            elif self._options.flags & AUTHENTIC:
+                is_authentic = is_authentic is not False and is_said_authentic(result.reply)
             try:
                 chain = follow(question, result.reply)
             except DnsFormError as error:
@@ -399,6 +403,11 @@ def options_of(conf: ResolvConf, *, mixes_case: bool, dnssec: bool) -> AskOption
         dnssec=dnssec,
         flags=flags,
     )
+
+
+def is_said_authentic(reply: Reply | None) -> bool:
+    """Tell whether a server says that it has checked the signatures (the bit AD). Source: RFC 4035, section 3.2.3."""
+    return reply is not None and bool(reply.flags & AUTHENTIC)
 
 
 def complaints(result: Result) -> str:
