@@ -290,4 +290,55 @@ def test_the_command_validates(server: SignedServer, tmp_path: Path, capfd: pyte
     assert (rows["www.test"]["status"], rows["www.test"]["answers"]) == ("BOGUS", [])
     (tmp_path / "anchors").write_text("nonsense\n")
     assert run(cli, [*words, str(tmp_path / "anchors")]) == 2
-    assert run(cli, [*words[:-1], "--trace"]) == 2
+
+
+class Authority(DnsServer):
+    """Serves one signed zone with authority, and refers to the servers of those below it, which are at `places`."""
+
+    def __init__(self, zones: SignedZones, zone: str, places: dict[str, str], port: int = 0) -> None:
+        super().__init__({}, {"www": forged_on_demand}, host=places[zone], port=port)
+        self.zones = zones
+        above = {each: each.partition(".")[2] or "." for each in places if each != "."}
+        self.below = {each: places[each] for each in above if above[each] == zone}
+
+    def respond(self, query: dns.message.Message) -> dns.message.Message:
+        name, kind = query.question[0].name, query.question[0].rdtype
+        for zone, host in self.below.items():
+            cut = dns.name.from_text(zone)
+            if name.is_subdomain(cut) and (name, kind) != (cut, dns.rdatatype.DS):
+                response = dns.message.make_response(query)
+                response.authority.append(dns.rrset.from_text(zone, 60, "IN", "NS", f"ns.{zone}"))
+                response.additional.append(dns.rrset.from_text(f"ns.{zone}", 60, "IN", "A", host))
+                return response
+        response = self.zones.respond(query)
+        response.flags |= dns.flags.AA
+        response.flags &= ~dns.flags.RA
+        return response
+
+
+@pytest.mark.usefixtures("_forged")
+def test_a_trace_validates_what_it_meets(
+    zones: SignedZones, hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places = {".": "127.0.0.70", "test.": "127.0.0.71", "secure.test.": "127.0.0.72", "plain.test.": "127.0.0.73"}
+    servers = [Authority(zones, ".", places)]
+    port = servers[0].address[1]
+    servers += [Authority(zones, zone, places, port) for zone in places if zone != "."]
+    names = ["www.secure.test", "no.secure.test", "www.plain.test", "alias.test", "www.test"]
+    (tmp_path / "names").write_text("\n".join(names))
+    (tmp_path / "anchors").write_text("\n".join(zones.anchors))
+    anchors = ["--trust-anchors", str(tmp_path / "anchors")]
+    words = ["-s", places["."], "--port", str(port), "--trace", "--dnssec", *anchors]
+    try:
+        assert run(cli, ["resolve", str(tmp_path / "names"), *words]) == 1
+    finally:
+        for server in servers:
+            server.close()
+    rows = {row["name"]: row for row in map(json.loads, capfd.readouterr().out.splitlines())}
+    assert {name: (row["status"], row["queries"][0].get("authentic")) for name, row in rows.items()} == {
+        "www.secure.test": ("NOERROR", True), "no.secure.test": ("NXDOMAIN", True),
+        "www.plain.test": ("NOERROR", False), "alias.test": ("NOERROR", True), "www.test": ("BOGUS", None),
+    }  # fmt: skip
+    assert [answer["type"] for answer in rows["www.secure.test"]["answers"]] == ["A"]
+    (steps,) = [query["trace"] for query in rows["www.secure.test"]["queries"]]
+    assert [step["referral"] for step in steps if step["referral"]][-1] == "secure.test."

@@ -269,6 +269,17 @@ def test_zones_are_remembered_within_a_run(
     assert found[1]["queries"][0]["trace"][0]["cached"] is True
 
 
+def test_the_way_that_many_want_to_know_at_once_is_asked_for_once(
+    names: Path, hierarchy: dict[str, ZoneServer], capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = "".join(f"n{number}.leaf.test\nx.y{number}.other.test\n" for number in range(50))
+    trace(names, hierarchy, text, "-c", "100")
+    assert [row["status"] for row in rows(capfd.readouterr().out)] == ["NXDOMAIN"] * 100
+    assert len(hierarchy["root"].asked) <= 2  # a name of the list, and one of a server
+    assert len(hierarchy["tld"].asked) <= 3
+    assert len(hierarchy["leaf"].asked) >= 50
+
+
 @pytest.mark.parametrize(("name", "status"), [("a.lost.test", "LAME"), ("a.up.test", "LAME"), ("nowhere", "NXDOMAIN")])
 def test_a_trace_that_leads_nowhere_ends(
     names: Path, hierarchy: dict[str, ZoneServer], capfd: pytest.CaptureFixture[str], name: str, status: str

@@ -31,7 +31,7 @@ from greenprobe.engine.namelist import NameList
 from greenprobe.engine.pacing import Pace
 from greenprobe.engine.referral import ROOT_SERVERS
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
-from greenprobe.engine.resolving import Resolving, asking, options_of
+from greenprobe.engine.resolving import Resolving, asking
 from greenprobe.engine.tracing import Tracer
 from greenprobe.engine.urllist import UrlList
 from greenprobe.engine.wildcards import Wildcards
@@ -92,7 +92,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
     "--trust-anchors", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
     help="DS records of the root, one a line, for --dnssec.  [default: those that IANA publishes]",
 )
-@click.option("--trace", is_flag=True, help="Ask from the root down, and write which servers led where.")
+@click.option("--trace", is_flag=True, help="Ask from the root down, with --dnssec too; write which servers led where.")
 @click.option("--wildcards", is_flag=True, help="Say of each name whether all names next to it have the same answer.")
 @format_option("jsonl", "csv", "text", "zone", default="jsonl")
 @output_option()
@@ -139,8 +139,6 @@ def _plan(
     *, types: str, servers: str | None, port: int, concurrency: int, rate: float | None, timeout: float, retries: int,
     tcp: bool, mixed_case: bool, dnssec: bool, trace: bool, wildcards: bool,
 ) -> ResolvePlan:  # fmt: skip
-    if dnssec and trace:
-        raise click.UsageError("--dnssec needs a server that asks for us, and --trace does without; give one of them")
     return ResolvePlan(
         servers=tuple(_servers(servers, port, trace)),
         types=_types(types),
@@ -195,13 +193,8 @@ def _anchors(path: str | None) -> list[str]:
     return [line for line in read_text(path).splitlines() if line.strip() and not line.lstrip().startswith(";")]
 
 
-def _validator(plan: ResolvePlan, asker: Asker, anchors: list[str]) -> Any:
+def _validator(anchors: list[str], ask: Callable[[str, str], Reply | None]) -> Any:
     """Return what judges answers. Raises TargetError, click.BadParameter."""
-    options = options_of(plan)
-
-    def ask(name: str, kind: str) -> Reply | None:
-        return asker.ask(make_question(name, kind), plan.servers, options).reply
-
     try:
         return dnssec.Validator(ask, anchors=anchors)
     except ValueError as exc:
@@ -209,8 +202,8 @@ def _validator(plan: ResolvePlan, asker: Asker, anchors: list[str]) -> Any:
 
 
 def _resolving(hub: Hub, plan: ResolvePlan, asker: Asker, lines: UrlList, anchors: str | None) -> Resolving:
-    validator = _validator(plan, asker, _anchors(anchors)) if plan.dnssec else None
-    ask_one = Tracer(hub, plan, asker) if plan.traces else asking(hub, plan, asker, validator)
+    validator_of = partial(_validator, _anchors(anchors)) if plan.dnssec else None
+    ask_one = Tracer(hub, plan, asker, validator_of) if plan.traces else asking(hub, plan, asker, validator_of)
     counts = asker.counts
     return Resolving(
         hub,

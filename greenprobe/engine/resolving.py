@@ -15,18 +15,20 @@ from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.servers import Server
 from greenprobe.dns.udp import Crowd
-from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED
+from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED, Reply
 from greenprobe.engine.namelist import NameList, Subject
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
 from greenprobe.engine.workers import Workers
 from greenprobe.hub import Hub
 
-__all__ = ["AskOne", "Resolving", "asking"]
+__all__ = ["AskOne", "AskSigned", "Resolving", "asking", "judged"]
 
 ANSWERED = frozenset({"NOERROR", "NXDOMAIN"})
 
 # A name and a type in; what came of it out.
 AskOne = Callable[[str, str], Said]
+# Asks for a name and a type with the DNSSEC bits; None if nobody could say.
+AskSigned = Callable[[str, str], Reply | None]
 
 new_record: Callable[..., ResolveRecord] = partial(tuple.__new__, ResolveRecord)
 new_said: Callable[..., Said] = partial(tuple.__new__, Said)
@@ -47,13 +49,20 @@ def options_of(plan: ResolvePlan) -> AskOptions:
     )
 
 
-def asking(hub: Hub, plan: ResolvePlan, asker: Asker, validator: Any = None) -> AskOne:
+def asking(
+    hub: Hub, plan: ResolvePlan, asker: Asker, validator_of: Callable[[AskSigned], Any] | None = None
+) -> AskOne:
     """Return what asks one question of the plan's servers, another one first each time. Raises ValueError.
 
-    A `validator` (`dns.dnssec.Validator`) judges what comes.
+    `validator_of` makes a `dns.dnssec.Validator`, which judges what comes, of what asks for keys; None checks nothing.
     """
     options = options_of(plan)
     clock, servers, ask = hub.clock, plan.servers, asker.ask
+
+    def ask_signed(name: str, kind: str) -> Reply | None:
+        return ask(make_question(name, kind), servers, options).reply
+
+    validator = validator_of(ask_signed) if validator_of is not None else None
     labels: dict[Server | None, str | None] = {None: None, **{server: str(server) for server in servers}}
 
     def ask_one(name: str, kind: str) -> Said:
