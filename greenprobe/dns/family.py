@@ -1,7 +1,7 @@
 """The standard library's functions on names, over our resolver: the same arguments, results and errors as over libc.
 
-`GreenFamily` and `ThreadFamily` have the same four functions. The first asks in greenthreads; the second asks libc in
-real threads. A host that is a number is answered in place by both: libc only parses then.
+`GreenFamily` and `ThreadFamily` are each a `Family` of four functions. The first asks in greenthreads; the second asks
+libc in real threads. A host that is a number is answered in place by both: libc only parses then.
 
 What libc alone can answer goes to libc, in a thread, also from the first: `.local` (multicast DNS, RFC 6762), and this
 machine's own name where the hosts file does not have it (nss-myhostname).
@@ -12,6 +12,7 @@ the same host is asked for often, and a second is what a change of routes or of 
 
 import re
 import socket as stdlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from socket import (
     AF_INET,
@@ -35,7 +36,7 @@ from socket import (
     gethostname,
     herror,
 )
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from greenprobe.dns.deferred import to_ascii
 from greenprobe.dns.interfaces import interfaces
@@ -70,6 +71,8 @@ HOST_CODES: Final = {  # of <netdb.h>, as herror has them
     EAI_NODATA: (4, "No address associated with name"),
 }
 HostInfo = tuple[str, list[str], list[str]]
+# The arguments of getaddrinfo: host, port, family, type, proto, flags.
+Wanted = tuple[str | bytes | None, int | str | bytes | None, int, int, int, int]
 
 libc_gethostbyname_ex = stdlib.gethostbyname_ex
 libc_gethostbyaddr = stdlib.gethostbyaddr
@@ -77,23 +80,8 @@ libc_getnameinfo = stdlib.getnameinfo
 libc_getaddrinfo: Callable[..., list[AddrInfo]] = stdlib.getaddrinfo  # type: ignore[assignment]
 
 
-class Family(Protocol):
+class Family(ABC):
     """Four functions of the standard library's module socket. They raise what those raise, and TimeoutError."""
-
-    def getaddrinfo(
-        self, host: str | bytes | None, port: int | str | bytes | None, family: int, type: int, proto: int, flags: int,
-        timeout: float | None, delay: float | None,
-    ) -> list[AddrInfo]: ...  # fmt: skip
-
-    def gethostbyname_ex(self, hostname: str) -> HostInfo: ...
-
-    def gethostbyaddr(self, address: str) -> HostInfo: ...
-
-    def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]: ...
-
-
-class ThreadFamily:
-    """libc in real threads: what nsswitch.conf names is asked, as for any other program."""
 
     def getaddrinfo(
         self,
@@ -106,9 +94,30 @@ class ThreadFamily:
         timeout: float | None = None,
         delay: float | None = None,
     ) -> list[AddrInfo]:
-        if not host or is_numeric(host):
-            return libc_getaddrinfo(host, port, family, type, proto, flags)
-        return run_in_thread(libc_getaddrinfo, host, port, family, type, proto, flags, timeout=timeout)
+        """Raises TimeoutError after `timeout` seconds; `delay` as for `Resolver.find`."""
+        return self.look_up((host, port, family, type, proto, flags), timeout, delay)
+
+    @abstractmethod
+    def look_up(self, wanted: Wanted, timeout: float | None, delay: float | None) -> list[AddrInfo]:
+        """Do what `getaddrinfo` does, with its arguments in one."""
+
+    @abstractmethod
+    def gethostbyname_ex(self, hostname: str) -> HostInfo: ...
+
+    @abstractmethod
+    def gethostbyaddr(self, address: str) -> HostInfo: ...
+
+    @abstractmethod
+    def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]: ...
+
+
+class ThreadFamily(Family):
+    """libc in real threads: what nsswitch.conf names is asked, as for any other program."""
+
+    def look_up(self, wanted: Wanted, timeout: float | None, delay: float | None) -> list[AddrInfo]:
+        if not wanted[0] or is_numeric(wanted[0]):
+            return libc_getaddrinfo(*wanted)
+        return run_in_thread(libc_getaddrinfo, *wanted, timeout=timeout)
 
     def gethostbyname_ex(self, hostname: str) -> HostInfo:
         return run_in_thread(libc_gethostbyname_ex, hostname)
@@ -122,7 +131,7 @@ class ThreadFamily:
         return run_in_thread(libc_getnameinfo, sockaddr, flags)
 
 
-class GreenFamily:
+class GreenFamily(Family):
     """Our resolver, in greenthreads."""
 
     def __init__(self, resolver: Resolver, *, gai_path: str = "/etc/gai.conf") -> None:
@@ -133,36 +142,26 @@ class GreenFamily:
         self._own_name = gethostname().lower()
         self._ordering = Ordering(Policy(), ())
         self._ordering_until = float("-inf")
-        self._ready: dict[Any, tuple[float, list[AddrInfo]]] = {}
+        self._ready: dict[Wanted, tuple[float, list[AddrInfo]]] = {}
 
-    def getaddrinfo(
-        self,
-        host: str | bytes | None,
-        port: int | str | bytes | None,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-        timeout: float | None = None,
-        delay: float | None = None,
-    ) -> list[AddrInfo]:
-        key = (host, port, family, type, proto, flags)
-        ready = self._ready.get(key)
+    def look_up(self, wanted: Wanted, timeout: float | None, delay: float | None) -> list[AddrInfo]:
+        ready = self._ready.get(wanted)
         if ready is not None and self._clock() < ready[0]:
             return list(ready[1])
+        host, port, family, kind, proto, flags = wanted
         if flags or family not in FAMILIES or not (isinstance(host, str) and PLAIN_HOST(host)):
             try:
-                return numeric(host, port, family, type, proto, flags)
+                return numeric(*wanted)
             except gaierror as error:
                 if error.errno != EAI_NONAME or not host or flags & NUMERICHOST or is_numeric(host):
                     raise
-        template = template_of(port, type, proto, flags)
+        template = template_of(port, kind, proto, flags)
         name = self._ascii(host)
         if self._is_libcs(name):
-            return self._libc.getaddrinfo(name, port, family, type, proto, flags, timeout)
+            return self._libc.look_up((name, *wanted[1:]), timeout, delay)
         found = self._addresses(name, configured(family, flags), flags, timeout, delay)
         shape = shaped(self._ordered(found.addresses), template, found.canonical if flags & CANONNAME else "")
-        self._keep_ready(key, shape, found.until)
+        self._keep_ready(wanted, shape, found.until)
         return shape
 
     def _ordered(self, addresses: Sequence[str]) -> Sequence[str]:
@@ -239,11 +238,11 @@ class GreenFamily:
     def _name_of(self, address: str) -> Found:
         return checked(address, self.resolver.name_of(address.partition("%")[0]))
 
-    def _keep_ready(self, key: Any, shape: list[AddrInfo], until: float) -> None:
+    def _keep_ready(self, wanted: Wanted, shape: list[AddrInfo], until: float) -> None:
         now = self._clock()
         if len(self._ready) >= READY_SIZE:
             self._ready.clear()
-        self._ready[key] = (min(until, now + READY_SECONDS), list(shape))
+        self._ready[wanted] = (min(until, now + READY_SECONDS), list(shape))
 
 
 LIBCS: Final = frozenset({"_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"})  # systemd's nss-myhostname
