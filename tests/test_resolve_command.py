@@ -160,6 +160,25 @@ def test_a_zone_file_can_be_read_and_names_without_answers_are_comments(
     assert "; nowhere.test NXDOMAIN\n" in out
 
 
+def test_aliases_in_a_circle_are_no_answer(names: Path, hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    names.write_text("circle.test\n")
+    with dns_server({("circle.test.", "CNAME"): ["circle.test. 60 IN CNAME circle.test."]}) as server:
+        assert run(cli, words(names, server)) == 1
+        (row,) = rows(capfd.readouterr().out)
+        assert (row["status"], row["answers"]) == ("MALFORMED", [])
+        assert "go in a circle" in row["error"]["message"]
+        assert run(cli, words(names, server, "-t", "CNAME")) == 0  # that one it has
+
+
+def test_a_url_is_no_name(server: DnsServer, names: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names.write_text("http://a.test/\n")
+    assert run(cli, words(names, server)) == 1
+    (row,) = rows(capfd.readouterr().out)
+    assert row["status"] == "BADNAME"
+    assert "is a URL" in row["error"]["message"]
+    assert not server.asked
+
+
 def test_wildcards_are_told_from_names_that_somebody_made(
     hub: Hub, names: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

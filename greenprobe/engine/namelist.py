@@ -88,7 +88,9 @@ def block_subjects(number: int, block: IPv4Network | IPv6Network) -> Iterator[Su
 
 
 def named_subject(number: int, text: str) -> Subject:
-    """Return the subject of a name."""
+    """Return the subject of a name. A URL is none, though DNS could carry it: somebody took the wrong list."""
+    if "://" in text:
+        return Subject(number, text, "", False, f"{text!r} is a URL; give the names of hosts")
     try:
         return Subject(number, text, to_ascii(text), False, "")
     except ValueError as error:

@@ -12,13 +12,15 @@ from math import ceil
 from typing import Any
 
 from greenprobe.dns.asker import Asker, AskOptions
+from greenprobe.dns.chain import follow
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.servers import Server
 from greenprobe.dns.udp import Crowd
-from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED, Reply
+from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED, Question, Reply
 from greenprobe.engine.namelist import NameList, Subject
 from greenprobe.engine.resolveplan import ResolvePlan, ResolveRecord, ResolveStatistics, Said
 from greenprobe.engine.workers import Workers
+from greenprobe.errors import DnsFormError
 from greenprobe.hub import Hub
 
 __all__ = ["AskOne", "AskSigned", "Resolving", "asking", "judged"]
@@ -74,11 +76,24 @@ def asking(
             return judged(Said(kind, status, reply.answer, labels[server], protocol, tries, elapsed, None),
                           validator.judge(question, reply))  # fmt: skip
         if reply is not None:
-            return new_said((kind, status, reply.answer, labels[server], protocol, tries, elapsed, None, None, ()))
+            answer = reply.answer
+            is_plain = not answer or (len(answer) == 1 and answer[0].type == kind)
+            if not is_plain and (circle := circle_in(question, reply)) is not None:
+                return Said(kind, "MALFORMED", (), labels[server], protocol, tries, elapsed, f"{server}: {circle}")
+            return new_said((kind, status, answer, labels[server], protocol, tries, elapsed, None, None, ()))
         reason = ", ".join(dict.fromkeys(map(str, complaints)))
         return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
 
     return ask_one
+
+
+def circle_in(question: Question, reply: Reply) -> str | None:
+    """Say that the aliases of a reply go in a circle, if they do: then it is no answer, though it looks like one."""
+    try:
+        follow(question, reply)
+    except DnsFormError as error:
+        return str(error)
+    return None
 
 
 def judged(said: Said, judgement: Any) -> Said:
