@@ -8,6 +8,7 @@ from socket import AF_INET, AF_INET6
 import dns.message
 import pytest
 from dns_servers import DnsServer, dns_server
+from greenlet import GreenletExit
 
 from greenprobe.dns.cache import Cache
 from greenprobe.dns.conf import ResolvConf
@@ -65,6 +66,26 @@ def test_one_asker_that_is_killed_spoils_nothing_for_the_others(server: DnsServe
     first.kill()
     assert second.wait().data == ("127.0.0.4",)
     assert server.kinds() == ["A"]
+
+
+def test_who_waits_when_the_resolver_is_closed_is_not_left_waiting(server: DnsServer) -> None:
+    server.tricks = {"four": lambda *_: []}
+    resolver = make(server)
+    green = spawn(resolver.look_up, "four.test", "A")
+    wait_all_blocked()
+    resolver.close()
+    with pytest.raises(GreenletExit):
+        green.wait(1)
+
+
+def test_a_question_takes_a_greenthread_only_if_its_first_reply_is_not_enough(hub: Hub, server: DnsServer) -> None:
+    def hands_of(name: str) -> int:
+        resolver.look_up(name, "A")
+        return len(resolver._tools[hub].crew._hands)
+
+    server.tricks = {"text": lambda server, query, response, way: [b"\0" * 3, query[:2] + b"\x81\x82" + query[4:]]}
+    resolver = make(server, conf=ResolvConf(attempts=1))
+    assert [hands_of(name) for name in ("four.test", "alias.test", "nowhere.test", "text.test")] == [0, 0, 0, 1]
 
 
 def test_a_timeout_is_the_askers_own(hub: Hub, clock: JumpClock) -> None:

@@ -48,7 +48,7 @@ SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
 class Fact(NamedTuple):
     """What is known of a name and a type. `status` as in `Result`; NOERROR without `data` is "none of that type".
 
-    `canonical` is the name at the end of `aliases`; `reason` says who said what, where the status is no fact.
+    `canonical` is the name at the end of `aliases`; `reason` says who said what, where there is no data.
     `is_authentic` is True where DNSSEC proves it, or a server says so that resolv.conf has us trust (`trust-ad`), False
     where a zone is not signed, None where nobody looked; what is forged has the status BOGUS, and no data.
     """
@@ -381,7 +381,8 @@ def plain_fact(question: Question, result: Result) -> Fact | None:
         return None
     if result.reply.rcode != NOERROR:
         data = ()
-    return new_fact((result.status, data, canonical, aliases, ttl, f"{result.server}: {result.status}", None))
+    reason = "" if data else f"{result.server}: {result.status}"
+    return new_fact((result.status, data, canonical, aliases, ttl, reason, None))
 
 
 def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:
