@@ -31,6 +31,12 @@ SPELLINGS = [
 ]
 
 
+@given(st.text("/.a%~- ?", max_size=12))
+def test_the_short_way_of_plain_paths_leads_where_the_long_one_does(href: str) -> None:
+    short, long = canonical(PAGE, "/" + href), canonical(PAGE, "\t/" + href)  # the tab is dropped, on the long way
+    assert short == long or (isinstance(short, Refused) and isinstance(long, Refused))
+
+
 @pytest.mark.parametrize(("href", "target"), SPELLINGS)
 def test_spellings_of_one_resource_are_one_address(href: str, target: str) -> None:
     assert canonical(PAGE, href) == Address("http://site.test", target)

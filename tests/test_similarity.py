@@ -2,10 +2,10 @@
 
 import random
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from greenprobe.engine import similarity
-from greenprobe.engine.similarity import Alike, majority, simhash
+from greenprobe.engine.similarity import Alike, majority, simhash, votes_of
 
 WORDS = ["".join(random.Random(number).choices("abcdefghij", k=6)) for number in range(3000)]
 
@@ -42,10 +42,12 @@ def test_a_text_without_words_is_zero() -> None:
 
 
 @given(st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=40))
+@example([b"\xff" * 8] * similarity.MAX_WORDS)
+@example([b"\xff" * 8] * 10 + [b"\x00" * 8] * 10)
 def test_the_majority_of_each_bit_wins(hashes: list[bytes]) -> None:
     numbers = [int.from_bytes(each, "little") for each in hashes]
     slow = sum(1 << bit for bit in range(64) if sum(number >> bit & 1 for number in numbers) > len(numbers) // 2)
-    assert majority(b"".join(hashes), len(hashes)) == slow
+    assert majority(map(votes_of, hashes)) == slow
 
 
 @given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=3))

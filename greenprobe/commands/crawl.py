@@ -10,6 +10,7 @@ import click
 
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.crawl_results import Results, check_files
+from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
@@ -64,7 +65,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
 def _run(progress: Progress, crawler: Crawler, results: Results, words: dict[str, Any]) -> int:
     try:
         shown = progress(lambda: _reading(crawler.statistics()), words["progress_mode"])
-        with steered(crawler), shown, closing(crawler.run()) as batches:
+        with rarely_collected(), steered(crawler), shown, closing(crawler.run()) as batches:
             for batch in batches:
                 results.write(batch)
                 crawler.mark = results.mark()

@@ -1,6 +1,5 @@
 """`greenprobe fetch`: what a list of URLs answers."""
 
-import gc
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -20,6 +19,7 @@ from greenprobe.commands.fetch_plan import (
     trust_of,
 )
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
+from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
@@ -38,9 +38,6 @@ from greenprobe.http.cookies import CookieJar, cookies_txt
 from greenprobe.hub import get_hub
 
 __all__ = ["fetch"]
-
-# New objects between two looks for cyclic garbage: what a fetch makes has no cycles. 3 % of a fetch on Python 3.11.
-MANY_OBJECTS = 20_000
 
 
 @click.command()
@@ -106,20 +103,15 @@ def _run(
     progress: Progress, fetcher: Fetcher | Shards, source: UrlList, recording: Recording, words: dict[str, Any]
 ) -> int:
     tally = recording.tally
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(MANY_OBJECTS, *thresholds[1:])
     try:
         shown = progress(lambda: reading(fetcher.statistics(), tally), words["progress_mode"])
-        with shown, closing(fetcher.run()) as batches:
+        with rarely_collected(), shown, closing(fetcher.run()) as batches:
             for batch in batches:
                 if isinstance(batch, ShardBatch):
                     recording.write_shard(batch)
                 else:
                     recording.write(batch)
     finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
         recording.commit()
         end = fetcher.statistics()
         summarize(end, tally, source.count_rest())

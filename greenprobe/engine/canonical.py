@@ -34,6 +34,8 @@ TRACKERS: Final = frozenset(
 )
 TRACKER_PREFIXES: Final = ("utm_", "pk_", "mtm_", "hsa_")
 
+# Most links: none of the rules has anything to do here. A dot only between letters, so that it is no dot segment.
+_is_canonical_path = re.compile(r"/(?!/)(?:[A-Za-z0-9_~/-]|(?<=[A-Za-z0-9])\.(?=[A-Za-z0-9]))*+").fullmatch
 _escape = re.compile(r"%([0-9A-Fa-f]{2})")
 _path_session = re.compile(r";jsessionid=[^/?;]*", re.IGNORECASE)
 _unreserved = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -68,9 +70,11 @@ class Refused(NamedTuple):
 
 
 def canonical(base: str, href: str, rule: QueryRule = QueryRule.CLEAN) -> Address | Refused:
-    """Return the canonical address of `href` on a page at `base`, or why it has none."""
+    """Return the canonical address of `href` on a page at `base`, which is canonical, or why it has none."""
     if len(href) > MAX_URL_CHARS:
         return Refused(href[:200], "long")
+    if _is_canonical_path(href):
+        return Address(base[: base.find("/", 8)], href)
     try:
         joined = join_url(base, href)
     except ValueError:

@@ -47,7 +47,7 @@ from greenprobe.http.exchange import REDIRECTS
 from greenprobe.http.recorded import RecordedExchange, RecordedTrace
 from greenprobe.http.retries import retry_after
 from greenprobe.http.trace import Trace
-from greenprobe.http.urls import Url, read_url
+from greenprobe.http.urls import Url, UrlReader, read_url
 from greenprobe.hub import Hub
 
 __all__ = ["Arrival", "CrawlVisits"]
@@ -105,6 +105,7 @@ class CrawlVisits:
         self._records = PageRecords(frontier)
         self._readers = Readers(hub, plan.processes)
         self._attempts: Counter[int] = Counter()
+        self._urls = UrlReader()
         self._start_ips: frozenset[str] | None = None
         self.started = 0
 
@@ -210,7 +211,7 @@ class CrawlVisits:
 
     def _fetched(self, host: Host, claim: Claim) -> Arrival | None:
         body = bytearray()
-        trace = self._trace(read_url(claim.address.url))
+        trace = self._trace(self._urls.read(claim.address.url.encode()))
         error: Exception | None = None
         if not self._attempts[claim.number]:
             self.started += 1

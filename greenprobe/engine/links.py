@@ -140,28 +140,35 @@ def html_facts(body: bytes, content_type: str | None = None) -> PageFacts:
     root = parse(text)
     if root is None:
         return NO_FACTS
-    return Reader(has_textarea="<textarea" in text or "<TEXTAREA" in text).read(root)
+    return Reader(text).read(root)
+
+
+# One for all pages: making it takes as long as reading a small page. It keeps nothing of what it has read.
+# huge_tree: elements 2,048 deep instead of 256, as unclosed <font>s make them.
+_parser = etree.HTMLParser(
+    encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True, collect_ids=False
+)
 
 
 def parse(text: str) -> Any:
     """Return the root element of a page, None if there is none."""
-    parser = etree.HTMLParser(
-        encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
-    )  # huge: elements 2,048 deep instead of 256, as unclosed <font>s make them
     try:
-        return etree.fromstring(text.encode("utf-8", "replace"), parser)
+        return etree.fromstring(text.encode("utf-8", "replace"), _parser)
     except (etree.ParserError, etree.XMLSyntaxError):
         return None
 
 
 class Reader:
-    """Walks the elements of one page once."""
+    """Walks the elements of one page once. What the page's text has nowhere in it is not looked for."""
 
-    def __init__(self, *, has_textarea: bool) -> None:
+    def __init__(self, text: str) -> None:
         self.title = self.language = self.base = self.canonical = ""
         self.robots: frozenset[str] = frozenset()
         self.links: list[Link] = []
-        self._has_textarea = has_textarea
+        lower = text.lower()
+        self._has_textarea = "<textarea" in lower
+        self._has_css = "url(" in lower
+        self._has_data = "data-href" in lower
 
     def read(self, root: Any) -> PageFacts:
         """Return the facts of a page; the walk ends where it has MAX_LINKS."""
@@ -176,9 +183,11 @@ class Reader:
                 special(self, element)
             if len(self.links) >= MAX_LINKS:
                 break
-        for value in _styles(root):
-            self.links.extend(css_links(value))
-        self.links.extend([Link(href, "data") for href in _data_hrefs(root)])
+        if self._has_css:
+            for value in _styles(root):
+                self.links.extend(css_links(value))
+        if self._has_data:
+            self.links.extend([Link(href, "data") for href in _data_hrefs(root)])
         kept = tuple(self.links[:MAX_LINKS])
         left_out = 0 if len(self.links) < MAX_LINKS else max(0, int(_count(root)) - MAX_LINKS)
         text = _all_text(root)[:MAX_PAGE_TEXT]
