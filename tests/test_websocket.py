@@ -1,17 +1,20 @@
-"""WebSockets between our client, our server and bytes that break rules; the cases of Autobahn's suite, by idea."""
+"""WebSockets between our client, our server and bytes that break rules."""
 
 import io
 import os
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import trustme
 
 from greenprobe import convenience
 from greenprobe.errors import BadRequest, BrokenResourceError, ClosedResourceError, RemoteProtocolError, TargetError
 from greenprobe.green_socket import socket
+from greenprobe.green_ssl import SSLSocket
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import Hub
@@ -174,6 +177,42 @@ def test_a_peer_that_vanishes_is_noticed(hub: Hub) -> None:
             websocket.send("x")
         assert websocket.receive() is None
         assert websocket.close_code == 1006
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """Who signs the server's certificate."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure_url(authority: trustme.CA) -> Iterator[str]:
+    """Where a server speaks TLS, with a certificate for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with Server(LOOPBACK, WebSocketApp(echo), context=context) as server:
+        yield f"wss://127.0.0.1:{server.address[1]}/chat"
+
+
+def test_messages_go_over_tls_to_a_server_that_is_verified(authority: trustme.CA, secure_url: str) -> None:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with connect(secure_url, context=context) as websocket:
+        assert isinstance(websocket.sock, SSLSocket)
+        for message in ("hello", os.urandom(500_000)):
+            websocket.send(message)
+            assert websocket.receive() == message
+        websocket.close(3001)
+        assert websocket.close_code == 3001
+
+
+def test_a_certificate_that_is_not_trusted_or_another_hosts_is_refused(authority: trustme.CA, secure_url: str) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|local issuer"):
+        connect(secure_url)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with pytest.raises(ssl.SSLCertVerificationError, match="localhost"):
+        connect(secure_url.replace("127.0.0.1", "localhost"), context=context)
 
 
 @pytest.mark.parametrize("url", ["http://a/", "ws:", "a", "ws:///x"])

@@ -101,8 +101,10 @@ class LogLines:
     error = info
 
     def debug(self, message: str, *args: object) -> None:
-        """Write a line if the server runs with `debug`."""
-        if self._debug:
+        """Write a line if the server runs with `debug`, or as the Logger is set."""
+        if isinstance(self._log, Logger):
+            self._log.debug(message, *args)
+        elif self._debug:
             self.info(message, *args)
 
 
@@ -217,7 +219,7 @@ class Server:
         if self._shared is None:
             self._shared = self.site()
         try:
-            Connection(self._shared, sock, client_variables(address)).serve()
+            Connection(self._shared, sock, client_of(address)).serve()
         finally:
             sock.close()
 
@@ -239,7 +241,7 @@ class Server:
             limits=Limits(
                 HeadLimits(self.url_length_limit, MAX_TOTAL_HEADER_SIZE), body_bytes=None, min_body_bytes_per_s=None
             ),
-            timeouts=Timeouts(HEAD_TIMEOUT, idle, self.socket_timeout),
+            timeouts=Timeouts(min(HEAD_TIMEOUT, self.socket_timeout or HEAD_TIMEOUT), idle, self.socket_timeout),
             server_header=None,
             errors=None,
             log=None,
@@ -371,7 +373,7 @@ class Exchange:
 
     def _log_line(self, seconds: float) -> str:
         request = self._request
-        host, port = self._environ.get("REMOTE_ADDR") or "unix", self._environ.get("REMOTE_PORT", "")
+        host, port = self._environ["REMOTE_ADDR"], self._environ["REMOTE_PORT"]
         if self._server.log_x_forwarded_for:
             forwarded = self._environ.get("HTTP_X_FORWARDED_FOR", "").replace(" ", "")
             host = f"{forwarded},{host}" if forwarded else host
@@ -470,7 +472,7 @@ class Serving:
                 self._listener.close()
 
     def _handle(self, sock: Any, address: Any) -> None:
-        connection = Connection(self._site, sock, client_variables(address))
+        connection = Connection(self._site, sock, client_of(address))
         me = getcurrent()
         self._connections[me] = connection
         try:
@@ -480,6 +482,11 @@ class Serving:
         finally:
             del self._connections[me]
             sock.close()
+
+
+def client_of(address: Any) -> dict[str, Any]:
+    """Return what the environ says of a client."""
+    return client_variables(address) if isinstance(address, tuple) else {"REMOTE_ADDR": "unix", "REMOTE_PORT": ""}
 
 
 def where(sock: Any) -> str:
