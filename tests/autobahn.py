@@ -129,11 +129,11 @@ def judge_client(suite: Suite, cases: Sequence[str]) -> list[Verdict]:
 
 
 def wait_until_open(port: int) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         try:
             connect_tcp(("127.0.0.1", port)).close()
         except OSError:
-            time.sleep(0.1)  # Python 2 and Twisted take seconds to start
+            time.sleep(0.05)  # Python 2 and Twisted take seconds to start
         else:
             return
     raise TimeoutError(f"nobody listens at port {port}")
