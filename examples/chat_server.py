@@ -71,4 +71,5 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7001")
+    with suppress(KeyboardInterrupt):
+        main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7001")

@@ -5,6 +5,7 @@
 """
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from greenprobe import StreamServer
@@ -25,4 +26,5 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7000")
+    with suppress(KeyboardInterrupt):
+        main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7000")

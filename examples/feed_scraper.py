@@ -9,6 +9,7 @@ All requests share one pool and one client: the pool bounds what all of them ask
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from html import unescape
 from typing import Any
 
@@ -51,4 +52,5 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7004")
+    with suppress(KeyboardInterrupt):
+        main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7004")

@@ -48,4 +48,5 @@ def main(here: str, there: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: port_forwarder.py HERE THERE, each as HOST:PORT")
-    main(*sys.argv[1:])
+    with suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])

@@ -45,7 +45,11 @@ class Crawler:
 
     def visit(self, url: str) -> None:
         """Fetch a page and add what it links."""
-        answer = self.client.get(url)
+        try:
+            answer = self.client.get(url)
+        except Exception as error:
+            print(type(error).__name__, url)
+            return
         print(answer.status, url)
         links = Links()
         links.feed(answer.text)

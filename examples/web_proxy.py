@@ -8,6 +8,7 @@ A WSGI application: CONNECT takes the connection over.
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,4 +77,5 @@ def main(here: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7003")
+    with suppress(KeyboardInterrupt):
+        main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7003")

@@ -2,10 +2,13 @@
 
     python examples/websocket_chat.py 127.0.0.1:7005
     open http://127.0.0.1:7005/ in two windows
+
+A member that reads nothing holds the others up until its WebSocket times out; `chat_server.py` has a queue for each.
 """
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from greenprobe import BrokenResourceError, ClosedResourceError
@@ -66,4 +69,5 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7005")
+    with suppress(KeyboardInterrupt):
+        main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7005")

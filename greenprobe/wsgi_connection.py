@@ -339,7 +339,10 @@ class Connection:
             return False
         is_read = body is None or body.body.is_complete
         if not is_read and body is not None and not body.body.is_announced:
-            is_read = body.body.discard(self._site.limits.discard_bytes)
+            try:
+                is_read = body.body.discard(self._site.limits.discard_bytes)
+            except BadRequest:
+                self._site.refused += 1  # and no more is said: a second answer would be taken for the next request's
         if is_read and response.keep_alive:
             return True
         if self._data or not is_read:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -76,6 +77,18 @@ def curl(*words: str, data: str | None = None) -> str:
 def test_every_example_has_its_test() -> None:
     tests = Path(__file__).read_text("utf-8")
     assert not [path.name for path in EXAMPLES.glob("*.py") if path.name not in tests]
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(EXAMPLES.glob("*.py")) if "Server" in path.read_text()])
+def test_ctrl_c_ends_a_server_without_a_word(name: str) -> None:
+    words = [ANY, ANY] if name == "port_forwarder.py" else [ANY]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, b"")
 
 
 def test_echo_server(start: Start) -> None:

@@ -627,6 +627,15 @@ def test_an_application_that_reads_slowly_takes_nothing_from_its_client(clock: J
     assert answer.endswith(b"\r\n\r\n100000")
 
 
+@pytest.mark.parametrize("rest", [b"-1\r\n\r\n", b"F" * 17 + b"\r\n", b"1;a\nb\r\nx\r\n0\r\n\r\n"])
+def test_a_broken_body_that_nobody_read_gets_no_second_answer(rest: bytes) -> None:
+    with Server(LOOPBACK, hello) as server:
+        answer = talk(server, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + rest + GET)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert status_of(answer) == 200
+        assert server.statistics().refused == 1
+
+
 def test_a_body_that_stops_coming_is_a_408(clock: JumpClock) -> None:
     with Server(LOOPBACK, echo) as server:
         answer = talk(server, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc")
