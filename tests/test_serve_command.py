@@ -4,16 +4,18 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from select import select
 from typing import Any
 
 import pytest
+import trustme
 
 pytestmark = pytest.mark.slow  # each test starts a supervisor and its workers
 
@@ -41,7 +43,7 @@ class Serving:
         )
         self.log = ""
         self.wait_for("serving")
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", self.log)
+        found = re.search(r"https?://127\.0\.0\.1:(\d+)/", self.log)
         self.port = int(found[1]) if found else 0
 
     def wait_for(self, word: str, seconds: float = 20) -> None:
@@ -122,6 +124,40 @@ def test_several_places_are_served_at_once(start: Start, tmp_path: Path) -> None
             assert sock.makefile("rb").read().endswith(worker)
     assert serving.end()[0] == 0
     assert not path.exists()
+
+
+def alpn_and_status(port: int, authority: trustme.CA) -> tuple[str | None, int]:
+    """GET / over TLS, verified; return what ALPN chose and the status. Raises SSLCertVerificationError."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    authority.configure_trust(context)
+    connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+    try:
+        connection.connect()
+        chosen = connection.sock.selected_alpn_protocol()
+        connection.request("GET", "/")
+        return chosen, connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_tls_is_spoken_and_sighup_takes_a_new_certificate(start: Start, tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    chain = tmp_path / "chain.pem"
+    old.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(chain)
+    serving = start("site_x:app", "--bind", "127.0.0.1:0", "--tls-cert", str(chain))
+    assert alpn_and_status(serving.port, old) == ("http/1.1", 200)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        alpn_and_status(serving.port, new)
+    new.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(chain)
+    serving.process.send_signal(signal.SIGHUP)
+    while True:
+        try:
+            assert alpn_and_status(serving.port, new) == ("http/1.1", 200)
+            break
+        except ssl.SSLCertVerificationError:
+            pass  # an old worker's
+    assert serving.end()[0] == 0
 
 
 V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
