@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import iscoroutinefunction
 from socket import AF_UNIX, socket
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
 from typing import Any, TextIO
@@ -165,6 +166,8 @@ def application_of(plan: ServePlan) -> Any:
     app = load_app(plan.target)
     if not callable(app):
         raise TargetError(f"{plan.target} is no application but {type(app).__name__}, which cannot be called")
+    if not plan.asgi and (iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__)):
+        raise TargetError(f"{plan.target} is an ASGI application; say --asgi")
     return app
 
 

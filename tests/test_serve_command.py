@@ -387,6 +387,18 @@ def test_a_mistake_is_one_line(tmp_path: Path, words: list[str], status: int, me
     assert "serving" not in err
 
 
+@pytest.mark.parametrize("name", ["function", "instance"])
+def test_an_asgi_application_without_the_option_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "site_a.py").write_text(
+        "async def function(scope, receive, send): pass\n"
+        "class App:\n"
+        "    async def __call__(self, scope, receive, send): pass\n"
+        "instance = App()\n"
+    )
+    status, err = run(f"site_a:{name}", "--bind", "127.0.0.1:0", folder=tmp_path)
+    assert (status, err) == (1, f"Error: site_a:{name} is an ASGI application; say --asgi\n")
+
+
 def test_an_application_that_cannot_be_imported_shows_where(tmp_path: Path) -> None:
     (tmp_path / "site_y.py").write_text("1 / 0")
     status, err = run("site_y:app", "--bind", "127.0.0.1:0", folder=tmp_path)
