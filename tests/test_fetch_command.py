@@ -20,6 +20,8 @@ from fakes import ok, recording_server, web_server
 from warcio.archiveiterator import ArchiveIterator
 
 from greenprobe.cli import cli, run
+from greenprobe.commands.fetch import fetch
+from greenprobe.commands.fetch_plan import choice_of, client_options, plan_of
 
 PAGES = {
     "/": ok(b"hello", "Content-Type: text/html", "X-Formula: =1"),
@@ -285,6 +287,24 @@ def test_the_summary_is_json(urls: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert (summary["urls"], summary["statuses"]) == (4, {"200": 2, "404": 1})
     assert summary["errors"]["UrlError"]["count"] == 1
     assert summary["timings"]["total"]["count"] == 4
+
+
+def test_facts_have_short_names_as_columns(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["fetch", str(urls), "--facts", "words", "--match", "status=200", "--fields", "status,words"])
+    assert capfd.readouterr().out.splitlines() == ['{"status":200,"words":1}'] * 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["fetch", str(urls), "--save", "/proc/none"]) == 1
+    assert "cannot write to /proc/none: " in capfd.readouterr().err
+
+
+def test_hosts_that_were_quick_are_known_when_they_are_to_be_adapted_to() -> None:
+    context = fetch.make_context("fetch", ["u", "--adapt"])
+    words = dict(context.params)
+    pace = plan_of(words, client_options(words), choice_of(words)).pace
+    assert pace is not None
+    assert pace.knows_all
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_percentiles_of_many_are_those_of_an_even_sample() -> None:
 def test_the_progress_line_has_rate_rest_errors_and_slowest_host() -> None:
     tally = Tally()
     tally.add([record(None, 3.0, "TlsError"), record()])
-    now = FetchStatistics(100, 50, 1, (0, 0, 49, 0), 99, 10.0, 500, 1000, 7)
+    now = FetchStatistics(100, 50, 1, (0, 0, 49, 0), 99, 10.0, 500, 1000, 7, 100)
     part, text = reading(now, tally)
     assert part == pytest.approx(0.25)
     assert text == (

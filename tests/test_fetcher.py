@@ -118,6 +118,16 @@ def test_a_short_list_does_not_start_all_workers(bench: Bench, hub: Hub, clock: 
     running.wait()
 
 
+def test_the_rest_of_a_list_that_was_read_counts_as_still_to_do(
+    bench: Bench, clock: JumpClock
+) -> None:
+    fetcher = bench.fetcher([*["http://a/"] * 5, ""], *[[1.0, ok()]] * 5, concurrency=1)
+    first = next(batches := fetcher.run())
+    now = fetcher.statistics()
+    assert (len(first), now.done, now.taken < 5, now.listed) == (1, 1, True, 5)
+    batches.close()
+
+
 def test_the_next_line_of_a_slow_list_finds_a_worker(hub: Hub, clock: JumpClock) -> None:
     source, sink = os.pipe()
     urls = UrlList(hub, source)

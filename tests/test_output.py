@@ -51,6 +51,12 @@ def test_csv_picks_columns_out_of_nested_rows() -> None:
     )
 
 
+def test_what_is_nested_is_json_in_a_cell() -> None:
+    line = encoded("csv", {"n": {"a": "é"}, "text": [1, None]}).splitlines()[1]
+    assert next(csv.reader([line]))[::2] == ['{"a":"é"}', "[1,null]"]
+    assert '{"a":1}' in encoded("text", {"n": {"a": 1}})
+
+
 @pytest.mark.parametrize("text", ("=cmd|calc!A1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1"))
 def test_no_cell_is_a_formula(text: str) -> None:
     cell = list(csv.reader(io.StringIO(encoded("csv", {"n": 1, "text": text}), newline="")))[1][2]

@@ -21,7 +21,7 @@ from greenprobe.engine.fetchplan import FetchRecord, Timings
 from greenprobe.engine.journal import Done, Journal, identify
 from greenprobe.hub import Hub
 
-COUNT = 7
+COUNT = 5
 NAMES = ("out", "state")
 
 
@@ -108,7 +108,7 @@ def test_whatever_a_power_loss_leaves_every_entry_is_recorded_once(
     with monkeypatch.context() as patch:
         journal, out, recording = opened(tmp_path, hub)
         disk = Disk(tmp_path, patch)
-        for numbers in ((1, 2), (4,), (3, 7)):
+        for numbers in ((1, 3), (2,)):
             recording.write([record(number) for number in numbers])
             recording.commit()
         out.close()
@@ -116,7 +116,7 @@ def test_whatever_a_power_loss_leaves_every_entry_is_recorded_once(
     monkeypatch.setattr(os, "fdatasync", lambda fd: None)  # these runs are not lost
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     losses = {tuple(left.items()) for left in disk.losses()}
-    assert len(losses) > 150
+    assert len(losses) > 100
     for left in losses:
         for name, data in left:
             (tmp_path / name).write_bytes(data)

@@ -56,6 +56,7 @@ TEXT_COLUMNS: Final = [
     Column("error", "error.message"),
 ]
 BY_NAME: Final = {column.name: column.path for column in CSV_COLUMNS if column.name != "tls"}
+BY_NAME.update({name: f"facts.{name}" for name in FACT_NAMES})
 
 
 def client_options(words: Words) -> ClientOptions:
@@ -160,6 +161,7 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         host_rate_per_s=words["host_rate"],
         adapts=words["adapt"] or words["retries"] > 0,
         longest_retry_after=words["max_retry_after"],
+        knows_all=words["adapt"],
     )
     return FetchPlan(
         concurrency=words["concurrency"],
@@ -199,7 +201,10 @@ def _takers(words: Words, chosen: "Choice") -> tuple[TakerMaker, ...]:
     if chosen.facts or chosen.needs_body:
         takers.append(lambda number, trace: FactsTaker(chosen.facts, keeps_text=chosen.needs_body))
     if words["save"]:
-        takers.append(BodyStore(words["save"]).taker)
+        try:
+            takers.append(BodyStore(words["save"]).taker)
+        except OSError as exc:
+            raise click.ClickException(f"cannot write to {words['save']}: {exc.strerror}") from exc
     return tuple(takers)
 
 

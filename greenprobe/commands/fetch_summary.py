@@ -23,8 +23,8 @@ def reading(now: FetchStatistics, tally: Tally) -> tuple[float | None, str]:
     words.append(f"{now.failed:,} failed")
     words.append(f"{now.taken - now.done:,} under way" + (f" ({now.waiting:,} waiting)" if now.waiting else ""))
     part = now.read_bytes / now.size_bytes if now.size_bytes else None
-    if part is not None and now.taken:
-        part *= now.done / now.taken  # what was read and is not done yet is still to do
+    if part is not None and now.listed:
+        part *= now.done / now.listed  # what was read and is not done yet is still to do
         if part > 0.01:
             words.append(f"{duration(now.seconds * (1 - part) / part)} left")
     errors = ", ".join(f"{count:,} {kind}" for kind, count in tally.errors()[:SHOWN_ERRORS])

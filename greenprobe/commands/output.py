@@ -315,9 +315,15 @@ def _csv_line(values: Sequence[Any]) -> bytes:
 
 def _csv_safe(value: Any) -> Any:
     """Return a cell that no spreadsheet runs: text that starts like a formula gets an apostrophe in front."""
+    value = flat(value)
     if isinstance(value, str) and value[:1] in FORMULA_STARTS and value:
         return "'" + value
     return value
+
+
+def flat(value: Any) -> Any:
+    """Return a value for a cell: what is nested, as JSON."""
+    return orjson.dumps(value).decode() if isinstance(value, (Mapping, list, tuple)) else value
 
 
 def _text_heading(columns: Sequence[Column]) -> bytes:
@@ -334,7 +340,7 @@ def _text_encoder(columns: Sequence[Column]) -> Encoder:
 def _text_value(value: Any) -> str:
     if value is None:
         return "-"
-    return terminal_safe(f"{value:.3f}" if isinstance(value, float) else str(value))
+    return terminal_safe(f"{value:.3f}" if isinstance(value, float) else str(flat(value)))
 
 
 def _pad(text: str, width: int) -> str:

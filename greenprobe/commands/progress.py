@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from greenprobe.hub import Hub, get_hub
 from greenprobe.timers import Timer
@@ -25,12 +26,13 @@ Reading = tuple[float | None, str]
 def progress(read: Callable[[], Reading]) -> Iterator[None]:
     """Show what `read` says, on standard error, until the block ends; then the line disappears."""
     bar = Progress(
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=16),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1)),
+        TimeElapsedColumn(Column(min_width=7, no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
         console=Console(stderr=True),
         auto_refresh=False,
+        expand=True,
         transient=True,
         redirect_stdout=False,
     )

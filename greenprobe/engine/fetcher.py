@@ -96,6 +96,7 @@ class Fetcher:
             urls.read_bytes,
             urls.size_bytes,
             len(self._aside),
+            self._taken + len(urls.lines),
         )
 
     def _count(self, batch: list[FetchRecord]) -> None:

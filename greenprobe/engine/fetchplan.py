@@ -160,7 +160,8 @@ class FetchStatistics(NamedTuple):
     """How far a fetch is.
 
     `by_class` counts answers by the first digit of their status. `read_bytes` of `size_bytes` of the list are read; the
-    latter is None for a pipe. `waiting` are put aside until their host may be asked.
+    latter is None for a pipe. `waiting` are put aside until their host may be asked. `listed`
+    entries were read so far; those of them that are not taken are next.
     """
 
     taken: int
@@ -172,3 +173,4 @@ class FetchStatistics(NamedTuple):
     read_bytes: int
     size_bytes: int | None
     waiting: int = 0
+    listed: int = 0

@@ -104,6 +104,7 @@ class Shards(Processes[Shard, ShardBatch]):
             self._urls.read_bytes,
             self._urls.size_bytes,
             sum(each.waiting for each in known),
+            self._taken + len(self._urls.lines),
         )
 
     def _begin(self) -> None:
