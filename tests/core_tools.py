@@ -5,11 +5,14 @@ import select
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.hub import get_hub
+from greenprobe.testing import wait_all_blocked
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 10.0  # seconds that another process gets before it counts as hung
@@ -65,3 +68,12 @@ def turns(count: int = 3) -> None:
     hub = get_hub()
     for _ in range(count if isinstance(hub.ready, deque) else 100 + count):
         hub.sleep(0)
+
+
+def one_by_one(function: Callable[..., Any], arguments: Iterable[Any]) -> list[GreenThread]:
+    """Spawn a greenthread for each argument, each of which waits before the next begins, in whatever order they run."""
+    greens = []
+    for argument in arguments:
+        greens.append(spawn(function, argument))
+        wait_all_blocked()
+    return greens

@@ -154,7 +154,6 @@ def test_the_next_line_of_a_slow_list_finds_a_worker(hub: Hub, clock: JumpClock)
     client.close()
 
 
-@pytest.mark.fifo
 def test_a_crowded_host_holds_no_other_up(bench: Bench, clock: JumpClock) -> None:
     lines = [f"http://slow/{n}" for n in range(6)] + ["http://quick/"]
     slow = [item for _ in range(6) for item in (1.0, ok())]
@@ -207,15 +206,14 @@ def test_a_slow_consumer_holds_the_workers_back(bench: Bench, hub: Hub) -> None:
     assert seen == count
 
 
-@pytest.mark.fifo
 def test_leaving_early_stops_all_fetches(bench: Bench, clock: JumpClock) -> None:
     fetcher = bench.fetcher(["http://a/", "http://b/"], [ok()], [])
     with closing(fetcher.run()) as batches:
         next(batches)
+        wait_all_blocked()
     assert bench.web.connections[1].closed
 
 
-@pytest.mark.fifo
 def test_ctrl_c_hands_over_what_is_done_and_is_raised_again(bench: Bench, hub: Hub, clock: JumpClock) -> None:
     fetcher = bench.fetcher(["http://a/", "http://b/", "bad"], [1.0, ok()], [])
     hub.timers.add(2.0, hub.main.throw, KeyboardInterrupt)
@@ -223,7 +221,8 @@ def test_ctrl_c_hands_over_what_is_done_and_is_raised_again(bench: Bench, hub: H
     with pytest.raises(KeyboardInterrupt):
         for batch in fetcher.run():
             done += [record.line for record in batch]
-    assert sorted(done) == [1, 3]
+    assert 3 in done
+    assert len(done) == 2  # and of the other two whichever got the first connection
     assert all(connection.closed for connection in bench.web.connections[1:])
     end = fetcher.statistics()
     assert (end.taken, end.done, end.failed, end.by_class[2]) == (3, 2, 1, 1)

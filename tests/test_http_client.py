@@ -4,11 +4,13 @@ import gzip
 import ssl
 from collections.abc import Callable, Iterator
 from errno import EMFILE
+from functools import partial
 from socket import AF_INET, EAI_NONAME, gaierror
 from typing import Any
 
 import pytest
 import trustme
+from core_tools import one_by_one
 from fakes import FakeWeb, Refused, Script, ok, resolve_anything, web_server
 
 from greenprobe.errors import (
@@ -199,10 +201,9 @@ def test_idle_connections_are_closed_after_a_while(clock: JumpClock, hub: Hub) -
 
 
 def start(client: Client, *paths: str) -> list[GreenThread]:
-    return [spawn(fetch, client, f"http://h/{path}") for path in paths]
+    return one_by_one(partial(fetch, client), [f"http://h/{path}" for path in paths])
 
 
-@pytest.mark.fifo
 def test_who_finds_no_place_waits_in_line(clock: JumpClock) -> None:
     web = FakeWeb([1.0, ok(), 1.0, ok(), 1.0, ok()])
     client = client_of(web, per_host=1)
@@ -221,14 +222,14 @@ def test_waiting_for_a_place_does_not_count_as_fetching(clock: JumpClock) -> Non
     assert [thread.wait().status for thread in threads] == [200, 200, 200]
 
 
-@pytest.mark.fifo
 def test_a_killed_waiter_leaves_the_line_and_a_killed_fetch_its_place(clock: JumpClock) -> None:
     web = FakeWeb([9.0, ok()], [ok()])
     client = client_of(web, per_host=1)
     first, second, third = start(client, "a", "b", "c")
     wait_all_blocked()
-    second.kill()
-    first.kill()
+    for killed in (second, first):
+        killed.kill()
+        killed.join()
     assert third.wait().status == 200
     assert web.connections[0].closed
     assert client.lanes.statistics()[1:] == (0, 1, 0)

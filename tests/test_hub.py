@@ -113,7 +113,6 @@ def test_sleep_lasts_as_long_as_asked(clock: JumpClock) -> None:
     assert clock.now() == 30
 
 
-@pytest.mark.fifo
 def test_sleepers_wake_in_the_order_of_their_deadlines(clock: JumpClock) -> None:
     woken: list[int] = []
 
@@ -331,7 +330,6 @@ def test_another_order_takes_over_who_is_queued(hub: Hub) -> None:
     assert ran == [4, 3, 2, 1, 0]
 
 
-@pytest.mark.fifo
 def test_an_order_set_in_mid_turn_is_looked_at_before_the_poll(hub: Hub) -> None:
     """Else the hub polls for the next deadline, an hour away, with somebody in the new queue."""
 

@@ -42,7 +42,6 @@ def test_nothing_is_made_before_it_is_needed_and_what_comes_back_is_lent_again()
     assert figures(pool) == (1, 0, 0)
 
 
-@pytest.mark.fifo
 def test_who_waits_gets_what_comes_back_in_line() -> None:
     pool = ObjectPool(Thing, 1)
     one = pool.take()

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from core_tools import run_python
+from core_tools import one_by_one, run_python, turns
 
 from greenprobe.errors import GreenletExit
 from greenprobe.greenthread import GreenThread, sleep, spawn
@@ -97,14 +97,12 @@ def test_a_worker_killed_before_it_starts_gives_its_place_back() -> None:
     assert pool.waitall()
 
 
-@pytest.mark.fifo
 def test_places_are_given_in_the_order_of_asking() -> None:
     pool = GreenPool(1)
     gate = Event()
     order: list[int] = []
     pool.spawn(gate.wait)
-    askers = [spawn(pool.spawn_n, order.append, number) for number in range(3)]
-    wait_all_blocked()
+    askers = one_by_one(lambda number: pool.spawn_n(order.append, number), range(3))
     assert pool.waiting() == 3
     gate.set()
     for asker in askers:
@@ -300,7 +298,6 @@ def test_waitall_covers_an_imap_whose_input_waits(clock: JumpClock) -> None:
     assert list(results) == [4]
 
 
-@pytest.mark.fifo
 def test_leaving_the_loop_early_kills_what_is_left() -> None:
     pool = GreenPool(3)
     killed: list[int] = []
@@ -318,7 +315,8 @@ def test_leaving_the_loop_early_kills_what_is_left() -> None:
         wait_all_blocked()
         break
     assert pool.waitall()
-    assert killed == [1, 2, 3]
+    assert sorted(killed) == [1, 2, 3]
+    turns()  # an imap whose results nobody takes is not waited for
     assert pool.statistics().feeding == 0
 
 

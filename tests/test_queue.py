@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from core_tools import one_by_one
 from hypothesis import given, settings, strategies as st
 
 from greenprobe.channel import Channel
@@ -101,11 +102,9 @@ def test_a_timeout_with_room_does_not_wait() -> None:
         assert queue.get(timeout=3) == 1
 
 
-@pytest.mark.fifo
 def test_getters_are_served_in_the_order_they_came() -> None:
     queue: Queue[int] = Queue()
-    getters = [spawn(queue.get) for _ in range(3)]
-    wait_all_blocked()
+    getters = one_by_one(queue.get, [True] * 3)
     for item in range(3):
         queue.put(item)
     with pytest.raises(Empty):  # handed over: a latecomer cannot take what waits for another
@@ -113,12 +112,10 @@ def test_getters_are_served_in_the_order_they_came() -> None:
     assert [getter.wait() for getter in getters] == [0, 1, 2]
 
 
-@pytest.mark.fifo
 def test_a_get_from_a_full_queue_admits_the_longest_waiting_putter_at_once() -> None:
     queue: Queue[int] = Queue(1)
     queue.put(0)
-    putters = [spawn(queue.put, item) for item in (1, 2)]
-    wait_all_blocked()
+    putters = one_by_one(queue.put, (1, 2))
     assert queue.get() == 0
     with pytest.raises(Full):
         queue.put_nowait(3)
@@ -447,11 +444,9 @@ def test_a_waiter_taken_out_by_another_thread_waits_for_what_it_is_woken_with() 
 # -- channels
 
 
-@pytest.mark.fifo
 def test_a_put_into_a_channel_waits_until_somebody_gets() -> None:
     channel: Channel[int] = Channel()
-    putters = [spawn(channel.put, item) for item in (1, 2)]
-    wait_all_blocked()
+    putters = one_by_one(channel.put, (1, 2))
     assert channel.balance == 2
     assert not putters[0].ready()
     assert [channel.get(), channel.get()] == [1, 2]

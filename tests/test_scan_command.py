@@ -124,7 +124,6 @@ def test_results_go_to_a_file_in_whole_lines(
         assert rows(file.read())[opened]["state"] == "open"
 
 
-@pytest.mark.fifo
 def test_the_seed_fixes_the_order(capfd: pytest.CaptureFixture[str]) -> None:
     outs = []
     for seed in ("1", "1", "2"):

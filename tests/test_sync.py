@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from core_tools import turns
+from core_tools import one_by_one, turns
 from greenlet import GreenletExit, getcurrent
 
 from greenprobe.condition import Barrier, BrokenBarrierError, Condition
@@ -67,7 +67,6 @@ def no_switch(hub: Hub) -> Iterator[None]:
 # -- the queue's order
 
 
-@pytest.mark.fifo
 @pytest.mark.parametrize("make", [lambda: Semaphore(0), lambda: BoundedSemaphore(0), Lock])
 def test_waiters_are_served_in_the_order_they_came(make: Callable[[], Semaphore]) -> None:
     thing = make()
@@ -83,16 +82,15 @@ def test_waiters_are_served_in_the_order_they_came(make: Callable[[], Semaphore]
         if isinstance(thing, Lock):
             thing.release()
 
-    greens = [spawn(take, number) for number in range(5)]
-    settle()
+    greens = one_by_one(take, range(5))
     for _ in range(1 if isinstance(thing, Lock) else 5):
         thing.release()
+        settle()
     for green in greens:
         green.wait()
     assert order == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.fifo
 def test_a_free_permit_that_was_handed_over_cannot_be_snatched() -> None:
     lock = Lock()
     lock.acquire()
@@ -531,7 +529,6 @@ def test_condition_needs_its_lock() -> None:
                 method()
 
 
-@pytest.mark.fifo
 def test_notify_wakes_as_many_as_asked_in_order() -> None:
     condition = Condition()
     greens = [waiting(condition) for _ in range(3)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from core_tools import turns
 
 from greenprobe.errors import GreenletExit
 from greenprobe.greenthread import sleep, spawn
@@ -12,9 +13,8 @@ from greenprobe.testing import JumpClock, RandomOrder, fresh_hub, wait_all_block
 from greenprobe.timeout import Timeout, move_on_after
 
 
-def fail(error: BaseException, turns: int = 0) -> None:
-    for _ in range(turns):
-        sleep(0)
+def fail(error: BaseException, after: int = 0) -> None:
+    turns(after)
     raise error
 
 
@@ -42,12 +42,11 @@ def test_an_empty_group_does_nothing() -> None:
         pass
 
 
-@pytest.mark.fifo
 def test_the_first_failure_cancels_siblings_and_the_block() -> None:
     ended: list[str] = []
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
         group.spawn(note_end, ended)
-        group.spawn(fail, ValueError(1), turns=2)
+        group.spawn(fail, ValueError(1), after=2)
         note_end(ended, "block")
         ended.append("not reached")
     assert kinds(caught.value) == [ValueError]
@@ -64,7 +63,7 @@ def test_all_failures_come_out_together() -> None:
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
         group.spawn(fail_late)
         wait_all_blocked()
-        group.spawn(fail, ValueError(1), turns=1)
+        group.spawn(fail, ValueError(1), after=1)
     assert sorted(kind.__name__ for kind in kinds(caught.value)) == ["KeyError", "ValueError"]
 
 
@@ -180,13 +179,12 @@ def test_being_killed_while_waiting_still_waits_for_the_children(clock: JumpCloc
     assert clock.now() == 3
 
 
-@pytest.mark.fifo
 def test_groups_nest_and_a_failure_inside_comes_out_of_both() -> None:
     ended: list[str] = []
 
     def inner() -> None:
         with TaskGroup() as group:
-            group.spawn(fail, ValueError(1), turns=3)
+            group.spawn(fail, ValueError(1), after=3)
             group.spawn(note_end, ended, "inner")
 
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
@@ -261,11 +259,11 @@ def test_a_kill_at_any_switch_leaves_no_child_behind(seed: int | None) -> None:
                 RandomOrder(seed).__enter__()
             running = 0
 
-            def work(turns: int) -> None:
+            def work(times: int) -> None:
                 nonlocal running
                 running += 1
                 try:
-                    for _ in range(turns):
+                    for _ in range(times):
                         sleep(0)
                 finally:
                     running -= 1

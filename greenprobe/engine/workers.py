@@ -85,13 +85,13 @@ class Workers(Generic[Record]):
             self._wake_consumer()
 
     def _stop(self) -> None:
-        """Kill the workers, and give them the turn in which they put away what they hold."""
+        """Kill the workers, and wait until they have put away what they hold."""
         self._is_stopped = True
-        if self.crew:
-            for worker in self.crew:
-                kill(worker)
+        for worker in self.crew:
+            kill(worker)
+        while not all(worker.dead for worker in self.crew):
             self._hub.sleep()
-            self.crew.clear()
+        self.crew.clear()
 
     def _wait_for_records(self) -> None:
         try:

@@ -11,7 +11,6 @@ from greenprobe.compat.eventlet import GreenPool, greenpool, kill, sleep, spawn
 from greenprobe.compat.eventlet.event import Event
 
 
-@pytest.mark.fifo
 def test_growing_lets_in_who_waits_for_a_place() -> None:
     pool = GreenPool(0)
     waiting = spawn(pool.spawn, int, "5")
@@ -57,7 +56,6 @@ def test_imap_of_an_input_that_fails_raises_that_and_ends() -> None:
         next(results)
 
 
-@pytest.mark.fifo
 def test_leaving_an_imap_early_ends_its_feeder_and_lets_workers_finish() -> None:
     done: list[int] = []
     read: list[int] = []
