@@ -35,6 +35,7 @@ __all__ = [
     "ReadTimeout",
     "RedirectError",
     "RemoteProtocolError",
+    "RenderError",
     "StopServe",
     "StorageError",
     "SwitchError",
@@ -112,6 +113,10 @@ class TargetError(GreenprobeError):
 
 class UnreadablePage(GreenprobeError):
     """A page was fetched, and reading it would take too long or too much memory."""
+
+
+class RenderError(GreenprobeError):
+    """A page could not be rendered: there is no browser, it is gone, or it refuses."""
 
 
 class Cancelled(BaseException):

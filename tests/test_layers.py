@@ -88,7 +88,8 @@ LAYERS = """
     engine.journal engine.tally engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan
-    engine.linkrules engine.crawlhosts engine.pagerecords engine.robotsreader engine.crawlvisits engine.crawler crawling
+    engine.linkrules engine.crawlhosts engine.pagerecords engine.robotsreader
+    engine.devtools engine.browser engine.rendering engine.crawlvisits engine.crawler crawling
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving

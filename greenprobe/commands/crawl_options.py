@@ -8,7 +8,8 @@ import click
 
 from greenprobe.commands.crawl_graph import is_graphml
 from greenprobe.commands.name_servers import dns_option
-from greenprobe.commands.options import concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.engine.browser import find_browser
 from greenprobe.engine.canonical import QueryRule
 from greenprobe.engine.crawlplan import CrawlPlan, TypeRule, start_of
 from greenprobe.engine.scope import ScopeRules, Within
@@ -90,6 +91,11 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option("--processes", metavar="N", type=click.IntRange(0, 64), default=1, show_default=True,
                  help="Read pages of more than 48 kB in N processes; with 0 read them here, however long that takes."),
     dns_option(),
+    click.option("--render", is_flag=True, help="Read pages as a headless Chromium makes them, scripts run."),
+    click.option("--render-concurrency", "renders", metavar="N", type=click.IntRange(1, 64), default=2,
+                 show_default=True, help="How many pages are rendered at once, at most."),
+    click.option("--render-timeout", "render_seconds", metavar="SECONDS", type=FiniteRange(0, min_open=True),
+                 default=10.0, show_default=True, help="Seconds for a page; then it is taken as it is."),
     click.option("--no-private", is_flag=True, help="Refuse private and loopback addresses."),
     click.option("--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
                  help="Trust these authorities."),
@@ -123,7 +129,7 @@ def crawl_options() -> Decorator:
 
 
 def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:
-    """Return what the words mean. Raises TargetError."""
+    """Return what the words mean. Raises TargetError; RenderError if pages are to be rendered and cannot be."""
     for name in ("include", "exclude"):
         for pattern in words[name]:
             try:
@@ -149,6 +155,9 @@ def plan_of(starts: tuple[str, ...], words: Mapping[str, Any]) -> CrawlPlan:
         retries=words["retries"],
         processes=words["processes"],
         same_ip=words["same_ip"],
+        browser=find_browser() if words["render"] else "",
+        renders=words["renders"],
+        render_seconds=words["render_seconds"],
         types=types_of(words["types"], words["type_limits"]),
         takes_other_types=not words["types"],
         agent=agent,

@@ -61,6 +61,10 @@ class Hosts:
             self._hosts.move_to_end(origin)
         return host
 
+    def known(self, origin: str) -> Host | None:
+        """Return a host if it is known."""
+        return self._hosts.get(origin)
+
     def share(self, host: Host, addresses: Sequence[str]) -> None:
         """Note that a host is at these IP addresses; the first is the one whose clock it shares."""
         host.ips = frozenset(addresses)

@@ -44,7 +44,8 @@ class CrawlPlan:
     robots.txt may ask for more. `max_pages` and `max_host_pages` count requests that brought a page. `retries` is how
     often what failed for the moment is asked again. Big pages are read by up to `processes` others (see readers.py).
     `same_ip` keeps to hosts that have an address of a start. `types` bounds bodies by their media type, the first that
-    fits; what fits none is taken as it is, or left after its head.
+    fits; what fits none is taken as it is, or left after its head. With a `browser` (its path), up to `renders` HTML
+    pages at once are rendered before they are read, each in so many seconds.
     """
 
     starts: tuple[Address, ...]
@@ -66,6 +67,9 @@ class CrawlPlan:
     types: tuple[TypeRule, ...] = ()
     takes_other_types: bool = True
     agent: str = "greenprobe"
+    browser: str = ""
+    renders: int = 2
+    render_seconds: float = 10.0
     client: ClientOptions = field(default_factory=lambda: ClientOptions(max_redirects=0))
 
     def limit_of(self, headers: Headers) -> int | None:
@@ -133,7 +137,8 @@ class PageRecord(NamedTuple):
 
     `skipped` tells why it was not asked for ("robots", "budget", "host limit"), "" if it was. `location` is where a
     redirect leads; `left_out` counts links over the bound, `unread_bytes` what is beyond the part of a page that is
-    read; `duplicate_of` is an address that had the same bytes. `fields` are what a script extracted.
+    read; `duplicate_of` is an address that had the same bytes. `rendered` is "ok", or why what a browser made of the
+    page is not whole. `fields` are what a script extracted.
     """
 
     url: str
@@ -157,6 +162,7 @@ class PageRecord(NamedTuple):
     seconds: float
     attempts: int
     skipped: str
+    rendered: str | None
     error: tuple[str, str] | None
     fields: dict[str, Any] | None
 

@@ -18,7 +18,7 @@ from time import time
 from typing import Final, NamedTuple
 
 from greenprobe.engine.budgets import Budgets
-from greenprobe.engine.canonical import canonical
+from greenprobe.engine.canonical import Address, canonical
 from greenprobe.engine.crawlhosts import Host, Hosts
 from greenprobe.engine.crawlplan import CrawlPlan, Examine, LinkRecord, PageRecord, UnwantedType
 from greenprobe.engine.frontier import Claim, Found, Frontier
@@ -27,7 +27,8 @@ from greenprobe.engine.links import Link
 from greenprobe.engine.pagerecords import PageRecords
 from greenprobe.engine.politeness import Pace, PaceOptions
 from greenprobe.engine.readers import Readers
-from greenprobe.engine.reading import Outlink, Understood, outlinks
+from greenprobe.engine.reading import Outlink, Understood, kind_of, outlinks
+from greenprobe.engine.rendering import Rendered, Renderer
 from greenprobe.engine.robotsreader import RobotsReader
 from greenprobe.engine.scope import Scope
 from greenprobe.errors import (
@@ -57,6 +58,7 @@ LONGEST_PAUSE: Final = 120.0
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 BUSY: Final = frozenset({429, 503})
 TRANSIENT: Final = (ConnectionLost, ConnectTimeout, ReadTimeout, PoolTimeout)
+RENDERED_TYPE: Final = ("text/html; charset=utf-8",)
 MANY_LINKS: Final = 500  # that are judged in one go; then others have a turn
 
 
@@ -104,14 +106,28 @@ class CrawlVisits:
         self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE, knows_all=True))
         self._records = PageRecords(frontier)
         self._readers = Readers(hub, plan.processes)
+        self._renderer: Renderer | None = None
+        if plan.browser:
+            self._renderer = Renderer(
+                hub,
+                plan.browser,
+                client,
+                count=plan.renders,
+                longest=plan.render_seconds,
+                may_ask=self._may_ask,
+                trace=self._trace,
+                keep=self._keep,
+            )
         self._attempts: Counter[int] = Counter()
         self._urls = UrlReader()
         self._start_ips: frozenset[str] | None = None
         self.started = 0
 
     def close(self) -> None:
-        """End the processes that read."""
+        """End the processes that read, and the browser."""
         self._readers.close()
+        if self._renderer is not None:
+            self._renderer.close()
 
     def visit(self, claim: Claim) -> Arrival | None:
         """Visit an address; None if it is to be visited again."""
@@ -286,19 +302,42 @@ class CrawlVisits:
 
     def _page(self, claim: Claim, trace: Trace, body: bytes) -> Arrival:
         address, attempts = claim.address, self._attempts[claim.number]
+        rendered = self._rendered(address, trace, body)
+        headers, body, hrefs = trace.headers, rendered.body, rendered.hrefs
+        if rendered.how == "ok":
+            headers = {**headers, "content-type": RENDERED_TYPE}
         try:
-            said = self._readers.read(address, trace.headers, body, self._plan.query)
+            said = self._readers.read(address, headers, body, self._plan.query)
         except UnreadablePage as exc:
             return Arrival(claim, self._records.failed(claim, trace, attempts, exc), [], [])
         reading, fields = said.reading, None
         self._budgets.learn(address, reading.fingerprint)
         if self._examine is not None and reading.facts.text:
-            fields, hrefs = self._examine(address, trace.headers, body)
+            fields, more = self._examine(address, headers, body)
+            hrefs = (*hrefs, *more)
+        if hrefs:
             facts = reading.facts._replace(links=tuple([Link(href, "a") for href in hrefs]))
             said.outlinks.extend(outlinks(address, facts, self._plan.query))
         links, found = self._judged(claim, said)
         record = self._records.page(claim, trace, attempts, reading, len(links))
-        return Arrival(claim, record if fields is None else record._replace(fields=fields), links, found)
+        if fields is not None or rendered.how:
+            record = record._replace(fields=fields, rendered=rendered.how or None)
+        return Arrival(claim, record, links, found)
+
+    def _rendered(self, address: Address, trace: Trace, body: bytes) -> Rendered:
+        """Return what a browser makes of a page, if there is one and it is HTML; else the page as it is."""
+        content_type = (trace.headers.get("content-type") or ("",))[0]
+        if self._renderer is None or kind_of(content_type, body, address) != "html":
+            return Rendered(body, (), "")
+        return self._renderer.render(address.url, trace.headers, body)
+
+    def _may_ask(self, url: str) -> bool:
+        """Tell whether a page's scripts may ask for a URL, as far as robots.txt is known."""
+        slash = url.find("/", 8)
+        host = self._hosts.known(url[:slash] if slash > 0 else url)
+        if not self._plan.obeys_robots or host is None or host.robots is None or not host.robots.ready():
+            return True
+        return host.robots.wait().allows(url)
 
     def _judged(self, claim: Claim, said: Understood) -> tuple[list[LinkRecord], list[Found]]:
         """Judge the links of a page; between many of them, others have a turn."""

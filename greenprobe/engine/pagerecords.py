@@ -80,6 +80,7 @@ class PageRecords:
             trace.ended - trace.started,
             attempts,
             "",
+            None,
             None if error is None else (type(error).__name__, str(error)),
             None,
         )
@@ -119,5 +120,6 @@ NO_READING: Final = Reading(NO_FACTS, frozenset(), "", 0, 0)
 BLANK: Final = PageRecord(
     url="", depth=0, referrer=None, status=None, size_bytes=0, content_type=None, location=None, title=None,
     language=None, canonical=None, robots=(), links=0, left_out=0, unread_bytes=0, digest=None, simhash=None,
-    duplicate_of=None, near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", error=None, fields=None,
+    duplicate_of=None, near_duplicate_of=None, seconds=0.0, attempts=0, skipped="", rendered=None, error=None,
+    fields=None,
 )  # fmt: skip
