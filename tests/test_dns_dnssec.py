@@ -292,6 +292,19 @@ def test_the_command_validates(server: SignedServer, tmp_path: Path, capfd: pyte
     assert run(cli, [*words, str(tmp_path / "anchors")]) == 2
 
 
+@pytest.mark.parametrize("more", [[], ["--trace"]])
+def test_keys_that_many_need_at_once_are_asked_for_once(
+    server: SignedServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    (tmp_path / "names").write_text("".join(f"n{number}.secure.test\n" for number in range(10)))
+    (tmp_path / "anchors").write_text("\n".join(server.zones.anchors))
+    words = ["resolve", str(tmp_path / "names"), "-s", str(server.server), "--dnssec", "--trust-anchors"]
+    assert run(cli, [*words, str(tmp_path / "anchors"), *more]) == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [row["queries"][0]["authentic"] for row in rows] == [True] * 10
+    assert sorted(server.kinds()) == ["A"] * 10 + ["DNSKEY"] * 3 + ["DS"] * 2
+
+
 class Authority(DnsServer):
     """Serves one signed zone with authority, and refers to the servers of those below it, which are at `places`."""
 

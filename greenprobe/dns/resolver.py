@@ -26,6 +26,7 @@ from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
 from greenprobe.dns.crew import Crew
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
+from greenprobe.dns.once import Once
 from greenprobe.dns.resolution import Result
 from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
@@ -253,7 +254,7 @@ class Resolver:
         asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
         validator = None
         if self._validates:
-            ask = partial(self._ask_signed, asker)
+            ask = Once(partial(self._ask_signed, asker))
             validator = dnssec.Validator(ask, anchors=self._anchors or dnssec.ROOT_ANCHORS)
         tools = self._tools[hub] = Tools(asker, Crew(hub), validator)
         return tools

@@ -14,6 +14,7 @@ from typing import Any
 from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.chain import follow
 from greenprobe.dns.deferred import make_question
+from greenprobe.dns.once import Once
 from greenprobe.dns.servers import Server
 from greenprobe.dns.udp import Crowd
 from greenprobe.dns.wire import CHECKING_DISABLED, RECURSION_DESIRED, Question, Reply
@@ -64,7 +65,7 @@ def asking(
     def ask_signed(name: str, kind: str) -> Reply | None:
         return ask(make_question(name, kind), servers, options).reply
 
-    validator = validator_of(ask_signed) if validator_of is not None else None
+    validator = validator_of(Once(ask_signed)) if validator_of is not None else None
     labels: dict[Server | None, str | None] = {None: None, **{server: str(server) for server in servers}}
 
     def ask_one(name: str, kind: str) -> Said:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.chain import follow
 from greenprobe.dns.deferred import make_question
+from greenprobe.dns.once import Once
 from greenprobe.dns.ordering import source_of
 from greenprobe.dns.resolution import Complaint, Result
 from greenprobe.dns.servers import Server
@@ -52,7 +53,7 @@ class Tracer:
         self._port = plan.port
         self._zones: dict[str, Known] = {}
         self._under_way: dict[str, Event] = {}  # zones that somebody is being referred to
-        self._validator = validator_of(self._ask_signed) if validator_of is not None else None
+        self._validator = validator_of(Once(self._ask_signed)) if validator_of is not None else None
         self._options = AskOptions(
             timeout=plan.timeout,
             attempts=max(1, (plan.retries + 1) // MAX_SERVERS),
