@@ -323,6 +323,24 @@ def test_a_query_that_a_server_hangs_up_on_does_no_harm_to_others(hub: Hub) -> N
     assert [each.status for each in results] == ["NOERROR", "UNREACHABLE", "NOERROR"]
 
 
+def test_no_question_of_many_waits_longer_for_a_dead_server_than_its_timeout(hub: Hub, clock: JumpClock) -> None:
+    """More than may be under way to one server: some stand in line, and get a place too late."""
+    names = [f"n{number}.test." for number in range(250)]
+    records = {(name, "A"): [f"{name} 60 IN A {GOOD}"] for name in names}
+    tricks: dict[str, Trick] = dict.fromkeys((name.partition(".")[0] for name in names), silence)
+    with dns_server(records, tricks) as dead, dns_server(records) as good:
+        asker = Asker(hub)
+        servers, options = [dead.server, good.server], AskOptions(timeout=1, attempts=2)
+        greens = []
+        for name in names:
+            greens.append(spawn(asker.ask, make_question(name, "A"), servers, options))
+            if len(greens) == 100:
+                wait_all_blocked()
+                clock.advance(0.1)
+        assert {green.wait().status for green in greens} == {"NOERROR"}
+        assert clock.now() == pytest.approx(1.1, abs=0.05)
+
+
 # -- mixed case
 
 

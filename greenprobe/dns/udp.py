@@ -140,13 +140,17 @@ class UdpPath:
     def exchange(self, query: bytes, asked: bytes, timeout: float, *, keeps_case: bool = False) -> bytes:
         """Send a query (without its id); return the reply. Raises OSError, TimeoutError after `timeout` seconds."""
         hub = self._hub
+        began = came = hub.clock()
         if self._under_way >= self.window.size or self._line:
             self._wait_for_place(timeout)
+            began = hub.clock()
         else:
             self._under_way += 1
-        began = hub.clock()
+        deadline = (began if self._heard >= came else came) + timeout
         try:
-            reply = self._open().ask(query, asked, began + timeout, keeps_case=keeps_case)
+            if deadline <= began:
+                raise TimeoutError("timed out")
+            reply = self._open().ask(query, asked, deadline, keeps_case=keeps_case)
         except TimeoutError:
             self.window.lost()
             raise
