@@ -6,6 +6,10 @@ QUERIES of them in its life; the next one gets a new socket, with another random
 numbers, which hold for milliseconds, and a lone query has a port of its own. With that many replies on their way our
 receive buffer cannot overflow, either.
 
+Price: RFC 5452, section 9.2, wants queries at the same time on several ports. What that is against is many queries with
+one question to aim at, and a `Resolver` never asks what is under way; and as a socket is connected to one server, no
+other server that we ask learns its port.
+
 How many queries may be under way to one server is `flow.py`'s. Who finds the window full waits in line, first come,
 first served; that wait counts for the query's timeout only if the server is silent.
 """
