@@ -136,6 +136,7 @@ def thrice(data: bytes) -> bytes:
 
 
 GZIP = HEAD + b"Content-Encoding: gzip\r\n\r\n"
+NOTHING = b"\x1f\x8b\x08\x08" + bytes(5) + b"\xff" + b"n" * 4000 + b"\x00\x03\x00" + bytes(8)  # a name, and no data
 ZSTD = HEAD + b"Content-Encoding: zstd\r\n\r\n"
 ZEROS = bytes(4 * MEGABYTES)
 PACKED = gzip.compress(PAGE * 100)
@@ -303,7 +304,7 @@ CASES = [
     Case("three-codings", coded("deflate, gzip, br", thrice(PAGE)), (200, len(PAGE))),
     Case("bomb-in-three-codings", coded("deflate, gzip, br", thrice(ZEROS)), BodyTooLarge),
     Case("gzip-with-an-endless-name", forever(GZIP + b"\x1f\x8b\x08\x08" + bytes(6), b"a" * 65536), BodyTooLarge),
-    Case("empty-gzip-members-without-end", forever(GZIP, gzip.compress(b"") * 1000), BodyTooLarge),
+    Case("empty-gzip-members-without-end", forever(GZIP, NOTHING * 100), BodyTooLarge),
     Case("skipped-zstd-without-end", forever(ZSTD, b"\x50\x2a\x4d\x18\x00\x10\x00\x00" + bytes(4096)), BodyTooLarge),
     Case("coding-without-a-name", coded(",", PAGE), (200, len(PAGE))),
     Case("coded-204", says(b"HTTP/1.1 204 No\r\nContent-Encoding: gzip\r\n\r\n"), (204, 0)),

@@ -2,14 +2,19 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from hostile import CASES, Case, hostile_server
+from warcio.archiveiterator import ArchiveIterator
 
+from greenprobe.commands.warc import ExchangeWriter
 from greenprobe.errors import FetchError
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client
 from greenprobe.http.options import ClientOptions
+from greenprobe.http.recorded import RecordedTrace
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import read_url
 from greenprobe.hub import Hub
@@ -24,9 +29,13 @@ def port() -> Iterator[int]:
         yield port
 
 
-def outcome(client: Client, port: int, case: Case) -> object:
+def outcome_of(client: Client, port: int, case: Case) -> object:
     """Return what came of a case, in the table's terms."""
-    trace = Trace(read_url(f"http://127.0.0.1:{port}/{case.name}"))
+    return outcome(client, Trace(read_url(f"http://127.0.0.1:{port}/{case.name}")))
+
+
+def outcome(client: Client, trace: Trace) -> object:
+    """Return what came of a fetch."""
     try:
         client.fetch(trace)
     except FetchError as exc:
@@ -38,11 +47,30 @@ def outcome(client: Client, port: int, case: Case) -> object:
 def test_every_misbehaviour_gets_its_verdict_and_the_pool_is_sound_afterwards(hub: Hub, port: int) -> None:
     """Slow: a hundred and fifty conversations, some of which last as long as the total timeout."""
     with Client(options=LIMITS) as client:
-        found = {case.name: outcome(client, port, case) for case in CASES}
+        found = {case.name: outcome_of(client, port, case) for case in CASES}
         assert found == {case.name: case.good for case in CASES}
         statistics = client.lanes.statistics()
         assert (statistics.busy, statistics.waiting) == (0, 0)
-        assert outcome(client, port, CASES[-1]) == (200, 2)
+        assert outcome_of(client, port, CASES[-1]) == (200, 2)
+
+
+@pytest.mark.slow
+def test_who_records_for_an_archive_finds_the_same_and_the_archive_is_right(hub: Hub, port: int) -> None:
+    """Slow: the same conversations once more."""
+    archive = BytesIO()
+    writer = ExchangeWriter(archive)
+    with Client(options=replace(LIMITS, records_exchanges=True)) as client:
+        for case in CASES:
+            trace = RecordedTrace(read_url(f"http://127.0.0.1:{port}/{case.name}"))
+            assert outcome(client, trace) == case.good, case.name
+            writer.write([{"warc": trace.exchanges}])
+    archive.seek(0)
+    kinds = []
+    for record in ArchiveIterator(archive, check_digests="raise"):
+        record.raw_stream.read()
+        kinds.append(record.rec_type)
+    assert kinds == ["response", "request"] * (len(kinds) // 2)
+    assert len(kinds) > len(CASES)
 
 
 QUICK = [case for case in CASES if case.good is not TimeoutError and not case.name.startswith(("slow", "drip"))][::3]
@@ -52,7 +80,7 @@ def test_misbehaviours_side_by_side_do_not_disturb_each_other(hub: Hub, port: in
     options = ClientOptions(read_timeout=5.0, total_timeout=20.0, max_body_bytes=1 << 21)
     quick = [case for case in QUICK if "silence" not in case.name]
     with Client(options=options) as client:
-        greens = {case.name: spawn(outcome, client, port, case) for case in quick}
+        greens = {case.name: spawn(outcome_of, client, port, case) for case in quick}
         found = {name: green.wait() for name, green in greens.items()}
         assert found == {case.name: case.good for case in quick}
         assert client.lanes.statistics().busy == 0
@@ -75,7 +103,7 @@ def test_what_never_ends_is_never_held_in_memory(hub: Hub, port: int, name: str)
     with Client(options=ClientOptions(max_body_bytes=1 << 23)) as client:
         tracemalloc.start()
         try:
-            assert outcome(client, port, case) is case.good
+            assert outcome_of(client, port, case) is case.good
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

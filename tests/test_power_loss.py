@@ -148,7 +148,7 @@ def test_an_output_that_lost_results_is_not_gone_on_with(hub: Hub, tmp_path: Pat
         (tmp_path / "out").unlink()
     else:
         (tmp_path / "out").write_bytes(left)
-    with pytest.raises(click.ClickException, match=r"No such file|to begin anew, remove it and the state"):
+    with pytest.raises(click.ClickException, match=r"to begin anew, remove (it and )?the state"):
         go_on(tmp_path, hub)
     assert not (tmp_path / "out").exists() if left is None else (tmp_path / "out").read_bytes() == left
 

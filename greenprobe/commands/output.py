@@ -246,7 +246,10 @@ def opened_at(path: str, length: int) -> int:
 
     One that is shorter has lost results, or was taken for something else: click.ClickException says so.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError as exc:
+        raise click.ClickException(f"{path} is gone; to begin anew, remove the state") from exc
     try:
         size = os.fstat(fd).st_size
         if size < length:
