@@ -28,7 +28,7 @@ from greenprobe.patcher import monkey_patch
 from greenprobe.static_files import StaticFiles
 from greenprobe.supervisor import CANNOT_START, Supervisor, WorkerLinks
 from greenprobe.wsgi import STOP_TIMEOUT, Server
-from greenprobe.wsgi_connection import Application, Limits
+from greenprobe.wsgi_connection import Application, Limits, Timeouts
 
 __all__ = ["ServePlan", "serve_plan"]
 
@@ -46,6 +46,7 @@ class ServePlan:
     log_format: str | None = None
     log_file: str = "-"
     limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     proxies: TrustedProxies | None = None
     proxy_protocol: bool = False
     reuse_port: bool = False
@@ -183,6 +184,7 @@ def server_of(plan: ServePlan, app: Application, listener: socket, log: AccessLo
         app,
         context=context_of(plan),
         limits=plan.limits,
+        timeouts=plan.timeouts,
         log=log,
         errors=errors,
         environ={"wsgi.multiprocess": plan.processes > 1},

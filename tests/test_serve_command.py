@@ -195,6 +195,29 @@ def test_who_the_client_is_comes_from_the_proxy(
     assert answer == b"" if client is None else answer.partition(b"\r\n\r\n")[2].startswith(client)
 
 
+@pytest.mark.parametrize(
+    ("option", "data", "answer"),
+    [
+        ("--head-timeout", b"GET / HTTP/1.1\r\nHost:", b" 408 "),
+        ("--idle-timeout", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b" 200 "),
+        ("--io-timeout", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx", b" 408 "),
+    ],
+)
+def test_each_timeout_ends_who_takes_too_long(
+    start: Start, tmp_path: Path, option: str, data: bytes, answer: bytes
+) -> None:
+    (tmp_path / "site_r.py").write_text(
+        "def app(environ, start_response):\n"
+        "    environ['wsgi.input'].read()\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'read']\n"
+    )
+    serving = start("site_r:app", "--bind", "127.0.0.1:0", option, "0.1")
+    with socket.create_connection(("127.0.0.1", serving.port), 15) as sock:  # the other timeouts are longer
+        sock.sendall(data)
+        assert answer in sock.makefile("rb").read()
+
+
 def test_a_full_disk_ends_the_log_and_not_the_service(start: Start) -> None:
     words = ["site_x:app", "--bind", "127.0.0.1:0", "--access-log", "common", "--access-log-file", "/dev/full"]
     serving = start(*words)

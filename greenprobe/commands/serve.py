@@ -7,7 +7,7 @@ from greenprobe.commands.options import FiniteRange
 from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.listeners import read_bind
 from greenprobe.serving import ServePlan, serve_plan
-from greenprobe.wsgi_connection import Limits
+from greenprobe.wsgi_connection import Limits, Timeouts
 
 __all__ = ["serve"]
 
@@ -71,7 +71,31 @@ FILE = click.Path(exists=True, dir_okay=False)
     type=FiniteRange(0),
     default=50.0,
     show_default=True,
-    help="A body that comes with fewer bytes a second, for a minute, is answered with 408; 0 lets it.",
+    help="A body that comes with fewer bytes a second, for the --io-timeout, is answered with 408; 0 lets it.",
+)
+@click.option(
+    "--head-timeout",
+    metavar="SECONDS",
+    type=FiniteRange(0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds in which the head of a request must come.",
+)
+@click.option(
+    "--idle-timeout",
+    metavar="SECONDS",
+    type=FiniteRange(0, min_open=True),
+    default=75.0,
+    show_default=True,
+    help="Seconds that a connection may wait for its next request.",
+)
+@click.option(
+    "--io-timeout",
+    metavar="SECONDS",
+    type=FiniteRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that a client may be silent within a body, or not read its answer.",
 )
 @click.option(
     "--trust-proxy",
@@ -115,6 +139,9 @@ def serve(
     max_per_client: int | None,
     max_body: int,
     min_body_rate: float,
+    head_timeout: float,
+    idle_timeout: float,
+    io_timeout: float,
     trusted: tuple[str, ...],
     forwarded: str,
     proxy_protocol: bool,
@@ -155,6 +182,7 @@ def serve(
             connections=max_connections,
             connections_per_client=max_per_client,
         ),
+        timeouts=Timeouts(head=head_timeout, idle=idle_timeout, io=io_timeout),
         proxies=TrustedProxies(read_networks(trusted), standard=forwarded == "standard") if trusted else None,
         proxy_protocol=proxy_protocol,
         reuse_port=reuse_port,
