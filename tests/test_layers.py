@@ -48,7 +48,9 @@ LAYERS = """
     graceful module_watch supervisor listeners app_loader
     websocket asgi_websocket asgi redirect backdoor objectpool dbpool
     compat.eventlet.version compat.eventlet.timeout
-    compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub compat.eventlet.hubs.choice
+    compat.eventlet.hubs.timer compat.eventlet.hubs.levels compat.eventlet.hubs.hub
+    compat.eventlet.hubs.epolls compat.eventlet.hubs.poll compat.eventlet.hubs.selects compat.eventlet.hubs.kqueue
+    compat.eventlet.hubs.asyncio compat.eventlet.hubs.choice
     compat.eventlet.greenthread compat.eventlet.event compat.eventlet.semaphore compat.eventlet.lock
     compat.eventlet.queue compat.eventlet.greenpool compat.eventlet.corolocal compat.eventlet.coros
     compat.eventlet.support.greenlets compat.eventlet.support.tools compat.eventlet.tpool
@@ -111,6 +113,7 @@ LAYERS = """
 MAY_IMPORT_BY_NAME = {"__init__.py", "http/__init__.py", "cli.py", "copies.py", "lazy.py", "patcher.py"}
 MAY_IMPORT_BY_NAME |= {"app_loader.py"}  # what users name
 MAY_IMPORT_BY_NAME |= {f"compat/eventlet/{name}.py" for name in ("standin", "optional", "patcher")}  # what users name
+MAY_IMPORT_BY_NAME |= {"compat/eventlet/hubs/choice.py"}  # what users name
 MAY_IMPORT_BY_NAME |= {"compat/eventlet/greenthread.py"}  # asyncio, for who awaits a greenthread
 MAY_IMPORT_BY_NAME |= {"compat/eventlet/green/lazily.py"}  # attributes of a package
 LATE_IMPORTS = {"cli.py"}

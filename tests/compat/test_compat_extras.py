@@ -1,4 +1,4 @@
-"""What no recorded script has: asyncio, names, pyzmq, pyOpenSSL, debug, the limits of tpool, running patched."""
+"""What no recorded script has: asyncio, names, pyOpenSSL, debug, the limits of tpool, running patched."""
 
 import asyncio
 import builtins
@@ -127,16 +127,44 @@ def test_abort_forgets_timers() -> None:
     assert ran == []
 
 
-@pytest.mark.parametrize("mod", ["mine", "my.hubs:Hub", object])
-def test_a_hub_of_ones_own_is_refused(mod: Any) -> None:
-    with pytest.raises(NotImplementedError, match="one hub"):
-        hubs.use_hub(mod)
+@pytest.mark.parametrize("name", [None, "epolls", "poll", "selects", "asyncio", "eventlet.hubs.epolls", " poll "])
+def test_hubs_that_eventlet_has_may_be_chosen(name: str | None) -> None:
+    hubs.use_hub(name)
+    hubs.use_hub(hubs.get_default_hub())
+    hubs.use_hub("eventlet.hubs.poll:Hub")
+    hubs.use_hub(hubs.hub.Hub)
+    assert hubs.get_hub() is get_hub()
 
 
-def test_names_of_eventlets_hubs_are_taken() -> None:
-    for name in ("epolls", "poll", "selects", "asyncio", "eventlet.hubs.epolls", "eventlet.hubs.poll:Hub"):
-        hubs.use_hub(name)
-    assert hubs.get_default_hub() in hubs.builtin_hub_names
+def test_a_hub_that_cannot_be_chosen_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="'kqueue' is not available"):
+        hubs.use_hub("kqueue")
+    with pytest.raises(RuntimeError, match="Need to specify a hub"):
+        hubs.use_hub(" ")
+    with pytest.raises(ModuleNotFoundError, match="epools"):
+        hubs.use_hub("epools")
+    with pytest.raises(AttributeError, match="NoHub"):
+        hubs.use_hub("eventlet.hubs.poll:NoHub")
+
+
+def test_a_hub_of_ones_own_is_warned_of_once_and_ours_serves() -> None:
+    class MyHub(hubs.hub.BaseHub):
+        pass
+
+    with pytest.warns(RuntimeWarning, match=r"MyHub is not run: greenprobe has one hub"):
+        hubs.use_hub(MyHub)
+    hubs.use_hub(MyHub)  # a warning would be an error here
+    assert spawn(int, "5").wait() == 5
+
+
+def test_the_environment_may_choose_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTLET_HUB", "poll")
+    hubs.use_hub()
+    monkeypatch.setenv("EVENTLET_HUB", "nosuch")
+    with pytest.raises(ModuleNotFoundError, match="nosuch"):
+        hubs.use_hub()
+    done = run_python("from greenprobe.compat.eventlet import install; install()")
+    assert "No module named 'greenprobe.compat.eventlet.hubs.nosuch'" in done.stderr
 
 
 def test_greenmap_is_what_imap_returns() -> None:
@@ -243,35 +271,6 @@ def test_green_openssl_speaks_tls(authority: trustme.CA) -> None:
         client.close()
         server.wait()
     assert received == b"hello" * 20000
-
-
-def test_green_zmq_parks_senders_and_receivers() -> None:
-    pytest.importorskip("zmq")
-    zmq: Any = pytest.importorskip("greenprobe.compat.eventlet.green.zmq")
-    context = zmq.Context()
-    one, other = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-    one.bind("inproc://here")
-    other.connect("inproc://here")
-
-    def echo() -> None:
-        while message := other.recv():
-            other.send(message.upper())
-
-    server = spawn(echo)
-    for number in range(20):
-        one.send(b"x%d" % number)
-        assert one.recv() == b"X%d" % number
-    with pytest.raises(zmq.Again):
-        one.recv(zmq.NOBLOCK)
-    one.send(b"")
-    server.wait()
-    waiting = spawn(one.recv)
-    turns()
-    one.close(0)
-    with pytest.raises(zmq.ZMQError):
-        waiting.wait()
-    other.close(0)
-    context.term()
 
 
 GREEN = (

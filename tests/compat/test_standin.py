@@ -89,6 +89,14 @@ print(os.waitpid(pid, 0)[1])
     assert (done.stdout, done.stderr) == ("5\n0\n", "")
 
 
+def test_the_environment_may_have_libc_asked_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = f"from {OURS} import install; install(); from greenprobe import green_dns; print(green_dns.installed())"
+    monkeypatch.setenv("GREENPROBE_RESOLVER", "green")
+    assert "GreenFamily" in run_python(program).stdout
+    monkeypatch.setenv("EVENTLET_NO_GREENDNS", "yes")
+    assert "ThreadFamily" in run_python(program).stdout
+
+
 def test_install_refuses_when_eventlet_itself_is_there() -> None:
     program = """
 import sys, types

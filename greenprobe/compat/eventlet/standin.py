@@ -5,6 +5,7 @@ A finder in front of the others answers for the name `eventlet` and for `eventle
 the version of the distribution `eventlet` are told which version's interface this is.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -16,18 +17,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from greenprobe.compat.eventlet.hubs.choice import use_hub
 from greenprobe.compat.eventlet.version import __version__
+from greenprobe.lazy import Lazy
 
 __all__ = ["install"]
 
 NAME: Final = "eventlet"
 OURS: Final = "greenprobe.compat.eventlet"
+LIBC_ONLY: Final = "EVENTLET_NO_GREENDNS"
+
+green_dns = Lazy("greenprobe.green_dns")
 
 
 def install() -> None:
     """Make `import eventlet` give greenprobe's modules, in this process and from now on. Twice is once.
 
-    Raises RuntimeError if eventlet itself was imported before: two of them cannot run in one process.
+    Raises RuntimeError if eventlet itself was imported before: two of them cannot run in one process. A hub that
+    EVENTLET_HUB names is looked up, as by `hubs.use_hub`; EVENTLET_NO_GREENDNS=yes has libc asked for names.
     """
     there = sys.modules.get(NAME)
     if there is not None and there.__name__ != OURS:
@@ -37,6 +44,9 @@ def install() -> None:
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())
     import_module(NAME)
+    use_hub()
+    if os.environ.get(LIBC_ONLY, "").lower() == "yes":
+        green_dns.install("thread")
 
 
 class Finder(MetaPathFinder):

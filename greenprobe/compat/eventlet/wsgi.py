@@ -24,6 +24,7 @@ from greenprobe.compat.eventlet.corolocal import local
 from greenprobe.compat.eventlet.greenpool import GreenPool
 from greenprobe.compat.eventlet.timeout import Timeout
 from greenprobe.convenience import take_over
+from greenprobe.errors import BadRequest
 from greenprobe.green_ssl import SSLSocket
 from greenprobe.greenthread import kill
 from greenprobe.http.request_head import HeadLimits, RequestHead, header_pairs
@@ -38,6 +39,7 @@ __all__ = [
     "BROKEN_SOCK",
     "DEFAULT_LOG_FORMAT",
     "BaseHTTPServer",
+    "ChunkReadError",
     "HttpProtocol",
     "Input",
     "Server",
@@ -72,6 +74,7 @@ class _WSGILocal(local):
 
 WSGI_LOCAL = _WSGILocal()  # `.already_handled = True` says that the application has answered on the socket itself
 ALREADY_HANDLED: list[bytes] = []
+ChunkReadError = BadRequest  # raised by reads of a body that is not what its head said
 App = Callable[..., Iterable[bytes]]
 
 

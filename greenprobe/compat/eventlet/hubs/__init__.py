@@ -1,6 +1,15 @@
 """eventlet.hubs: the hub of this thread, and waiting for bare descriptors."""
 
-from greenprobe.compat.eventlet.hubs.choice import builtin_hub_names, get_default_hub, use_hub
+from greenprobe.compat.eventlet.hubs.choice import (
+    builtin_hub_modules,
+    builtin_hub_names,
+    epolls,
+    get_default_hub,
+    kqueue,
+    poll,
+    selects,
+    use_hub,
+)
 from greenprobe.compat.eventlet.hubs.hub import get_hub
 from greenprobe.compat.eventlet.hubs.levels import IOClosed, notify_close, notify_opened, trampoline
 from greenprobe.errors import HubError
@@ -8,11 +17,16 @@ from greenprobe.errors import HubError
 __all__ = [
     "HubError",
     "IOClosed",
+    "builtin_hub_modules",
     "builtin_hub_names",
+    "epolls",
     "get_default_hub",
     "get_hub",
+    "kqueue",
     "notify_close",
     "notify_opened",
+    "poll",
+    "selects",
     "trampoline",
     "use_hub",
 ]

@@ -14,7 +14,7 @@ from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub as CoreHub, get_hub as get_core
 from greenprobe.poller import Mark
 
-__all__ = ["READ", "WRITE", "FdListener", "Hub", "get_hub"]
+__all__ = ["READ", "WRITE", "BaseHub", "FdListener", "Hub", "get_hub"]
 
 READ: Final = "read"
 WRITE: Final = "write"
@@ -252,6 +252,9 @@ class Hub:
     def prevent_multiple_readers(self, value: bool) -> None:
         """Refuse a second waiter for one side of a descriptor, or allow it."""
         allow_multiple_waiters(not value)
+
+
+BaseHub = Hub  # what hubs of others are classes of
 
 
 def nothing(*_: Any) -> None:

@@ -8,13 +8,16 @@ from greenprobe.names import is_numeric
 
 __all__ = [
     "getaddrinfo",
+    "getaliases",
     "gethostbyname",
     "gethostbyname_ex",
     "getnameinfo",
     "is_ip_addr",
     "is_ipv4_addr",
     "is_ipv6_addr",
+    "reset",
     "resolve",
+    "resolve_cname",
 ]
 
 gethostbyname = green_dns.gethostbyname
@@ -45,6 +48,21 @@ def resolve(name: Any, family: int = stdlib.AF_INET, raises: bool = True) -> lis
             raise
         return []
     return [Address(str(address[0])) for *_, address in found]
+
+
+def resolve_cname(host: Any) -> str:
+    """Return the canonical name of a host. Raises socket.gaierror."""
+    return gethostbyname_ex(host)[0]
+
+
+def getaliases(host: Any) -> list[str]:
+    """Return the other names of a host. Raises socket.gaierror."""
+    return gethostbyname_ex(host)[1]
+
+
+def reset() -> None:
+    """Forget what is known of names, and look anew what resolv.conf and the hosts file say."""
+    green_dns.install()
 
 
 def is_ipv4_addr(host: Any) -> bool:

@@ -96,4 +96,4 @@ class Connection(plain.Connection):  # type: ignore[misc]
         return self._until_done(super().shutdown)  # type: ignore[no-any-return]
 
 
-GreenConnection = Connection
+GreenConnection = ConnectionType = Connection
