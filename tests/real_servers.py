@@ -139,6 +139,36 @@ def memcached_server() -> Iterator[int]:
 
 
 @contextmanager
+def rabbitmq_server() -> Iterator[int]:
+    """Yield the port of a RabbitMQ server without plugins; user and password are "guest"."""
+    name, mapper, port = program("rabbitmq-server", "/usr/lib/rabbitmq/bin"), program("epmd"), free_port()
+    with private_folder() as folder:
+        settings = {
+            "ERL_CRASH_DUMP": folder / "crash",
+            "HOME": folder,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": free_port(),
+            "RABBITMQ_CONFIG_FILE": folder / "none",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_DIST_PORT": free_port(),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": folder / "none",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": folder,
+            "RABBITMQ_MNESIA_BASE": folder / "data",
+            "RABBITMQ_NODENAME": f"greenprobe{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": port,
+            "RABBITMQ_PID_FILE": folder / "pid",
+        }
+        with_settings = ["env", *(f"{key}={value}" for key, value in settings.items())]
+        try:
+            with running([*with_settings, name], folder, answers(socket.AF_INET, ("127.0.0.1", port))):
+                yield port
+        finally:
+            subprocess.run([*with_settings, mapper, "-kill"], capture_output=True, check=False)  # it started its own
+
+
+@contextmanager
 def mariadb_server() -> Iterator[str]:
     """Yield the path of the Unix socket of a MariaDB server; user "root" needs no password."""
     name, install = program("mariadbd"), program("mariadb-install-db")

@@ -5,7 +5,6 @@ They are installed by the extra `third-party-eventlet`; what is missing is skipp
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from socket import create_server
+from socket import socket
 from textwrap import dedent
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from real_servers import free_port, rabbitmq_server, redis_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0  # seconds until a program counts as hung
@@ -96,11 +96,10 @@ def get_all(urls: list[str]) -> tuple[list[str], float]:
         return list(threads.map(get, urls)), time.monotonic() - began
 
 
-def free_port() -> int:
-    """Return a port that nobody had a moment ago, for a program that cannot say which one it found."""
-    with create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+def is_refused(port: int) -> bool:
+    """Tell whether nobody listens at a port of loopback."""
+    with socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
 def output_of(program: str, folder: Path) -> list[str]:
@@ -197,25 +196,14 @@ except TaskRevokedError as error:
 """
 
 
-@contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """Run a redis server on a Unix socket; yields its URL."""
-    path = folder / "redis.sock"
-    home = folder / "redis"
-    home.mkdir()
-    with running(["redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""], home):
-        wait_until(path.exists, "redis")
-        yield f"redis+socket://{path}"
-
-
 @pytest.mark.slow
 @needs("celery", "redis")
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_celery_works_with_its_eventlet_pool(tmp_path: Path) -> None:
     """Slow: celery's worker takes seconds to find that it is alone."""
     (tmp_path / "tasks.py").write_text(TASKS)
     (tmp_path / "client.py").write_text(CLIENT)
-    with redis(tmp_path) as broker:
+    with redis_server() as port:
+        broker = f"redis://127.0.0.1:{port}"
         words = [*RUN, "-m", "celery", "-A", "tasks", "worker", "-P", "eventlet", "-c", "50", "-l", "info"]
         with running(words, tmp_path, BROKER=broker) as worker:
             worker.hear("celery@.* ready")
@@ -380,3 +368,60 @@ def test_nameko_runs_a_service(tmp_path: Path) -> None:
         assert seconds < 10 * 0.2 / 2
         assert nameko.stop(signal.SIGINT) == 0
         assert "stopping services: service" in nameko.said()
+
+
+TALKING = """
+import time
+from nameko.events import EventDispatcher, event_handler
+from nameko.rpc import RpcProxy, rpc
+from nameko.web.handlers import http
+
+class Worker:
+    name = "worker"
+
+    @rpc
+    def double(self, number):
+        time.sleep(0.2)
+        return 2 * number
+
+    @event_handler("caller", "shout")
+    def hear(self, text):
+        print("heard", text, flush=True)
+
+class Caller:
+    name = "caller"
+    worker = RpcProxy("worker")
+    dispatch = EventDispatcher()
+
+    @http("GET", "/sum")
+    def sum(self, request):
+        calls = [self.worker.double.call_async(number) for number in range(10)]
+        return str(sum(call.result() for call in calls))
+
+    @http("GET", "/shout")
+    def shout(self, request):
+        self.dispatch("shout", "hello")
+        return "shouted"
+"""
+
+
+@pytest.mark.slow
+@needs("nameko", "pkg_resources")
+def test_nameko_services_call_each_other_over_rabbitmq(tmp_path: Path) -> None:
+    """Slow: RabbitMQ takes seconds to start."""
+    (tmp_path / "talking.py").write_text(TALKING)
+    port = free_port()
+    script = Path(sys.executable).parent / "nameko"
+    with rabbitmq_server() as broker:
+        amqp = f"amqp://guest:guest@127.0.0.1:{broker}//"
+        (tmp_path / "config.yaml").write_text(f"AMQP_URI: '{amqp}'\nWEB_SERVER_ADDRESS: '127.0.0.1:{port}'\n")
+        with running([*RUN, str(script), "run", "--config", "config.yaml", "talking"], tmp_path) as nameko:
+            nameko.hear("Connected to amqp")
+            wait_until(lambda: not is_refused(port), "web server")
+            began = time.monotonic()
+            assert get(f"http://127.0.0.1:{port}/sum") == str(2 * sum(range(10)))
+            assert time.monotonic() - began < 10 * 0.2 / 2
+            assert get(f"http://127.0.0.1:{port}/shout") == "shouted"
+            nameko.hear("heard hello")
+            assert nameko.stop(signal.SIGINT) == 0
+        assert "Traceback" not in nameko.said()
