@@ -19,6 +19,7 @@ import warnings
 from _thread import LockType, RLock, get_ident
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -117,7 +118,7 @@ def monkey_patch(**on: bool) -> None:
         _undo.extend(exchange.undo)
         left += [f"{place}: it blocks its whole thread" for place in exchange.left]
     for each in left:
-        warnings.warn(f"patched too late for {each}; patch before it is imported", PatchWarning, stacklevel=2)
+        warnings.warn(f"patched too late for {each}; patch before anything else", PatchWarning, stacklevel=2)
 
 
 def chosen(on: dict[str, bool]) -> set[str]:
@@ -244,13 +245,30 @@ def main(words: list[str]) -> None:
         sys.exit(usage_error("give a script or -m and a module" if len(words) < 2 else f"unknown option {words[0]}"))
     monkey_patch()
     if words[0] == "-m":
-        sys.argv = words[1:]
         sys.path.insert(0, "")
+    if missing := what_is_missing(words):
+        sys.exit(usage_error(missing))
+    if words[0] == "-m":
+        sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = words
         sys.path.insert(0, str(Path(words[0]).resolve().parent))
         runpy.run_path(words[0], run_name="__main__")
+
+
+def what_is_missing(words: list[str]) -> str:
+    """Say which file or module is not there of what is to be run; "" if it is."""
+    if words[0] != "-m":
+        return "" if Path(words[0]).exists() else f"there is no file {words[0]!r}"
+    name = words[1]
+    try:
+        found = find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        found = False
+    return "" if found else f"there is no module {name!r}"
 
 
 def usage_error(text: str) -> int:

@@ -193,12 +193,27 @@ def test_a_module_runs_patched() -> None:
     assert not done.stderr
 
 
-@pytest.mark.parametrize("words", [[], ["-m"], ["-x", "script.py"]])
+MISSING = [["no_such_file.py"], ["-m", "no_such_module"], ["-m", "json.no_such_module"], ["-m", "no_such.module"]]
+
+
+@pytest.mark.parametrize("words", [[], ["-m"], ["-x", "script.py"], *MISSING])
 def test_a_wrong_command_line_is_one_line_and_the_usage(words: list[str]) -> None:
     done = python("-m", "greenprobe.patcher", *words)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 2
     assert "usage: python -m greenprobe.patcher" in done.stderr
+    kind = "module" if words[:1] == ["-m"] else "file"
+    assert words not in MISSING or f"there is no {kind} {words[-1]!r}" in done.stderr
+
+
+def test_a_module_that_misses_another_says_which(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("import not_installed\n")
+    (tmp_path / "package" / "program.py").write_text("")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from greenprobe.patcher import main; main"
+    done = python("-c", f"{program}(['-m', 'package.program'])")
+    assert "Traceback" in done.stderr
+    assert "No module named 'not_installed'" in done.stderr
 
 
 def test_help_says_how_to_call_it() -> None:

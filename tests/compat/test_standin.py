@@ -128,7 +128,13 @@ def test_a_script_runs_as_the_main_module_with_its_own_arguments(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("words", "status", "said"),
-    [((), 2, "usage:"), (("nosuch.py",), 2, "nosuch.py"), (("--help",), 0, "usage:"), (("-x",), 2, "usage:")],
+    [
+        ((), 2, "usage:"),
+        (("nosuch.py",), 2, "nosuch.py"),
+        (("-m", "nosuch"), 2, "'nosuch'"),
+        (("--help",), 0, "usage:"),
+        (("-x",), 2, "usage:"),
+    ],
 )
 def test_wrong_words_get_one_clear_answer(words: tuple[str, ...], status: int, said: str, tmp_path: Path) -> None:
     done = run(*words, folder=tmp_path)

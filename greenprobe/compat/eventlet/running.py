@@ -7,6 +7,7 @@ from runpy import run_module, run_path
 from typing import Final
 
 from greenprobe.compat.eventlet.standin import install
+from greenprobe.patcher import what_is_missing
 
 __all__ = ["main"]
 
@@ -27,14 +28,14 @@ def main(words: list[str], before: Callable[[], object] | None = None) -> int:
     if not words or (words[0].startswith("-") and not is_module):
         sys.stderr.write(USAGE)
         return 2
-    if not is_module and not Path(words[0]).exists():
-        sys.stderr.write(f"cannot run {words[0]!r}: there is no such file; give a script, or -m and a module\n")
-        return 2
     install()
     if before is not None:
         before()
-    sys.argv = words[1:] if is_module else words
     sys.path[0] = "" if is_module else str(Path(words[0]).resolve().parent)
+    if missing := what_is_missing(words):
+        sys.stderr.write(f"{missing}; give a script, or -m and a module\n")
+        return 2
+    sys.argv = words[1:] if is_module else words
     if is_module:
         run_module(words[1], run_name="__main__", alter_sys=True)
     else:
