@@ -61,9 +61,7 @@ MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 FAILED: Final = (Exception, Timeout)
 SERVER_ONLY: Final = frozenset({"sock", "site", "log", "max_size", "server_event", "custom_pool"})  # not of a Server
 BROKEN_SOCK: Final = {EPIPE, ESHUTDOWN, ECONNRESET}
-STATE_IDLE: Final = "idle"
-STATE_REQUEST: Final = "request"
-STATE_CLOSE: Final = "close"
+STATE_IDLE, STATE_REQUEST, STATE_CLOSE = "idle", "request", "close"
 
 is_accepting = True  # set it to False, and every server ends after its next connection
 
