@@ -41,7 +41,12 @@ MODULES: Final = """
     test_httplib test_urllib test_urllib2 test_urllib2_localnet test_http_cookiejar test_http_cookies
     test_httpservers test_socketserver test_wsgiref test_xmlrpc test_smtplib test_smtpnet
     test_telnetlib test_asyncore test_asynchat test_smtpd
-""".split()  # those that take long first
+    test_asyncio.test_events test_asyncio.test_subprocess test_asyncio.test_ssl test_asyncio.test_sslproto
+    test_asyncio.test_taskgroups test_asyncio.test_streams test_asyncio.test_sock_lowlevel test_asyncio.test_sendfile
+    test_asyncio.test_base_events test_asyncio.test_unix_events test_asyncio.test_selector_events
+    test_asyncio.test_server test_asyncio.test_threads test_asyncio.test_runners test_asyncio.test_locks
+    test_asyncio.test_queues test_asyncio.test_timeouts test_asyncio.test_context
+""".split()  # those that take long first; of asyncio what waits, so not its tasks and futures
 RESOURCES: Final = {"test_socketserver": ["network"]}  # it asks for it, and talks to itself only
 WITHOUT: Final = {
     # Process pools are no part of what is patched.
