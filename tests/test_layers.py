@@ -79,12 +79,12 @@ LAYERS = """
     compat.eventlet.__main__
     engine.fdlimit engine.order engine.ports engine.window engine.timing engine.pace engine.conntrack engine.targets
     engine.ledger engine.shortage engine.frames engine.processes
-    engine.probes.probe engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
+    engine.probes.probe engine.probes.ber engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
-    engine.probes.certificates engine.probes.registry
+    engine.probes.certificates engine.probes.datagrams engine.probes.registry
     engine.verdicts engine.scanplan engine.starts engine.gate engine.hosts engine.connector
-    engine.udp_payloads engine.udp engine.scanner engine.link engine.services engine.examined
-    engine.discovery engine.scan_shards
+    engine.udp engine.scanner engine.link engine.services engine.examined
+    engine.icmp engine.discovery engine.scan_shards
     engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.earlier engine.fetchplan engine.favicons engine.visits engine.aside
     engine.workers engine.fetcher

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,9 @@ def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None
     """Slow: three scans that are killed after a second and more, and a last one that ends."""
     state, out = str(tmp_path / "state"), str(tmp_path / "out")
     command = [sys.executable, "-m", "greenprobe", "scan"]
+    base = str(tmp_path / "base")
     words = ["127.3.0.0/29", "1-1000", "--format", "jsonl", "-o", out, "--resume", state, "--rate", "2000"]
+    words += ["--sqlite", base]
     for turn in range(4):
         process = subprocess.Popen(
             [*command, *(words if turn == 0 else ["--resume", state])], stderr=subprocess.DEVNULL
@@ -275,3 +278,5 @@ def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None
     assert Counter((row["ip"], row["port"]) for row in rows) == Counter(
         (f"127.3.0.{host}", port) for host in range(8) for port in range(1, 1001)
     )
+    with closing(sqlite3.connect(base)) as database:
+        assert database.execute("SELECT count(*) FROM ports").fetchone() == (8000,)

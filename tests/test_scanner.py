@@ -70,6 +70,7 @@ class ScriptedAsker:
         self.network = network
         self.hub = hub
         self.icmp: Icmp | None = None
+        self.said = b""
         self.answer: int | Icmp = 0
         self.arrives = 0.0
         self.has_socket = False

@@ -1,5 +1,6 @@
 """Targets: words become disjoint ranges, numbers become addresses, nothing is expanded."""
 
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network
 from itertools import islice
 from socket import AF_INET, AF_INET6
@@ -7,7 +8,7 @@ from socket import AF_INET, AF_INET6
 import pytest
 from hypothesis import given, strategies as st
 
-from greenprobe.engine.targets import BLOCK, Hosts, Targets, parse_hosts
+from greenprobe.engine.targets import BLOCK, Hosts, Span, Targets, parse_hosts
 from greenprobe.errors import TargetError
 
 NAMES = {"one.test": ["127.0.0.1"], "two.test": ["::1", "127.0.0.2"], "empty.test": []}
@@ -91,6 +92,13 @@ def test_the_set_holds_what_the_blocks_hold(blocks: list[tuple[int, int]]) -> No
 def test_exclusion_is_set_subtraction(wanted: set[int], excluded: set[int]) -> None:
     hosts = hosts_of(*(f"10.0.0.{n}" for n in wanted)).without(hosts_of(*(f"10.0.0.{n}" for n in excluded)))
     assert texts(hosts) == [f"10.0.0.{n}" for n in sorted(wanted - excluded)]
+
+
+def test_many_exclusions_take_no_time_that_grows_with_their_square() -> None:
+    """A square of 20,000 would take minutes."""
+    alternate = Hosts(Span(AF_INET, "", number, number) for number in range(0, 40_000, 2))
+    left = hosts_of("0.0.0.0/8").without(alternate)
+    assert left.count == (1 << 24) - 20_000
 
 
 def test_an_exclusion_without_scope_counts_for_every_scope() -> None:
@@ -204,3 +212,16 @@ def test_any_word_gives_hosts_or_a_target_error(word: str) -> None:
     except TargetError:
         return
     assert hosts.count >= 1
+
+
+def test_names_are_looked_up_side_by_side_each_once() -> None:
+    asked: list[list[str]] = []
+
+    def spread(function: Callable[[str], list[str]], names: Iterable[str]) -> Iterable[list[str]]:
+        asked.append(list(names))
+        return map(function, names)
+
+    words = ["one.test", "10.0.0.1", "two.test", "one.test"]
+    hosts = parse_hosts(words, resolve, spread=spread)
+    assert asked == [["one.test", "two.test"]]
+    assert texts(hosts) == ["10.0.0.1", "127.0.0.1", "::1"]

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import Any
 
 import pytest
 
 from greenprobe.convenience import listen
+from greenprobe.engine.examined import door_of, examined
+from greenprobe.engine.link import Door
 from greenprobe.engine.ports import UDP
+from greenprobe.engine.probes.datagrams import BY_PORT, hello_of
 from greenprobe.engine.scanner import Scanner
-from greenprobe.engine.scanplan import ScanPlan, ScanRecord
+from greenprobe.engine.scanplan import ScanPlan, ScanRecord, Service
 from greenprobe.engine.targets import Targets, parse_hosts
-from greenprobe.engine.udp_payloads import PAYLOADS, payload_of
 from greenprobe.green_socket import socket as GreenSocket  # noqa: N812 - a class
 from greenprobe.greenthread import spawn
 
@@ -78,11 +81,27 @@ def test_both_kinds_of_ports_go_in_one_scan() -> None:
 
 
 def test_payloads_are_datagrams_of_their_protocols() -> None:
-    assert payload_of(9) == b""
-    assert payload_of(53)[2:4] == b"\x01\x00"  # a query, recursion wanted
-    assert payload_of(123)[0] & 7 == 3  # a client
-    assert len(payload_of(443)) == 1200  # RFC 9000, section 14.1
-    assert payload_of(161)[1] == len(payload_of(161)) - 2
-    assert int.from_bytes(payload_of(500)[24:28]) == len(payload_of(500))
-    assert int.from_bytes(payload_of(1812)[2:4]) == len(payload_of(1812))
-    assert all(len(payload) <= 1200 for payload in PAYLOADS.values())
+    assert hello_of(9) == b""
+    assert hello_of(53)[2:4] == b"\x01\x00"  # a query, recursion wanted
+    assert hello_of(123)[0] & 7 == 3  # a client
+    assert len(hello_of(443)) == 1200  # RFC 9000, section 14.1
+    assert hello_of(161)[1] == len(hello_of(161)) - 2
+    assert int.from_bytes(hello_of(500)[24:28]) == len(hello_of(500))
+    assert int.from_bytes(hello_of(1812)[2:4]) == len(hello_of(1812))
+    assert all(len(one.hello) <= 1200 for one in BY_PORT.values())
+
+
+def test_an_open_udp_port_is_not_examined_over_tcp() -> None:
+    record = ScanRecord("h", "127.0.0.1", 53, "open", "udp-response", 0.1, 1, None, Service("dns"), "udp")
+
+    def examine(door: Door) -> Service:
+        raise AssertionError(door)
+
+    found = examined((batch for batch in [[record]]), examine, door_of, concurrency=1)
+    assert list(chain.from_iterable(found)) == [record]
+
+
+def test_who_answers_a_datagram_is_named() -> None:
+    with server("127.0.0.1", answers=True) as talker:
+        found = scan("127.0.0.1", UDP + talker)
+    assert found["udp", talker].service == Service("", banner="answer to ")

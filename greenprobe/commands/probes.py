@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from greenprobe.engine.probes.datagrams import DATAGRAMS, Datagram
 from greenprobe.engine.probes.probe import Probe
 from greenprobe.engine.probes.registry import Registry, load_probes
 
@@ -37,15 +38,22 @@ def probes(name: str | None, probes_file: Path | None) -> None:
     """
     known = Registry(load_probes(probes_file)).probes
     if name is None:
-        for line in _table(known):
+        for line in (*_table(known), *_datagrams()):
             click.echo(line)
         return
-    found = [probe for probe in known if probe.name == name]
+    everything: list[Probe | Datagram] = [*known, *DATAGRAMS]
+    found = [one for one in everything if one.name == name]
     if not found:
-        names = ", ".join(probe.name for probe in known)
+        names = ", ".join(dict.fromkeys(one.name for one in everything))
         raise click.BadParameter(f"{name!r} is no probe; there are {names}", param_hint="NAME")
-    for field, meaning in found[0].fields.items():
+    for field, meaning in {field: meaning for one in found for field, meaning in one.fields.items()}.items():
         click.echo(f"{field:18} {meaning}")
+
+
+def _datagrams() -> Iterable[str]:
+    for one in DATAGRAMS:
+        ports = ",".join(f"U:{port}" for port in one.ports)
+        yield f"{one.name:12} {'client':7} {'-':7} {ports:34} {one.about}"
 
 
 def _table(known: Iterable[Probe]) -> Iterable[str]:

@@ -58,7 +58,7 @@ def scan(progress: Progress, /, **words: Any) -> None:
         if journal is not None:
             _begin(journal, plan, options, out)
         scanner, batches = _scan(options, plan, journal)
-        database = stack.enter_context(closing(ScanDatabase(options.sqlite))) if options.sqlite else None
+        database = _database(stack, options, journal)
         stack.callback(lambda: _summarize(scanner.statistics()))
         sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
         write = _writer(options, sink, out, journal, database)
@@ -68,7 +68,7 @@ def scan(progress: Progress, /, **words: Any) -> None:
         for batch in stack.enter_context(closing(batches)):
             write(batch)
         if journal is not None:
-            out.sync()
+            _sync(out, database)
             journal.finish()
 
 
@@ -109,9 +109,10 @@ def _journal(options: ScanOptions) -> ScanJournal | None:
         return None
     journal = ScanJournal.open(options.resume)
     if journal.is_new and (options.output == "-" or options.format_name not in ROWS):
-        raise click.UsageError(f"--resume needs -o FILE and --format {', '.join(ROWS)}: what can be gone on with")
-    if journal.is_new and options.sqlite:
-        raise click.UsageError("--resume cannot go on with --sqlite; write JSON lines, and import them later")
+        raise click.UsageError(
+            f"--resume needs -o FILE and --format {' or '.join(ROWS)}, whose lines are written as they come; "
+            "--sqlite goes with it, the other forms are written at the end"
+        )
     return journal
 
 
@@ -156,9 +157,23 @@ def _writer(
             database.add(shown)
         if journal is not None:
             journal.note(places)
-            journal.save_now_and_then(out.sync)
+            journal.save_now_and_then(lambda: _sync(out, database))
 
     return write
+
+
+def _database(stack: ExitStack, options: ScanOptions, journal: ScanJournal | None) -> ScanDatabase | None:
+    if not options.sqlite:
+        return None
+    goes_on = journal is not None and not journal.is_new
+    return stack.enter_context(closing(ScanDatabase(options.sqlite, goes_on=goes_on)))
+
+
+def _sync(out: Output, database: ScanDatabase | None) -> int:
+    """Have everything on the disk; return how many bytes of output there are."""
+    if database is not None:
+        database.commit()
+    return out.sync()
 
 
 @contextmanager

@@ -202,24 +202,27 @@ COLUMNS: Final = {
     "row": "TEXT NOT NULL",
 }
 SCHEMA: Final = (
-    f"CREATE TABLE ports ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())}, "
+    f"CREATE TABLE {{}} ports ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())}, "
     "PRIMARY KEY (ip, proto, port)) WITHOUT ROWID"
 )
-INSERT: Final = f"INSERT INTO ports VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT: Final = f"INSERT OR REPLACE INTO ports VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
 class ScanDatabase:
     """Results in the table `ports` of an SQLite file: the usual columns, and the whole row as JSON."""
 
-    def __init__(self, path: str) -> None:
-        """Make the table; raises click.ClickException if it is there, or the file cannot be written."""
+    def __init__(self, path: str, *, goes_on: bool = False) -> None:
+        """Make the table. Raises click.ClickException if it cannot be written, or is there and this is a new scan.
+
+        Who goes on may add rows that are there: they were written after the scan was last known to be so far.
+        """
         self._path = path
         try:
             self._connection = sqlite3.connect(path, isolation_level="DEFERRED")
         except sqlite3.Error as exc:
             raise click.ClickException(f"cannot write to {path}: {exc}") from exc
         try:
-            self._connection.execute(SCHEMA)
+            self._connection.execute(SCHEMA.format("IF NOT EXISTS" if goes_on else ""))
             self._connection.commit()
         except sqlite3.Error as exc:
             self._connection.close()
@@ -232,10 +235,19 @@ class ScanDatabase:
         except sqlite3.Error as exc:
             raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
 
+    def commit(self) -> None:
+        """Have what was added on the disk."""
+        try:
+            self._connection.commit()
+        except sqlite3.Error as exc:
+            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
+
     def close(self) -> None:
         """Commit and close."""
-        self._connection.commit()
-        self._connection.close()
+        try:
+            self.commit()
+        finally:
+            self._connection.close()
 
 
 def _values(record: ScanRecord) -> tuple[Any, ...]:

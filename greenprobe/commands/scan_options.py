@@ -120,7 +120,7 @@ TARGETS: Final = (
     click.option(
         "--ping",
         is_flag=True,
-        help="Ask some common ports first, and scan only hosts that answer.  [default: scan all]",
+        help="Ask by ICMP, where permitted, and some common ports first; scan who answers.  [default: scan all]",
     ),
 )
 QUESTIONS: Final = (

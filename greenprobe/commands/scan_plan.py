@@ -15,7 +15,6 @@ from socket import (
     SOCK_STREAM,
     SOL_SOCKET,
     TCP_SYNCNT,
-    getaddrinfo,
     if_nameindex,
     socket,
 )
@@ -29,9 +28,14 @@ from greenprobe.engine.ports import Ports, parse_ports, top_ports, without_ports
 from greenprobe.engine.scanplan import ScanPlan
 from greenprobe.engine.targets import Hosts, Span, Targets, parse_hosts
 from greenprobe.errors import TargetError
+from greenprobe.lazy import Lazy
+from greenprobe.pool import GreenPool
 
 __all__ = ["MANY", "plan_of", "public_hosts"]
 
+green_dns = Lazy("greenprobe.green_dns")  # 10 ms, which only names need
+
+LOOKED_UP_AT_ONCE: Final = 64  # names
 MANY: Final = 1024  # hosts of others that may be scanned without a word
 IP_BIND_ADDRESS_NO_PORT: Final = 24  # <linux/in.h>: the port is chosen when the connection is made, as without bind()
 SHARD: Final = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
@@ -41,10 +45,11 @@ def plan_of(options: ScanOptions) -> ScanPlan:
     """Return what to scan and how. Raises TargetError and click.UsageError."""
     words, port_words = options.hosts_and_ports()
     ports = _ports(options, port_words)
-    family = family_of({"dns": options.dns})
-    resolve = partial(_addresses, getaddrinfo if family is None else family.getaddrinfo)
-    excluded = parse_hosts([*options.exclude, *read_words(options.exclude_files)], resolve)
-    named = parse_hosts([*words, *read_words(options.hosts_files)], resolve, all_addresses=options.all_addresses)
+    resolve = partial(_addresses, family_of({"dns": options.dns}) or green_dns)
+    parse = partial(parse_hosts, resolve=resolve, spread=GreenPool(LOOKED_UP_AT_ONCE).imap)
+    # An exclusion leaves out every address of a name, whichever of them would be scanned.
+    excluded = parse([*options.exclude, *read_words(options.exclude_files)], all_addresses=True)
+    named = parse([*words, *read_words(options.hosts_files)], all_addresses=options.all_addresses)
     hosts = named.without(excluded)
     if not hosts.count:
         raise TargetError("no host is left to scan; name one, or exclude less")
@@ -90,9 +95,9 @@ def _shard(options: ScanOptions) -> tuple[int, int]:
     return int(match[1]) - 1, int(match[2])
 
 
-def _addresses(look_up: Callable[..., Any], name: str) -> list[str]:
+def _addresses(names: Any, name: str) -> list[str]:
     """Return the addresses of a name, best first, each once."""
-    found = look_up(name, None, type=SOCK_STREAM)
+    found = names.getaddrinfo(name, None, type=SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 

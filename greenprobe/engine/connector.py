@@ -53,10 +53,14 @@ KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 class Asker(Protocol):
     """Asks one address after another; `Connector` in production, a script in tests.
 
-    After a result, `icmp` is the ICMP error that came with it, or None.
+    After a result, `icmp` is the ICMP error that came with it, or None, and `said` what a UDP port answered.
     """
 
     icmp: Icmp | None
+
+    @property
+    def said(self) -> bytes:
+        """The datagram of an answer."""
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Begin to connect; return an errno (0: open), or one of PENDING. Raises OSError if no socket can be had."""
@@ -88,6 +92,11 @@ class Connector:
         self._family = 0
         self._sockaddr: tuple[Any, ...] = ()
         self.icmp: Icmp | None = None
+
+    @property
+    def said(self) -> bytes:
+        """Nothing: a connect is answered without words."""
+        return b""
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Begin to connect. `is_near` says that the answer is likely to be there at once: then look."""

@@ -1,4 +1,4 @@
-"""Which hosts are there: those that answer something, open or closed, at a few common ports."""
+"""Which hosts are there: those that answer an echo request, or something, open or closed, at a few common ports."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,9 +6,11 @@ from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from typing import Final
 
+from greenprobe.engine.icmp import echo_hosts
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
 from greenprobe.engine.targets import Hosts, Span, Targets
+from greenprobe.hub import get_hub
 
 __all__ = ["PING_PORTS", "alive_hosts"]
 
@@ -18,17 +20,26 @@ OF_A_ROUTER: Final = frozenset({"host-unreach", "net-unreach", "time-exceeded"})
 
 def alive_hosts(plan: ScanPlan) -> Hosts:
     """Return the hosts of a plan that answer. Raises what a scan raises."""
-    targets = Targets(plan.targets.hosts, PING_PORTS, seed=plan.targets.seed)
-    records = Scanner(replace(plan, targets=targets, shard=0, shards=1)).run()
-    return Hosts(_spans(records), names=plan.targets.hosts.names)
+    hosts = plan.targets.hosts
+    seed = plan.targets.seed
+    numbers = echo_hosts(get_hub(), hosts, seed=seed, timeout=plan.timeout, rate_per_s=plan.rate, prepare=plan.prepare)
+    spans = [_span(hosts.at(number).text) for number in numbers]
+    left = hosts.without(Hosts(spans))
+    if left.count:
+        targets = Targets(left, PING_PORTS, seed=seed)
+        records = Scanner(replace(plan, targets=targets, shard=0, shards=1)).run()
+        spans += _spans(records)
+    return Hosts(spans, names=hosts.names)
 
 
 def _spans(records: Iterator[ScanRecord]) -> Iterator[Span]:
-    for record in records:
-        if answers(record):
-            ip, _, scope = record.ip.partition("%")
-            number = int(ip_address(ip))
-            yield Span(AF_INET6 if ":" in ip else AF_INET, scope, number, number)
+    return (_span(record.ip) for record in records if answers(record))
+
+
+def _span(text: str) -> Span:
+    ip, _, scope = text.partition("%")
+    number = int(ip_address(ip))
+    return Span(AF_INET6 if ":" in ip else AF_INET, scope, number, number)
 
 
 def answers(record: ScanRecord) -> bool:

@@ -1,8 +1,8 @@
 """Scan and examine at once: records flow through, those of open ports by way of an examiner.
 
-A pump reads the scan's records; what is not open passes on, what is open is examined in a pool of bounded size, so the
-scan waits where examining does not keep up. An open port that was found is never lost: what was not examined to the end
-when the scan is broken off comes out as it is.
+A pump reads the scan's records; open TCP ports are examined in a pool of bounded size, so the scan waits where
+examining does not keep up, and everything else passes on. An open port that was found is never lost: what was not
+examined to the end when the scan is broken off comes out as it is.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -86,10 +86,10 @@ class Flow:
         self._out.put(failure)
 
     def _take(self, batch: list[ScanRecord]) -> None:
-        plain = [record for record in batch if record.state != "open"]
+        found = [record for record in batch if record.state == "open" and record.proto == "tcp"]
+        plain = [record for record in batch if record.state != "open" or record.proto != "tcp"] if found else batch
         if plain:
             self._out.put(plain)
-        found = [record for record in batch if record.state == "open"]
         self._open.update((id(record), record) for record in found)
         for record in found:
             self.pool.spawn_n(self._examine_one, record)

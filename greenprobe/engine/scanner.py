@@ -34,13 +34,12 @@ from greenprobe.engine.shortage import Shortages
 from greenprobe.engine.starts import Starts
 from greenprobe.engine.targets import BLOCK, Target
 from greenprobe.engine.timing import RESENT_AFTER, Timing
-from greenprobe.engine.udp import BothAsker
+from greenprobe.engine.udp import BothAsker, spoken
 from greenprobe.engine.verdicts import (
     CLOSED,
     EXHAUSTED,
     NO_RESPONSE,
     UDP_NO_RESPONSE,
-    Icmp,
     Verdict,
     udp_verdict,
     verdict,
@@ -299,7 +298,7 @@ class Scanner:
             elif code not in (SELF_CONNECT, NO_ENTRY):
                 rtt = self._answered(question, started)
                 what = verdict(code, asker.icmp) if port < UDP else udp_verdict(code, asker.icmp)
-                self._known(host, port, question.place, what, rtt, question.tries, asker.icmp)
+                self._known(host, port, question.place, what, rtt, question.tries, asker)
                 return
             self._pass_gates(host)
             started = self._starts.next()
@@ -466,18 +465,26 @@ class Scanner:
         self._known(question.host, question.port, question.place, what, None, tries)
 
     def _known(
-        self, host: Host, port: int, place: int, what: Verdict, rtt: float | None, tries: int, icmp: Icmp | None = None
+        self,
+        host: Host,
+        port: int,
+        place: int,
+        what: Verdict,
+        rtt: float | None,
+        tries: int,
+        asker: Asker | None = None,
     ) -> None:
-        """Hand a record to the reader."""
+        """Hand a record to the reader; `asker` was told more than the verdict."""
         state, reason = what
         self._counts[state] += 1
         self._resends += tries - 1
         self._shortages.end()
-        sender = icmp.sender if icmp is not None else None
-        if port < UDP:
-            fields = (host.name, host.text, port, state, reason, rtt, tries, sender, None, "tcp", place)
-        else:
-            fields = (host.name, host.text, port - UDP, state, reason, rtt, tries, sender, None, "udp", place)
+        sender = asker.icmp.sender if asker is not None and asker.icmp is not None else None
+        service, proto = None, "tcp"
+        if port > UDP:
+            port, proto = port - UDP, "udp"
+            service = spoken(port, asker.said) if asker is not None and state == "open" else None
+        fields = (host.name, host.text, port, state, reason, rtt, tries, sender, service, proto, place)
         self._batch.append(new(ScanRecord, fields))
         if self._reader is not None:
             self._wake_reader()

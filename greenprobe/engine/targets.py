@@ -5,11 +5,13 @@ and an exclusion is a subtraction. Text is made when a probe needs it. Resolving
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
 from itertools import accumulate, chain, product
 from math import prod
+from operator import attrgetter
 from socket import AF_INET, AF_INET6, if_nameindex, if_nametoindex, inet_ntop
 from typing import Final, NamedTuple
 
@@ -33,6 +35,8 @@ BLOCK: Final = 2048  # hosts that are scanned side by side
 Target = tuple[int, int, int]
 # Gives the addresses of a name, best first; raises OSError where it has none.
 Resolve = Callable[[str], list[str]]
+# Calls a function for each of some names, and gives what it returns in their order.
+Spread = Callable[[Resolve, Iterable[str]], Iterable[list[str]]]
 
 
 class Address(NamedTuple):
@@ -129,21 +133,24 @@ class Targets:
             place += stride
 
 
-def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False) -> Hosts:
+def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False, spread: Spread = map) -> Hosts:
     """Return the addresses that `words` name: IPv4, IPv6 (with %scope), CIDR blocks, ranges of octets (10.0.0-3.1-254)
     or of addresses (10.0.0.1-10.0.2.5), host names.
 
-    Of a name with several addresses the first is taken, or all. Raises TargetError, which names the word.
+    Of a name with several addresses the first is taken, or all. `spread` looks several names up at once, as map does
+    one after the other. Raises TargetError, which names the word.
     """
     spans: list[Span] = []
     names: dict[str, str] = {}
+    asked: dict[str, None] = {}  # each name once, in order
     for word in words:
         span = _parse_number(word)
         found_spans = [span] if span is not None else _parse_range(word)
-        if found_spans:
-            spans += found_spans
-            continue
-        for ip in _resolve(word, resolve)[: None if all_addresses else 1]:
+        spans += found_spans
+        if not found_spans:
+            asked[word] = None
+    for word, addresses in zip(asked, spread(partial(_resolve, resolve), asked), strict=True):
+        for ip in addresses[: None if all_addresses else 1]:
             found = _parse_number(ip)
             if found is not None:
                 spans.append(found)
@@ -245,7 +252,7 @@ def _refuse_url(word: str) -> None:
         raise TargetError(f"{word!r} has a port in it; ports are the last word: greenprobe scan {name} {port}")
 
 
-def _resolve(word: str, resolve: Resolve) -> list[str]:
+def _resolve(resolve: Resolve, word: str) -> list[str]:
     if not NAME.fullmatch(word):
         _refuse_url(word)
         raise TargetError(f"{word!r} is no host; write a name, an address, or a block such as 192.0.2.0/24")
@@ -272,20 +279,33 @@ def _merge(spans: list[Span]) -> list[Span]:
 
 
 def _subtract(spans: list[Span], excluded: list[Span]) -> list[Span]:
-    """Return what is left of `spans`; an exclusion without scope counts for every scope."""
-    left = spans
+    """Return what is left; an exclusion without scope counts for every scope. Both lists are sorted and disjoint."""
+    holes: dict[tuple[int, str], list[Span]] = {}
     for hole in excluded:
-        left = [piece for span in left for piece in _punch(span, hole)]
+        holes.setdefault(hole[:2], []).append(hole)
+    left: list[Span] = []
+    for span in spans:
+        meeting = [hole for scope in {"", span.scope} for hole in _meeting(span, holes.get((span.family, scope), []))]
+        left += _punch(span, sorted(meeting, key=_LOW))
     return left
 
 
-def _punch(span: Span, hole: Span) -> list[Span]:
-    meets = span.family == hole.family and hole.scope in ("", span.scope)
-    if not meets or hole.high < span.low or hole.low > span.high:
-        return [span]
-    pieces = []
-    if span.low < hole.low:
-        pieces.append(span._replace(high=hole.low - 1))
-    if hole.high < span.high:
-        pieces.append(span._replace(low=hole.high + 1))
-    return pieces
+def _meeting(span: Span, holes: list[Span]) -> Iterator[Span]:
+    """Yield the holes of one scope that share an address with `span`."""
+    for place in range(bisect_left(holes, span.low, key=_HIGH), len(holes)):
+        if holes[place].low > span.high:
+            return
+        yield holes[place]
+
+
+def _punch(span: Span, holes: list[Span]) -> Iterator[Span]:
+    low = span.low
+    for hole in holes:
+        if hole.low > low:
+            yield span._replace(low=low, high=hole.low - 1)
+        low = max(low, hole.high + 1)
+    if low <= span.high:
+        yield span._replace(low=low)
+
+
+_LOW, _HIGH = attrgetter("low"), attrgetter("high")

@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from greenprobe.engine.connector import IP_RECVERR, IPV6_RECVERR, Asker, Connector, read_queue
 from greenprobe.engine.ports import UDP
-from greenprobe.engine.udp_payloads import payload_of
+from greenprobe.engine.probes.datagrams import hello_of, identify
+from greenprobe.engine.probes.probe import text_of
+from greenprobe.engine.scanplan import Service
 from greenprobe.engine.verdicts import Icmp
 from greenprobe.hub import Hub
 from greenprobe.poller import Slot
 
-__all__ = ["BothAsker", "UdpAsker"]
+__all__ = ["BothAsker", "UdpAsker", "spoken"]
 
 KIND: Final = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 MAX_DATAGRAM: Final = 2048
@@ -36,6 +38,7 @@ class UdpAsker:
         self._sock: KernelSocket | None = None
         self._slot: Slot | None = None
         self.icmp: Icmp | None = None
+        self.said = b""
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Send what the port's protocol begins with."""
@@ -51,7 +54,7 @@ class UdpAsker:
         host, key, *tail = sockaddr
         try:
             sock.connect((host, key - UDP, *tail))
-            sock.send(payload_of(key - UDP))
+            sock.send(hello_of(key - UDP))
         except OSError as exc:
             return self._end(sock, exc.errno or EAGAIN)
         return self._look(sock) if is_near else EINPROGRESS
@@ -85,7 +88,7 @@ class UdpAsker:
 
     def _look(self, sock: KernelSocket) -> int:
         try:
-            sock.recv(MAX_DATAGRAM)
+            self.said = sock.recv(MAX_DATAGRAM)
         except BlockingIOError:
             return EALREADY
         except OSError as exc:
@@ -99,14 +102,30 @@ class UdpAsker:
         return code
 
 
+def spoken(port: int, said: bytes) -> Service:
+    """Return what speaks at a UDP port that answered with `said`; the name is "" if nobody knows."""
+    if said and said == hello_of(port):
+        return Service("echo", banner=text_of(said))
+    found = identify(said, port)
+    if found is None:
+        return Service("", banner=text_of(said))
+    one, fields = found
+    return Service(one.name, text_of(said) if one.is_text else "", str(fields["product"]), fields)
+
+
 class BothAsker:
     """An `Asker` of TCP and UDP ports: hands each to the asker of its kind."""
 
     def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
         self._tcp: Asker = Connector(hub, prepare)
-        self._udp: Asker = UdpAsker(hub, prepare)
+        self._udp = UdpAsker(hub, prepare)
         self._now: Asker = self._tcp
         self.icmp: Icmp | None = None
+
+    @property
+    def said(self) -> bytes:
+        """What the last answer was."""
+        return self._udp.said
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Begin to ask a port."""

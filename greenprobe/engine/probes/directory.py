@@ -6,7 +6,8 @@ Sources: MS-SMB2 sections 2.2.3 and 2.2.4; RFC 4511 sections 4.2 and 4.5; RFC 10
 from struct import pack, unpack_from
 from typing import Any, Final
 
-from greenprobe.engine.probes.probe import MAX_ITEMS, MORE, OTHER, Fields, Heard, Probe, Short, take, text_of
+from greenprobe.engine.probes.ber import element
+from greenprobe.engine.probes.probe import MAX_ITEMS, MORE, OTHER, Fields, Heard, Probe, Short, text_of
 from greenprobe.lazy import Lazy
 
 __all__ = ["DNS", "LDAP", "SMB", "dns_fields", "dns_query"]
@@ -68,44 +69,34 @@ def parse_ldap(data: bytes, is_over: bool) -> Fields | Heard:
     if data[:1] not in (b"\x30", b""):
         return OTHER
     try:
-        tag, message, _ = _element(data)
-        number, identifier, body = _element(message)
+        tag, message, _ = element(data)
+        number, identifier, body = element(message)
         if number != 2 or identifier != b"\1":
             return OTHER
-        kind, content, _ = _element(body)
+        kind, content, _ = element(body)
         if kind == SEARCH_DONE:
-            return {"result": int.from_bytes(_element(content)[1][:4]), "product": "LDAP server"}
+            return {"result": int.from_bytes(element(content)[1][:4]), "product": "LDAP server"}
         return _ldap_entry(content) if kind == SEARCH_ENTRY and tag == 0x30 else OTHER
     except Short:
         return OTHER if is_over or len(data) > 1 << 14 else MORE
 
 
 def _ldap_entry(content: bytes) -> Fields:
-    _, _, rest = _element(content)
-    _, attributes, _ = _element(rest)
+    _, _, rest = element(content)
+    _, attributes, _ = element(rest)
     fields: Fields = {"product": "LDAP server"}
     names = {"namingcontexts": "contexts", "vendorname": "vendor", "supportedldapversion": "versions"}
     while attributes:
-        _, attribute, attributes = _element(attributes)
-        _, name, rest = _element(attribute)
-        _, values, _ = _element(rest)
+        _, attribute, attributes = element(attributes)
+        _, name, rest = element(attribute)
+        _, values, _ = element(rest)
         found: list[str] = []
         while values and len(found) < MAX_ITEMS:
-            _, value, values = _element(values)
+            _, value, values = element(values)
             found.append(text_of(value))
         if text_of(name).lower() in names:
             fields[names[text_of(name).lower()]] = found
     return fields
-
-
-def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """Return tag, content and what follows of a BER element. Raises Short."""
-    tag, size = take(data, 0, 2)
-    place = 2
-    if size & 0x80:
-        place += size & 0x7F
-        size = int.from_bytes(take(data, 2, place - 2)) if place <= 6 else len(data) + 1
-    return tag, take(data, place, size), data[place + size :]
 
 
 QUERY_ID: Final = 0x6770
@@ -119,13 +110,18 @@ def dns_query() -> bytes:
     return pack(">HHHHHH", QUERY_ID, 0x0100, 1, 0, 0, 0) + b"\x07version\x04bind\0" + pack(">HH", 16, 3)
 
 
+def dns_message(wire: bytes) -> Any:
+    """Return the message of a datagram, None if it is none."""
+    try:
+        return messages.from_wire(wire, ignore_trailing=True)
+    except (ValueError, IndexError, exceptions.DNSException):
+        return None
+
+
 def dns_fields(wire: bytes) -> Fields | Heard:
     """Read the answer to `dns_query`, without a length before it."""
-    try:
-        message = messages.from_wire(wire, ignore_trailing=True)
-    except (ValueError, IndexError, exceptions.DNSException):
-        return OTHER
-    if message.id != QUERY_ID or not message.flags & 0x8000:
+    message = dns_message(wire)
+    if message is None or message.id != QUERY_ID or not message.flags & 0x8000:
         return OTHER
     version = _first_text(message)
     return {"version": version, "code": rcodes.to_text(message.rcode()), "product": version or "DNS server"}
