@@ -9,7 +9,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import ECONNREFUSED
 from socket import AF_INET, SHUT_RDWR, create_server, socket
 from ssl import SSLContext
@@ -27,6 +27,7 @@ __all__ = [
     "recording_server",
     "resolve_anything",
     "served_in_threads",
+    "silent_ports",
     "web_server",
 ]
 
@@ -232,3 +233,15 @@ def converse(sock: socket, respond: Respond, context: SSLContext | None, socks: 
         pass  # the client went away, or would not shake hands
     finally:
         sock.close()
+
+
+@contextmanager
+def silent_ports(count: int) -> Iterator[list[int]]:
+    """Give ports of 127.0.0.1 that answer nothing: their accept queues are full."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(create_server(("127.0.0.1", 0), backlog=0)) for _ in range(count)]
+        for server in servers * 2:
+            client = stack.enter_context(socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield [server.getsockname()[1] for server in servers]

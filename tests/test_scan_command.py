@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from socket import create_server, socket
 from typing import Any
 
 import pytest
+from fakes import silent_ports
 
 from greenprobe.cli import cli, run
 
@@ -29,18 +29,6 @@ def closed() -> Iterator[int]:
     with socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
-
-
-@contextmanager
-def silent_ports(count: int) -> Iterator[list[int]]:
-    """Give ports of 127.0.0.1 that answer nothing: their accept queues are full."""
-    with ExitStack() as stack:
-        servers = [stack.enter_context(create_server(("127.0.0.1", 0), backlog=0)) for _ in range(count)]
-        for server in servers * 2:
-            client = stack.enter_context(socket())
-            client.setblocking(False)
-            client.connect_ex(server.getsockname())
-        yield [server.getsockname()[1] for server in servers]
 
 
 @pytest.fixture

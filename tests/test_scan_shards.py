@@ -14,6 +14,7 @@ from socket import create_server
 from typing import Any
 
 import pytest
+from fakes import silent_ports
 
 from greenprobe.cli import cli, run
 from greenprobe.engine.frames import frame_of
@@ -170,3 +171,17 @@ def test_a_process_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "a process of the scan ended early, with -9" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_who_started_them(tmp_path: Path) -> None:
+    """Slow: starts processes. Nothing is found by them, so that only their input tells."""
+    with silent_ports(2) as ports:
+        words = [",".join(map(str, ports)), "--timeout", "60", "-o", str(tmp_path / "out"), "--processes", "2"]
+        process = start("127.0.0.1", *words)
+        children: list[str] = []
+        while len(children) < 2:
+            assert process.poll() is None
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.communicate(timeout=20)  # the error output ends with the last of them

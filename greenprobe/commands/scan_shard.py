@@ -1,11 +1,13 @@
 """A process of `greenprobe scan --processes N`: scans its part of the plan that it gets on standard input.
 
-What it finds goes back in frames, in batches of LATEST_S at the most. Not for people: the command starts it.
+What it finds goes back in frames, in batches of LATEST_S at the most. Standard input stays open as long as the one who
+started it lives: where it ends, so does this process. Not for people: the command starts it.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final, NamedTuple
 
@@ -120,15 +122,27 @@ class Reporting:
         self._write(batch)
 
     def _write(self, value: object) -> None:
-        write_frame(get_hub(), self._fd, frame_of(value))
+        try:
+            write_frame(get_hub(), self._fd, frame_of(value))
+        except BrokenPipeError:
+            os._exit(1)  # who started us is gone
+
+
+def end_with(frames: Iterator[object]) -> None:
+    """End this process where its input ends."""
+    for _ in frames:
+        pass
+    os._exit(1)
 
 
 def main() -> int:
     """Run a part of a scan to its end and return the exit code."""
     reader = FrameReader(get_hub(), 0)
-    task: ScanTask | None = next(reader.read(), None)
+    frames = reader.read()
+    task: ScanTask | None = next(frames, None)
     if task is None:
         return 1  # who started us is gone
+    watcher = spawn(end_with, frames)
     scanner = task.scanner()
     reporting = Reporting(1, task, scanner)
     failure, code = "", 0
@@ -142,12 +156,10 @@ def main() -> int:
     except GreenprobeError as exc:
         failure, code = str(exc), 1
     reporting.finish(failure)
+    watcher.kill()
     reader.close()
     return code
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:
-        os._exit(1)  # who started us is gone
+    sys.exit(main())

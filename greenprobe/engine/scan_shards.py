@@ -45,10 +45,6 @@ class ScanShards(Processes[Process, ScanBatch]):
         known = [one.statistics for one in self._processes if one.statistics is not None]
         return replace(together(known), total=self._total)
 
-    def _begin(self) -> None:
-        for one in self._processes:
-            one.frames.put(None)
-
     def _hear(self, one: Process, value: Any) -> ScanBatch | None:
         one.statistics = value.statistics
         if isinstance(value, ScanReport):
