@@ -105,3 +105,30 @@ def test_who_answers_a_datagram_is_named() -> None:
     with server("127.0.0.1", answers=True) as talker:
         found = scan("127.0.0.1", UDP + talker)
     assert found["udp", talker].service == Service("", banner="answer to ")
+
+
+def test_an_answer_from_another_port_counts_where_the_protocol_wants_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    sock, other = (GreenSocket(AF_INET, SOCK_DGRAM) for _ in range(2))
+    sock.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            _, peer = sock.recvfrom(2000)
+            other.sendto(b"\0\x05\0\x01File not found\0", peer)
+
+    child = spawn(serve)
+    port = sock.getsockname()[1]
+    assert scan("127.0.0.1", UDP + port)["udp", port].state == "open|filtered"
+    monkeypatch.setitem(BY_PORT, port, BY_PORT[69])
+    record = scan("127.0.0.1", UDP + port)["udp", port]
+    child.kill()
+    sock.close()
+    other.close()
+    assert record.service is not None
+    assert (record.state, record.service.name) == ("open", "tftp")
+
+
+def test_a_closed_port_is_known_without_a_connected_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    with unused("127.0.0.1") as nobody:
+        monkeypatch.setitem(BY_PORT, nobody, BY_PORT[69])
+        assert scan("127.0.0.1", UDP + nobody)["udp", nobody].state == "closed"

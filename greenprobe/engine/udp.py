@@ -2,7 +2,8 @@
 
 Facts (Linux). A connected UDP socket gets the ICMP errors for what it sent: the next call fails with the error, and
 with IP_RECVERR the error queue says which ICMP it was. A port-unreachable comes from the host itself, as nothing
-listens there: the port is closed, where the same message means a firewall for TCP. Hosts write few ICMP errors a second
+listens there: the port is closed, where the same message means a firewall for TCP. A socket that is not connected gets
+the errors, too, and answers from any port: that is what TFTP wants. Hosts write few ICMP errors a second
 (Linux: one, after a burst), so silence says even less than for TCP: `open|filtered`.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from greenprobe.engine.connector import IP_RECVERR, IPV6_RECVERR, Asker, Connector, read_queue
 from greenprobe.engine.ports import UDP
-from greenprobe.engine.probes.datagrams import hello_of, identify
+from greenprobe.engine.probes.datagrams import hello_of, identify, wanders
 from greenprobe.engine.probes.probe import text_of
 from greenprobe.engine.scanplan import Service
 from greenprobe.engine.verdicts import Icmp
@@ -39,6 +40,7 @@ class UdpAsker:
         self._slot: Slot | None = None
         self.icmp: Icmp | None = None
         self.said = b""
+        self._host = ""
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Send what the port's protocol begins with."""
@@ -51,10 +53,15 @@ class UdpAsker:
             sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
         if self._prepare is not None:
             self._prepare(sock)
-        host, key, *tail = sockaddr
+        self._host, key, *tail = sockaddr
+        port = key - UDP
+        place = (self._host, port, *tail)
         try:
-            sock.connect((host, key - UDP, *tail))
-            sock.send(hello_of(key - UDP))
+            if wanders(port):
+                sock.sendto(hello_of(port), place)
+            else:
+                sock.connect(place)
+                sock.send(hello_of(port))
         except OSError as exc:
             return self._end(sock, exc.errno or EAGAIN)
         return self._look(sock) if is_near else EINPROGRESS
@@ -87,8 +94,10 @@ class UdpAsker:
         sock.close()
 
     def _look(self, sock: KernelSocket) -> int:
+        sender: tuple[Any, ...] = ("",)
         try:
-            self.said = sock.recv(MAX_DATAGRAM)
+            while sender[0].partition("%")[0] != self._host:  # a socket that is not connected gets anybody's
+                self.said, sender = sock.recvfrom(MAX_DATAGRAM)
         except BlockingIOError:
             return EALREADY
         except OSError as exc:

@@ -16,7 +16,7 @@ from greenprobe.engine.probes.ber import element
 from greenprobe.engine.probes.directory import dns_fields, dns_message, dns_query
 from greenprobe.engine.probes.probe import MAX_ITEMS, Fields, Heard, Short, take, text_of
 
-__all__ = ["DATAGRAMS", "Datagram", "hello_of", "identify"]
+__all__ = ["DATAGRAMS", "Datagram", "hello_of", "identify", "wanders"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,18 @@ class Datagram:
     parse: Callable[[bytes], Fields | None]
     fields: Mapping[str, str] = field(default_factory=dict)
     is_text: bool = False
+    wanders: bool = False  # the answer comes from another port
 
 
 def hello_of(port: int) -> bytes:
     """Return what to send to a port; nothing but a datagram where we know no protocol."""
     known = BY_PORT.get(port)
     return known.hello if known is not None else b""
+
+
+def wanders(port: int) -> bool:
+    """Tell whether an answer to what was sent to a port comes from another one."""
+    return port in BY_PORT and BY_PORT[port].wanders
 
 
 def identify(said: bytes, port: int) -> tuple[Datagram, Fields] | None:
@@ -390,11 +396,12 @@ DATAGRAMS: Final = (
     ),
     Datagram(
         name="tftp",
-        about="files; most answer from another port, and look silent",
+        about="files",
         ports=(69,),
         hello=pack(">H", 1) + b"greenprobe\0octet\0",
         parse=parse_tftp,
         fields={"error": "what it says of our file"},
+        wanders=True,
     ),
 )
 BY_PORT: Final = {port: one for one in DATAGRAMS for port in one.ports}
