@@ -96,4 +96,4 @@ def test_the_table_has_colours_on_a_terminal_only(capfd: pytest.CaptureFixture[s
             os.close(master)
     assert status == 0
     assert b"\x1b[1;32mopen\x1b[0m" in seen
-    assert seen.index(b"syn-ack") < seen.index(b"1 ports in")
+    assert seen.index(b"syn-ack") < seen.index(b"1 port in")

@@ -199,7 +199,8 @@ def _summarize(end: ScanStatistics) -> None:
     counts["unreported"] = end.unreported
     found = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")
     rate = end.done / end.elapsed if end.elapsed else 0.0
-    click.echo(f"{end.done:,} ports in {end.elapsed:.2f} s ({rate:,.0f} a second): {found}", err=True)
+    ports = "port" if end.done == 1 else "ports"
+    click.echo(f"{end.done:,} {ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {found}", err=True)
     if end.done < end.total:
         click.echo(f"{end.total - end.done:,} of {end.total:,} ports are not finished", err=True)
     if end.shortages:
