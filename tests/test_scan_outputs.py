@@ -257,6 +257,18 @@ def test_a_scan_goes_on_with_the_ports_it_was_begun_with(tmp_path: Path) -> None
     assert sorted(json.loads(line)["port"] for line in lines[1:]) == sorted({5, 6, 7, 8} - {first[2]})
 
 
+def test_a_scan_that_was_killed_before_its_heading_writes_it(tmp_path: Path) -> None:
+    state, out = str(tmp_path / "state"), tmp_path / "out"
+    targets = Targets(parse_hosts(["127.0.0.1"], lambda name: []), range(5, 9), seed=1)
+    options = {"words": ["127.0.0.1", "5-8"], "output": str(out), "format_name": "csv"}
+    ScanJournal.open(state).begin(plan_like(targets), options)
+    out.write_text("host,ip")
+    assert run(cli, ["scan", "--resume", state]) == 0
+    heading, *rows = out.read_text().splitlines()
+    assert heading.startswith("host,ip,port,")
+    assert len(rows) == 4
+
+
 @pytest.mark.slow
 def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
     """Slow: three scans that are killed after a second and more, and a last one that ends."""

@@ -60,7 +60,7 @@ def scan(progress: Progress, /, **words: Any) -> None:
         scanner, batches = _scan(options, plan, journal)
         database = _database(stack, options, journal)
         stack.callback(lambda: _summarize(scanner.statistics()))
-        sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=goes_on_at is not None), out))
+        sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=bool(goes_on_at)), out))
         write = _writer(options, sink, out, journal, database)
         if "-" not in options.hosts_files:
             stack.enter_context(status_on_key(lambda: _reading(scanner.statistics())))
