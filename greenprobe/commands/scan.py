@@ -195,14 +195,17 @@ def _reading(now: ScanStatistics) -> tuple[float, str]:
 
 def _summarize(end: ScanStatistics) -> None:
     """Say on standard error what was found, what is missing, and what we ran out of."""
-    counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "open or filtered": end.unclear}
-    counts["unreported"] = end.unreported
-    found = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")
     rate = end.done / end.elapsed if end.elapsed else 0.0
     ports = "port" if end.done == 1 else "ports"
-    click.echo(f"{end.done:,} {ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {found}", err=True)
+    click.echo(f"{end.done:,} {ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {_counted(end)}", err=True)
     if end.done < end.total:
         click.echo(f"{end.total - end.done:,} of {end.total:,} ports are not finished", err=True)
     if end.shortages:
         short = ", ".join(f"{name} {count:,} times" for name, count in end.shortages.items())
         click.echo(f"this machine ran short ({short}), so the scan went slower", err=True)
+
+
+def _counted(end: ScanStatistics) -> str:
+    counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "open or filtered": end.unclear}
+    counts["unreported"] = end.unreported
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")

@@ -46,6 +46,11 @@ def examined(
         flow.pool.kill()
 
 
+def is_door(record: ScanRecord) -> bool:
+    """Tell whether a record is of a port that can be connected to."""
+    return record.state == "open" and record.proto == "tcp"
+
+
 def door_of(record: ScanRecord) -> Door:
     """Return the open port of a record as something to connect to."""
     ip, _, scope = record.ip.partition("%")
@@ -86,8 +91,8 @@ class Flow:
         self._out.put(failure)
 
     def _take(self, batch: list[ScanRecord]) -> None:
-        found = [record for record in batch if record.state == "open" and record.proto == "tcp"]
-        plain = [record for record in batch if record.state != "open" or record.proto != "tcp"] if found else batch
+        found = [record for record in batch if is_door(record)]
+        plain = [record for record in batch if not is_door(record)]
         if plain:
             self._out.put(plain)
         self._open.update((id(record), record) for record in found)

@@ -9,7 +9,8 @@ time. Every host is asked twice at the most. Source: RFC 792; RFC 4443, section 
 
 import os
 from _socket import socket as KernelSocket  # noqa: N812 - a class
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from errno import EAGAIN, ENOBUFS
 from itertools import islice
 from socket import (
@@ -28,7 +29,7 @@ from struct import Struct
 from typing import Any, Final
 
 from greenprobe.engine.order import Permutation
-from greenprobe.engine.targets import Hosts
+from greenprobe.engine.targets import Address, Hosts
 from greenprobe.engine.timing import HostTiming
 from greenprobe.hub import Hub
 
@@ -142,19 +143,23 @@ def echo_hosts(
     `timeout` is how long to wait for a reply, in seconds; replies teach a shorter time.
     """
     alive: set[int] = set()
-    pingers: dict[int, Pinger] = {}
+    pingers = _pingers(hub, {span.family for span in hosts.spans}, prepare) if hosts.count < MOST_HOSTS else {}
     try:
-        for family in {span.family for span in hosts.spans} if hosts.count < MOST_HOSTS else ():
-            try:
-                pingers[family] = Pinger(hub, family, prepare)
-            except OSError:
-                continue
         for _ in range(TRIES if pingers else 0):
             Round(hub, pingers, alive, timeout).run(hosts, seed, rate_per_s or RATE_PER_S)
     finally:
         for pinger in pingers.values():
             pinger.close()
     return alive
+
+
+def _pingers(hub: Hub, families: Iterable[int], prepare: Prepare | None) -> dict[int, Pinger]:
+    """Return one of each family whose requests may be sent."""
+    found: dict[int, Pinger] = {}
+    for family in families:
+        with suppress(OSError):
+            found[family] = Pinger(hub, family, prepare)
+    return found
 
 
 class Round:
@@ -174,11 +179,7 @@ class Round:
         due = hub.clock()
         while burst := list(islice(numbers, min(BURST, max(1, int(rate_per_s / 10))))):
             for number in burst:
-                address = hosts.at(number)
-                pinger = self._pingers.get(address.family)
-                if pinger is not None:
-                    tail = (0, address.scope_id) if address.family == AF_INET6 else ()
-                    pinger.send((address.ip, 0, *tail), number)
+                self._ask(hosts.at(number), number)
             due = max(due, hub.clock() - SHORTEST) + len(burst) / rate_per_s
             hub.sleep(max(0.0, due - hub.clock()))
             self._note_replies()
@@ -186,6 +187,12 @@ class Round:
             while len(self._alive) < hosts.count and pinger.wait(due + self._patience()):
                 self._note_replies()
         self._note_replies()
+
+    def _ask(self, address: Address, number: int) -> None:
+        pinger = self._pingers.get(address.family)
+        if pinger is not None:
+            tail = (0, address.scope_id) if address.family == AF_INET6 else ()
+            pinger.send((address.ip, 0, *tail), number)
 
     def _patience(self) -> float:
         known = self._timing

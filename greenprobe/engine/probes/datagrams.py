@@ -126,8 +126,13 @@ def parse_nbstat(said: bytes) -> Fields | None:
     rows = [take(said, 57 + 18 * row, 18) for row in range(count)]
     names = [text_of(row[:15].rstrip()) + f"<{row[15]:02x}>" for row in rows][:MAX_ITEMS]
     address = take(said, 57 + 18 * count, 6).hex(":")
-    host = next((text_of(row[:15].rstrip()) for row in rows if row[15] == 0 and not row[16] & 0x80), "")
+    host = _netbios_host(rows)
     return {"names": names, "address": address, "host": host, "product": host or "NetBIOS"}
+
+
+def _netbios_host(rows: list[bytes]) -> str:
+    """Return the host's own name: of kind 0, and no group's."""
+    return next((text_of(row[:15].rstrip()) for row in rows if row[15] == 0 and not row[16] & 0x80), "")
 
 
 def parse_radius(said: bytes) -> Fields | None:
