@@ -147,19 +147,23 @@ def _writer(
 ) -> Callable[[list[ScanRecord] | ScanBatch], None]:
     def write(batch: list[ScanRecord] | ScanBatch) -> None:
         if isinstance(batch, ScanBatch):
-            records, places = batch.records, batch.places
+            records = batch.records
             out.write(batch.lines)
         else:
-            records, places = batch, [record.place for record in batch] if journal is not None else []
+            records = batch
         shown = [record for record in records if record.state == "open"] if options.only_open else records
         sink.write(shown)
         if database is not None:
             database.add(shown)
         if journal is not None:
-            journal.note(places)
+            journal.note(_places(batch))
             journal.save_now_and_then(lambda: _sync(out, database))
 
     return write
+
+
+def _places(batch: list[ScanRecord] | ScanBatch) -> list[int]:
+    return batch.places if isinstance(batch, ScanBatch) else [record.place for record in batch]
 
 
 def _database(stack: ExitStack, options: ScanOptions, journal: ScanJournal | None) -> ScanDatabase | None:
