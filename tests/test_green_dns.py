@@ -277,6 +277,13 @@ def test_plain_names_load_no_dnspython_and_numbers_not_even_this_module() -> Non
     assert run(f"{socks.format('localhost')}\n{look}") == "['greenprobe.green_dns']"
 
 
+@pytest.mark.slow
+def test_a_number_is_read_without_the_codec_of_international_names() -> None:
+    """Slow: an interpreter starts."""
+    program = "import sys; from greenprobe.green_dns import getaddrinfo; getaddrinfo('127.0.0.1', 80)"
+    assert run(f"{program}\nprint('encodings.idna' in sys.modules)") == "False"
+
+
 def test_names_that_sockets_look_up_start_no_thread(installed: Resolver, server: DnsServer) -> None:
     server.records = {(f"n{number}.test.", "A"): [f"n{number}.test. 60 IN A 127.0.0.1"] for number in range(50)}
     before = set(os.listdir("/proc/self/task"))
