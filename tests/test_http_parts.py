@@ -351,6 +351,7 @@ def test_the_environment_names_proxies_as_curl_reads_it() -> None:
     environ = {"http_proxy": "p:1", "HTTPS_PROXY": "socks5h://u:p%40@q", "NO_PROXY": "direct", "HTTP_PROXY": "evil:1"}
     proxies = Proxies.of_environment(environ)
     assert repr(proxies.choose(read_url("http://h/").origin)) == "<Proxy http://p:1>"
+    assert str(proxies.choose(read_url("http://h/").origin)) == "the proxy http://p:1"
     https = proxies.choose(read_url("https://h/").origin)
     assert https is not None
     assert (https.host, https.port, https.credentials) == ("q", 1080, b"u:p@")

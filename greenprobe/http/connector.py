@@ -212,10 +212,10 @@ class Connector:
                 self._converse(connection, asked, origin, deadline)
         except TimeoutError as exc:
             connection.close()
-            raise ConnectTimeout(f"{proxy!r} opened no way to {origin.key} in time") from exc
+            raise ConnectTimeout(f"{proxy} opened no way to {origin.key} in time") from exc
         except OSError as exc:
             connection.close()
-            raise ProxyError(f"{proxy!r} broke off: {reason(exc)}") from exc
+            raise ProxyError(f"{proxy} broke off: {reason(exc)}") from exc
         except BaseException:
             connection.close()
             raise
@@ -296,7 +296,7 @@ def is_inside(host: str) -> bool:
 
 def _refused(lane: Lane, exc: OSError) -> ConnectError:
     if lane.proxy is not None:
-        return ProxyError(f"no connection to {lane.proxy!r}: {reason(exc)}")
+        return ProxyError(f"no connection to {lane.proxy}: {reason(exc)}")
     return ConnectError(f"no connection to {lane.origin.key}: {reason(exc)}")
 
 

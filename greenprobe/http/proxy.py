@@ -38,8 +38,11 @@ class Proxy(NamedTuple):
         """Tell whether it speaks SOCKS rather than HTTP."""
         return self.kind.startswith("socks")
 
+    def __str__(self) -> str:
+        return f"the proxy {self.kind}://{self.host}:{self.port}"  # no credentials: this ends up in messages
+
     def __repr__(self) -> str:
-        return f"<Proxy {self.kind}://{self.host}:{self.port}>"  # no credentials: this ends up in messages
+        return f"<Proxy {self.kind}://{self.host}:{self.port}>"
 
 
 def read_proxy(text: str) -> Proxy:
@@ -157,17 +160,17 @@ def tunnel(proxy: Proxy, host: str, port: int, user_agent: str) -> Conversation:
     reply = yield lines.encode("latin-1")
     while b"\r\n\r\n" not in reply and b"\n\n" not in reply:
         if len(reply) > MAX_REPLY_BYTES:
-            raise ProxyError(f"{proxy!r} answers CONNECT with a head without end")
+            raise ProxyError(f"{proxy} answers CONNECT with a head without end")
         more = yield b""
         if not more:
-            raise ProxyError(f"{proxy!r} hung up instead of opening a tunnel to {where}")
+            raise ProxyError(f"{proxy} hung up instead of opening a tunnel to {where}")
         reply += more
     found = re.match(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]", reply)
     if found is None:
-        raise ProxyError(f"{proxy!r} does not answer CONNECT in HTTP")
+        raise ProxyError(f"{proxy} does not answer CONNECT in HTTP")
     if not found[1].startswith(b"2"):
         hint = "; it wants a user and password" if found[1] == b"407" and proxy.credentials is None else ""
-        raise ProxyError(f"{proxy!r} answers {found[1].decode()} to a tunnel to {where}{hint}")
+        raise ProxyError(f"{proxy} answers {found[1].decode()} to a tunnel to {where}{hint}")
     end = reply.find(b"\r\n\r\n")
     return reply[end + 4 :] if end >= 0 else reply[reply.find(b"\n\n") + 2 :]
 
@@ -190,21 +193,21 @@ def socks(proxy: Proxy, host: str, port: int) -> Conversation:
     methods = bytes([NO_AUTH] if proxy.credentials is None else [NO_AUTH, USER_PASSWORD])
     reply = yield from _at_least(2, bytes([5, len(methods)]) + methods, b"", proxy)
     if reply[0] != 5 or (reply[1] not in methods and reply[1] != NOTHING_FITS):
-        raise ProxyError(f"{proxy!r} does not speak SOCKS5")
+        raise ProxyError(f"{proxy} does not speak SOCKS5")
     if reply[1] == NOTHING_FITS:
-        raise ProxyError(f"{proxy!r} takes none of our ways to say who we are; it wants a user and password, perhaps")
+        raise ProxyError(f"{proxy} takes none of our ways to say who we are; it wants a user and password, perhaps")
     rest = reply[2:]
     if reply[1] == USER_PASSWORD:
         rest = yield from _log_in(proxy, rest)
     reply = yield from _at_least(5, b"\x05\x01\x00" + socks_address(host) + port.to_bytes(2, "big"), rest, proxy)
     if reply[0] != 5:
-        raise ProxyError(f"{proxy!r} does not speak SOCKS5")
+        raise ProxyError(f"{proxy} does not speak SOCKS5")
     if reply[1] != 0:
         what = SOCKS_ERRORS.get(reply[1], f"error {reply[1]}")
-        raise ProxyError(f"{proxy!r} makes no connection to {host}:{port}: {what}")
+        raise ProxyError(f"{proxy} makes no connection to {host}:{port}: {what}")
     size = {1: 10, 4: 22, 3: 7 + reply[4]}.get(reply[3])
     if size is None:
-        raise ProxyError(f"{proxy!r} answers with an address of an unknown kind, {reply[3]}")
+        raise ProxyError(f"{proxy} answers with an address of an unknown kind, {reply[3]}")
     reply = yield from _at_least(size, b"", reply, proxy)
     return reply[size:]
 
@@ -213,11 +216,11 @@ def _log_in(proxy: Proxy, rest: bytes) -> Conversation:
     assert proxy.credentials is not None
     user, _, password = proxy.credentials.partition(b":")
     if not 0 < len(user) < 256 or len(password) > 255:
-        raise ProxyError(f"the user or password for {proxy!r} is empty or longer than 255 bytes")
+        raise ProxyError(f"the user or password for {proxy} is empty or longer than 255 bytes")
     said = b"\x01" + bytes([len(user)]) + user + bytes([len(password)]) + password
     reply = yield from _at_least(2, said, rest, proxy)
     if reply[1] != 0:
-        raise ProxyError(f"{proxy!r} does not accept the user and password")
+        raise ProxyError(f"{proxy} does not accept the user and password")
     return reply[2:]
 
 
@@ -228,7 +231,7 @@ def _at_least(count: int, said: bytes, got: bytes, proxy: Proxy) -> Conversation
     while len(got) < count:
         more = yield b""
         if not more:
-            raise ProxyError(f"{proxy!r} hung up in the middle of its SOCKS greeting")
+            raise ProxyError(f"{proxy} hung up in the middle of its SOCKS greeting")
         got += more
     return got
 
