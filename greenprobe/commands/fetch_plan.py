@@ -63,7 +63,7 @@ def client_options(words: Words) -> ClientOptions:
     """Return how the client is to fetch. Raises TargetError, LocalProtocolError, OSError."""
     return ClientOptions(
         per_host=words["per_host"] or words["concurrency"],
-        max_open=words["concurrency"] + MAX_SPARE,
+        max_open=OPEN_PER_FETCH * words["concurrency"],
         connect_timeout=words["connect_timeout"],
         tls_timeout=words["tls_timeout"],
         first_byte_timeout=words["first_byte_timeout"],
@@ -88,7 +88,7 @@ def client_options(words: Words) -> ClientOptions:
     )
 
 
-MAX_SPARE: Final = 20  # idle connections beyond those at work
+OPEN_PER_FETCH: Final = 4  # connections, most of them idle: for lists that go round over more hosts; as curl -Z has it
 
 
 def _headers(words: Words) -> Fields:
