@@ -22,6 +22,7 @@ http {{
     open_file_cache max=1000 inactive=600s; open_file_cache_valid 600s;
     client_body_temp_path {state}/t1; proxy_temp_path {state}/t2; fastcgi_temp_path {state}/t3;
     uwsgi_temp_path {state}/t4; scgi_temp_path {state}/t5;
+    types {{ text/html html; }}
     default_type text/plain;
     server {{
         listen 127.0.0.1:{port} backlog=8192;
@@ -84,7 +85,7 @@ def running_everything(core: int = 1) -> Iterator[dict[str, str]]:
     """Run nginx and give the "host:port" of each of its servers.
 
     `http2` speaks HTTP/2 over TLS, `closing` HTTP/1.1 over TLS with a full handshake each, `everywhere` is plain on all
-    of 127.0.0.0/8. Each has /1k and /10m. The certificate is nobody's: clients must not verify it.
+    of 127.0.0.0/8. Each has /1k, /10m and /page.html. The certificate is nobody's: clients must not verify it.
     """
     with tempfile.TemporaryDirectory() as state:
         os.chmod(state, 0o755)
@@ -92,6 +93,8 @@ def running_everything(core: int = 1) -> Iterator[dict[str, str]]:
         www.mkdir()
         (www / "1k").write_bytes(b"x" * 1023 + b"\n")
         (www / "10m").write_bytes(os.urandom(10_000_000))
+        words = " ".join(f"<p>word{n % 700} of {n}" for n in range(600))
+        (www / "page.html").write_text(f"<title>A page</title>{words}")
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         make += ["-keyout", f"{state}/key.pem", "-out", f"{state}/cert.pem", "-subj", "/CN=localhost", "-days", "30"]
         subprocess.run(make, check=True, stderr=subprocess.DEVNULL)
