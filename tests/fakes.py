@@ -134,8 +134,10 @@ Respond = Callable[[str], bytes]
 
 
 @contextmanager
-def web_server(respond: Respond, *, context: SSLContext | None = None, greeting: bytes = b"") -> Iterator[int]:
-    """Serve on a port of 127.0.0.1, in real threads: `respond` gets a path and gives the whole answer.
+def web_server(
+    respond: Respond, *, context: SSLContext | None = None, greeting: bytes = b"", address: str = "127.0.0.1"
+) -> Iterator[int]:
+    """Serve on a port of `address`, in real threads: `respond` gets a path and gives the whole answer.
 
     A connection is kept unless the answer says close. An answer of b"" closes it without a word. The `greeting` is sent
     before anything is asked.
@@ -146,15 +148,17 @@ def web_server(respond: Respond, *, context: SSLContext | None = None, greeting:
         sock.sendall(greeting)
         converse(sock, respond, context, socks)
 
-    with served_in_threads(begin, socks) as port:
+    with served_in_threads(begin, socks, address) as port:
         yield port
 
 
 @contextmanager
-def served_in_threads(converse: Callable[[socket], None], socks: list[socket]) -> Iterator[int]:
-    """Accept on a port of 127.0.0.1; each connection is a thread that converses. In the end `socks` are hung up."""
+def served_in_threads(
+    converse: Callable[[socket], None], socks: list[socket], address: str = "127.0.0.1"
+) -> Iterator[int]:
+    """Accept on a port of `address`; each connection is a thread that converses. In the end `socks` are hung up."""
     threads: list[threading.Thread] = []
-    with create_server(("127.0.0.1", 0), backlog=512) as listener:
+    with create_server((address, 0), backlog=512) as listener:
 
         def accept() -> None:
             while True:

@@ -69,6 +69,17 @@ def test_every_line_becomes_a_json_line(urls: Path, port: int, capfd: pytest.Cap
     assert err.endswith(": 2 2xx, 1 4xx, 1 failed, 12 bytes\n")
 
 
+def test_a_list_that_goes_round_over_many_hosts_opens_one_connection_to_each(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with web_server(PAGES.__getitem__, address="0.0.0.0") as port:  # all of 127.0.0.0/8
+        lap = "".join(f"http://127.0.1.{n}:{port}/\n" for n in range(1, 31))
+        (tmp_path / "urls").write_text(3 * lap)
+        assert run(cli, ["fetch", str(tmp_path / "urls"), "-c", "8", "--per-host", "1", "--fail"]) == 0
+    found = rows(capfd.readouterr().out)
+    assert sum(row["elapsed"]["connect"] is not None for row in found.values()) == 30
+
+
 def test_all_answered_is_exit_code_0(port: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "urls").write_text(f"http://127.0.0.1:{port}/gone\n")
     assert run(cli, ["fetch", str(tmp_path / "urls")]) == 0
