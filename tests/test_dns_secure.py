@@ -1,5 +1,6 @@
 """DNS over TLS and over HTTPS: certificates are verified, connections are shared and kept, failures are named."""
 
+import json
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -156,3 +157,18 @@ def test_the_command_asks_over_tls_and_https(
     assert "127.0.0.1" in capfd.readouterr().out
     assert run(cli, words) == 1
     assert run(cli, [*words, "-k"]) == 0
+
+
+@pytest.mark.slow
+def test_a_command_asks_over_tls_and_https_those_whom_it_is_told_to_trust(
+    server: DnsServer, web: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Slow: four runs, two of which load the system's authorities."""
+    AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    for url in ("tls://{}:{}".format(*server.address), f"https://127.0.0.1:{web}/dns-query"):
+        words = ["fetch", "http://n1.test:1/", "--dns", url]
+        run(cli, [*words, "--ca-file", str(tmp_path / "ca.pem")])
+        assert json.loads(capfd.readouterr().out)["error"]["class"] == "ConnectError"  # the name was found
+        run(cli, words)
+        error = json.loads(capfd.readouterr().out)["error"]
+        assert (error["class"], "certificate" in error["message"]) == ("DnsError", True)
