@@ -11,7 +11,10 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from greenprobe.dns import library
+from greenprobe.dns.asker import plain_result, reply_in
 from greenprobe.dns.deferred import make_question, read_reply, to_ascii
+from greenprobe.dns.resolution import Ask, Resolution
+from greenprobe.dns.servers import Server
 from greenprobe.dns.wire import Question, encode_name, make_query, question, read_plain
 from greenprobe.errors import DnsFormError
 
@@ -81,6 +84,35 @@ def test_a_changed_reply_is_read_as_dnspython_reads_it_or_left_to_it(
     for at, value in changes:
         changed[at % len(changed)] = value
     read_both(bytes(changed[: len(changed) - cut]) + tail)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    wire=st.sampled_from(PLAIN + ODD),
+    flags=st.sampled_from([0x8000, 0x8180, 0x8182, 0x8183, 0x8185, 0x8380, 0x8400]),
+    changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=2),
+    protocol=st.sampled_from(["udp", "tcp"]),
+    accepts_referrals=st.booleans(),
+)
+@example(wire=PLAIN[0], flags=0x8380, changes=[], protocol="udp", accepts_referrals=False)  # truncated
+@example(wire=PLAIN[6], flags=0x8000, changes=[], protocol="udp", accepts_referrals=False)  # a referral
+@example(wire=PLAIN[0], flags=0x8182, changes=[], protocol="udp", accepts_referrals=False)  # SERVFAIL
+def test_a_first_reply_is_taken_as_a_resolution_would_take_it_or_left_to_one(
+    wire: bytes, flags: int, changes: list[tuple[int, int]], protocol: str, accepts_referrals: bool
+) -> None:
+    data = bytearray(wire[:2] + flags.to_bytes(2, "big") + wire[4:])
+    for at, value in changes:
+        data[at % len(data)] = value
+    server = Server("192.0.2.1", protocol=protocol)
+    step = Ask(server, protocol, True, 1.0)
+    found = plain_result(step, bytes(data), ASKED, accepts_referrals=accepts_referrals)
+    if found is not None:
+        resolution = Resolution([server], timeout=1.0, attempts=2, accepts_referrals=accepts_referrals)
+        resolution.next()
+        reply = reply_in(bytes(data), ASKED, protocol)
+        assert reply is not None
+        assert resolution.replied(reply)
+        assert found == resolution.result
 
 
 PIECES = [b"\x01a", b"\x02ab", b"\xc0\x0c", b"\xc0\x21", b"\xc0\x10", b"\0", b"\x40a", b"\xff"]
