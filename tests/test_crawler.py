@@ -218,6 +218,22 @@ def test_robots_txt_is_asked_first_once_a_host_and_obeyed(crawl: Callable[..., C
     assert "a.test/private" in crawl(pages, obeys_robots=False).fetched()
 
 
+def test_a_host_that_does_not_answer_is_an_error_not_a_rule(crawl: Callable[..., Crawl]) -> None:
+    done = crawl({"http://a.test/robots.txt": Answer(error=ConnectError("refused"))})
+    assert done.records()[HOME].error == ("ConnectError", "robots.txt: refused")
+    assert done.crawler.statistics().errors == {"ConnectError": 1}
+    done = crawl({"http://a.test/robots.txt": Answer(status=503)})
+    kind, message = done.records()[HOME].error or ("", "")
+    assert kind == "RobotsUnavailable"
+    assert "status 503, so nothing is allowed" in message
+
+
+def test_a_host_is_not_given_up_for_one_lost_connection(crawl: Callable[..., Crawl]) -> None:
+    rules = [Answer(error=ConnectionLost("broken off")), Answer(status=503), Answer("User-agent: *\nDisallow: /x\n")]
+    done = crawl({"http://a.test/robots.txt": rules, HOME: page("home", "/x", "/y")})
+    assert done.fetched() == ["a.test/", "a.test/y"]
+
+
 @pytest.mark.parametrize(
     ("answer", "allowed"),
     [(Answer(status=404), True), (Answer(status=500), False), (Answer(error=ConnectError("refused")), False)],
@@ -335,6 +351,15 @@ def test_a_busy_host_is_asked_again_when_it_said(crawl: Callable[..., Crawl]) ->
     assert second - first >= 7
     assert done.records()["http://a.test/b"].status == 200
     assert done.records()["http://a.test/b"].attempts == 2
+
+
+def test_a_few_pages_that_always_refuse_do_not_bring_a_crawl_to_a_halt(
+    crawl: Callable[..., Crawl], clock: JumpClock
+) -> None:
+    pages: Pages = {f"http://a.test/busy/{number}": Answer(status=503) for number in range(10)}
+    done = crawl({HOME: page("home", *[f"/busy/{number}" for number in range(10)]), **pages})
+    assert done.site.counts()["http://a.test/busy/9"] == 3
+    assert clock.now() < 31 * crawlvisits.LONGEST_GAP
 
 
 def test_an_endless_retry_after_is_cut(crawl: Callable[..., Crawl], clock: JumpClock) -> None:

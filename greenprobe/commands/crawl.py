@@ -98,15 +98,21 @@ def steered(crawler: Crawler) -> Iterator[None]:
 
 def _reading(now: CrawlStatistics) -> tuple[None, str]:
     rate = now.pages / now.seconds if now.seconds else 0.0
+    failed = f"{now.failed:,} failed{by_class(now.errors)}"
     statuses = " ".join(f"{digit}xx {count:,}" for digit, count in enumerate(now.by_class) if count)
     return None, (
-        f"{now.pages:,} pages, {rate:,.0f}/s, {statuses}, {now.failed:,} failed, {now.skipped:,} skipped, "
+        f"{now.pages:,} pages, {rate:,.0f}/s, {statuses}, {failed}, {now.skipped:,} skipped, "
         f"{now.pending:,} to go on {now.hosts:,} hosts, {now.in_flight:,} in flight"
     )
 
 
 def _summary(end: CrawlStatistics) -> str:
-    errors = ", ".join(f"{count:,} {name}" for name, count in sorted(end.errors.items(), key=lambda pair: -pair[1]))
     left = f"; {end.pending + end.in_flight:,} left" if end.pending or end.in_flight else ""
-    failed = f"{end.failed:,} failed" + (f" ({errors})" if errors else "")
+    failed = f"{end.failed:,} failed{by_class(end.errors)}"
     return f"{end.pages:,} pages in {end.seconds:.1f} s, {failed}, {end.skipped:,} skipped{left}"
+
+
+def by_class(errors: dict[str, int]) -> str:
+    """Return the errors with how often each came, the most frequent first; "" without any."""
+    named = ", ".join(f"{count:,} {name}" for name, count in sorted(errors.items(), key=lambda pair: -pair[1]))
+    return f" ({named})" if named else ""

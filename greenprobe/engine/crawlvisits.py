@@ -2,7 +2,7 @@
 
 | before it is fetched | if not |
 | --- | --- |
-| robots.txt of its host, which the first visitor reads (`robotsreader.py`) | skipped: "robots" |
+| robots.txt of its host, which the first visitor reads | skipped: "robots"; if it is not to be had, that error |
 | the pages of its host, if they are limited | skipped: "host limit" |
 | the addresses of its host, if it must be where a start is | skipped: "other address" |
 | the clock of its host and of its IP address | it comes again when it may |
@@ -55,6 +55,7 @@ __all__ = ["Arrival", "CrawlVisits"]
 
 FIRST_PAUSE: Final = 1.0  # seconds before what failed is visited again; doubled each time
 LONGEST_PAUSE: Final = 120.0
+LONGEST_GAP: Final = 5.0  # between two starts to a host that refuses: it may be a few of its pages only
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 BUSY: Final = frozenset({429, 503})
 TRANSIENT: Final = (ConnectionLost, ConnectTimeout, ReadTimeout, PoolTimeout)
@@ -101,9 +102,9 @@ class CrawlVisits:
         self._hosts = Hosts(plan.delay)
         self._trace: Callable[[Url], Trace] = RecordedTrace if plan.client.records_exchanges else Trace
         self._exchanges: list[RecordedExchange] = []
-        self._robots = RobotsReader(plan, client, scope, self._trace, self._keep)
+        self._robots = RobotsReader(hub, plan, client, scope, self._trace, self._keep)
         self._budgets = Budgets()
-        self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE, knows_all=True))
+        self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE, knows_all=True, longest_gap=LONGEST_GAP))
         self._records = PageRecords(frontier)
         self._readers = Readers(hub, plan.processes)
         self._renderer: Renderer | None = None
@@ -148,7 +149,7 @@ class CrawlVisits:
         if not reason and not self._attempts[claim.number] and not self._budgets.spend(claim.address):
             reason = "budget"
         if reason:
-            return Arrival(claim, self._records.skipped(claim, reason), [], [])
+            return Arrival(claim, self._skipped(host, claim, reason), [], [])
         self._begin(host, origin)
         try:
             return self._fetched(host, claim)
@@ -171,6 +172,13 @@ class CrawlVisits:
                 return "robots"
         limit = self._plan.max_host_pages
         return "host limit" if limit is not None and host.pages >= limit else ""
+
+    def _skipped(self, host: Host, claim: Claim, reason: str) -> PageRecord:
+        """Return the record of what is not asked for; without a robots.txt, of the error that kept us from it."""
+        record = self._records.skipped(claim, reason)
+        if reason == "robots" and host.robots is not None and (error := host.robots.wait().error) is not None:
+            return record._replace(skipped="", error=error)
+        return record
 
     def _is_early(self, host: Host, claim: Claim) -> bool:
         """Tell whether the host's clock or pace says no; the claim then comes again when it may."""

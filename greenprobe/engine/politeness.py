@@ -27,9 +27,9 @@ MAX_HOSTS: Final = 100_000
 class PaceOptions:
     """Seconds between two starts to a host; starts a second in all and to a host (None: no limit).
 
-    `adapts` steps back from hosts in trouble; a Retry-After is obeyed up to `longest_retry_after` seconds. A host is
-    remembered from its first refusal or slow answer on; with `knows_all` from its first answer on, so that one which
-    was quick and becomes slow is noticed.
+    `adapts` steps back from hosts in trouble, to `longest_gap` seconds between two starts; a Retry-After is obeyed up
+    to `longest_retry_after` seconds. A host is remembered from its first refusal or slow answer on; with `knows_all`
+    from its first answer on, so that one which was quick and becomes slow is noticed.
     """
 
     delay: float = 0.0
@@ -38,6 +38,7 @@ class PaceOptions:
     adapts: bool = True
     longest_retry_after: float = 120.0
     knows_all: bool = False
+    longest_gap: float = LONGEST_GAP
 
     @property
     def is_free(self) -> bool:
@@ -92,7 +93,7 @@ class Pace:
         known = self._hosts.get(host)
         if status in BUSY:
             known = known or self._add(host)
-            known.gap = min(LONGEST_GAP, max(FIRST_GAP, 2 * known.gap))
+            known.gap = min(self._options.longest_gap, max(FIRST_GAP, 2 * known.gap))
             asked = retry_after(headers, unix_now) or 0.0
             known.next_at = max(known.next_at, now + max(known.gap, min(asked, self._options.longest_retry_after)))
         elif seconds is not None and (known is not None or seconds > SLOW_AT_LEAST or self._options.knows_all):

@@ -27,7 +27,10 @@ MAX_SITEMAPS: Final = 100
 
 
 class Robots(NamedTuple):
-    """What the robots.txt of a host says to one agent. `why` is the rule behind it, to be told."""
+    """What the robots.txt of a host says to one agent. `why` is the rule behind it.
+
+    `error`, a class and a message, tells why it could not be had, if that is so.
+    """
 
     rules: Protego | None
     allows_rest: bool
@@ -35,6 +38,7 @@ class Robots(NamedTuple):
     delay: float | None
     sitemaps: tuple[str, ...]
     why: str
+    error: tuple[str, str] | None = None
 
     def allows(self, url: str) -> bool:
         """Tell whether a URL may be fetched."""
@@ -43,11 +47,13 @@ class Robots(NamedTuple):
         return bool(self.rules.can_fetch(url, self.agent))
 
 
-def robots_of(status: int | None, body: bytes, agent: str) -> Robots:
-    """Return what an answer to /robots.txt means; `status` None is no answer at all."""
+def robots_of(status: int | None, body: bytes, agent: str, error: Exception | None = None) -> Robots:
+    """Return what an answer to /robots.txt means; `status` None is no answer at all, because of `error`."""
     if status is None or status >= 500 or status == 429:
-        why = "no answer" if status is None else f"status {status}"
-        return Robots(None, False, agent, None, (), f"robots.txt: {why}, so nothing is allowed")
+        why = f"robots.txt: {'no answer' if status is None else f'status {status}'}, so nothing is allowed"
+        if error is not None:
+            return Robots(None, False, agent, None, (), why, (type(error).__name__, f"robots.txt: {error}"))
+        return Robots(None, False, agent, None, (), why, ("RobotsUnavailable", why))
     if not 200 <= status < 300:
         return Robots(None, True, agent, None, (), f"robots.txt: status {status}, so everything is allowed")
     text = body[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").replace("\0", "")

@@ -1,7 +1,8 @@
 """Reading a host's robots.txt: one visitor fetches it, the others wait for what it says.
 
 Redirects are followed, also to other hosts, for HOPS steps (RFC 9309, 2.3.1.2); a loop of them is no robots.txt. Of a
-long answer only the start is kept, and what comes behind the bound of bodies is not waited for.
+long answer only the start is kept, and what comes behind the bound of bodies is not waited for. What fails for the
+moment is asked for again: a host is not given up for one lost connection.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,11 +19,14 @@ from greenprobe.errors import FetchError, PoolTimeout, RedirectError
 from greenprobe.http.client import Client
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Url, read_url
+from greenprobe.hub import Hub
 from greenprobe.outcome import AsyncResult
 
 __all__ = ["RobotsReader"]
 
 HOPS: Final = 5
+FIRST_PAUSE: Final = 1.0  # seconds before it is asked for again; doubled each time
+PASSING: Final = frozenset({"ConnectionLost", "EmptyReply", "ConnectTimeout", "ReadTimeout", "RobotsUnavailable"})
 
 
 class RobotsReader:
@@ -30,6 +34,7 @@ class RobotsReader:
 
     def __init__(
         self,
+        hub: Hub,
         plan: CrawlPlan,
         client: Client,
         scope: Scope,
@@ -37,6 +42,7 @@ class RobotsReader:
         keep: Callable[[Trace], None],
     ) -> None:
         """`trace` makes the trace of each request, and `keep` gets it when it is over."""
+        self._hub = hub
         self._trace = trace
         self._keep = keep
         self._plan = plan
@@ -49,7 +55,12 @@ class RobotsReader:
         host.robots = outcome
         robots = robots_of(None, b"", self._plan.agent)
         try:
-            robots = robots_of(*self._fetch(origin), self._plan.agent)
+            for attempt in range(self._plan.retries + 1):
+                robots = self._fetch(origin)
+                if robots.error is None or robots.error[0] not in PASSING:
+                    break
+                if attempt < self._plan.retries:
+                    self._hub.sleep(FIRST_PAUSE * 2.0**attempt)
         finally:
             outcome.set(robots)
         return robots.delay
@@ -62,8 +73,9 @@ class RobotsReader:
             if isinstance(found, Address) and not self._scope.verdict(found, 0):
                 yield Found(found, 0, 0, rank_of(0))
 
-    def _fetch(self, origin: str) -> tuple[int | None, bytes]:
-        """Return the status and the start of a host's robots.txt; status None if there is no answer."""
+    def _fetch(self, origin: str) -> Robots:
+        """Return what a host's robots.txt says."""
+        agent = self._plan.agent
         url = read_url(origin + "/robots.txt")
         for _ in range(HOPS + 1):
             trace = self._trace(url)
@@ -73,15 +85,15 @@ class RobotsReader:
             except RedirectError:
                 found = canonical(url.text, (trace.headers.get("location") or ("",))[0])
                 if isinstance(found, Refused):
-                    return 404, b""
+                    break
                 url = read_url(found.url)
                 continue
-            except (FetchError, PoolTimeout):
-                return (trace.status, bytes(body)) if body else (None, b"")
+            except (FetchError, PoolTimeout) as exc:
+                return robots_of(trace.status if body else None, bytes(body), agent, exc)
             finally:
                 self._keep(trace)
-            return trace.status, bytes(body)
-        return 404, b""
+            return robots_of(trace.status, bytes(body), agent)
+        return robots_of(404, b"", agent)
 
 
 def take_start(body: bytearray, piece: bytes) -> None:
