@@ -43,6 +43,7 @@ __all__ = [
     "TlsError",
     "TotalTimeout",
     "UnreadablePage",
+    "UnwantedType",
     "UrlError",
     "WriteTimeout",
 ]
@@ -200,6 +201,10 @@ class DecodeError(FetchError):
 
 class StorageError(FetchError):
     """A body could not be written to a file; the message says which and why."""
+
+
+class UnwantedType(FetchError):
+    """The answer is of a media type that nobody wants; its body was not received."""
 
 
 class RedirectError(FetchError):

@@ -77,6 +77,31 @@ def test_the_archive_holds_every_exchange_robots_txt_and_redirects_too(site: str
             assert record.rec_headers.get_header("WARC-Target-URI") == row["url"]
 
 
+@pytest.mark.slow
+def test_each_result_says_where_its_own_response_lies_when_pages_are_read_side_by_side(tmp_path: Path) -> None:
+    """Slow: a process that reads."""
+
+    def respond(path: str) -> bytes:
+        if path == "/robots.txt":
+            return ok(b"User-agent: *\nDisallow: /no\n", "Content-Type: text/plain")
+        links = "".join(f"<a href=/{number}>x</a>" for number in range(12)) + "<a href=/no>x</a>"
+        filler = b" " * (60_000 if path[1:].isdigit() and int(path[1:]) % 2 else 10)  # read elsewhere, or here
+        return ok(f"<title>{path}</title><p>{path * 9}</p>{links}".encode() + filler, HTML)
+
+    out, warc = tmp_path / "out", tmp_path / "crawl.warc.gz"
+    with web_server(respond) as port:
+        assert run(cli, ["crawl", f"http://127.0.0.1:{port}", "-o", str(out), "--warc", str(warc)]) == 0
+    found = rows(out)
+    assert len(found) == 14
+    with warc.open("rb") as file:
+        for row in found:
+            if row["skipped"]:
+                assert "warc_offset" not in row
+                continue
+            file.seek(row["warc_offset"])
+            assert next(iter(ArchiveIterator(file))).rec_headers.get_header("WARC-Target-URI") == row["url"]
+
+
 def test_an_archive_goes_on_where_the_state_is(site: str, tmp_path: Path) -> None:
     words = ["crawl", site, "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
     words += ["--warc", str(tmp_path / "crawl.warc.gz")]

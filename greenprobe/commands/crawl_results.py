@@ -109,6 +109,9 @@ class Results:
             for arrival, row in zip(batch, rows, strict=True):
                 row["warc"] = arrival.exchanges
             self._warc.write(rows)
+            for row in rows:
+                if row["status"] is None:
+                    row.pop("warc_offset", None)  # that of a robots.txt
         self._out.write(b"".join([self._encode(row) for row in rows]))
         if self._links is not None:
             links = [self._encode_link(link.row()) for arrival in batch for link in arrival.links]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from greenprobe.engine.canonical import Address, QueryRule, Refused, canonical
 from greenprobe.engine.links import Link
 from greenprobe.engine.scope import ScopeRules
-from greenprobe.errors import FetchError, TargetError
+from greenprobe.errors import TargetError, UnwantedType
 from greenprobe.http.client import ClientOptions
 from greenprobe.http.wire import Headers
 
@@ -20,7 +20,6 @@ __all__ = [
     "LinkRecord",
     "PageRecord",
     "TypeRule",
-    "UnwantedType",
     "start_of",
 ]
 
@@ -30,10 +29,6 @@ class TypeRule(NamedTuple):
 
     pattern: str
     limit_bytes: int | None = None
-
-
-class UnwantedType(FetchError):
-    """An answer is of a media type that nobody wants; its body was not received."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from greenprobe.engine.budgets import Budgets
 from greenprobe.engine.canonical import Address, canonical
 from greenprobe.engine.crawlhosts import Host, Hosts
-from greenprobe.engine.crawlplan import CrawlPlan, Examine, LinkRecord, PageRecord, UnwantedType
+from greenprobe.engine.crawlplan import CrawlPlan, Examine, LinkRecord, PageRecord
 from greenprobe.engine.frontier import Claim, Found, Frontier
 from greenprobe.engine.linkrules import LinkRules
 from greenprobe.engine.links import Link
@@ -40,6 +40,7 @@ from greenprobe.errors import (
     ReadTimeout,
     RedirectError,
     UnreadablePage,
+    UnwantedType,
 )
 from greenprobe.http.client import Client
 from greenprobe.http.connector import Resolve
@@ -66,7 +67,7 @@ MANY_LINKS: Final = 500  # that are judged in one go; then others have a turn
 class Arrival(NamedTuple):
     """What came of one claim: its record, its links as they were judged, and what of them goes into the frontier.
 
-    `exchanges` are those of its last attempt, and of the robots.txt that was read for it, if they are recorded.
+    `exchanges`, if they are recorded, are those of its last attempt, and before them such as belong to no record.
     """
 
     claim: Claim
@@ -134,8 +135,8 @@ class CrawlVisits:
         """Visit an address; None if it is to be visited again."""
         arrival = self._arrival(claim)
         if arrival is not None and self._exchanges:
-            exchanges, self._exchanges = tuple(self._exchanges), []
-            arrival = arrival._replace(exchanges=exchanges)
+            beside, self._exchanges = self._exchanges, []
+            arrival = arrival._replace(exchanges=(*beside, *arrival.exchanges))
         return arrival
 
     def _arrival(self, claim: Claim) -> Arrival | None:
@@ -264,15 +265,14 @@ class CrawlVisits:
             if isinstance(trace, RecordedTrace):
                 trace.close()
             return None
-        self._keep(trace)
         if trace.status is None or trace.status >= 400:
             self._budgets.refund(claim.address)
         arrival = self._read(claim, trace, bytes(body), error)
         del self._attempts[claim.number]
-        return arrival
+        return arrival._replace(exchanges=tuple(trace.exchanges)) if isinstance(trace, RecordedTrace) else arrival
 
     def _keep(self, trace: Trace) -> None:
-        """Keep the exchanges of a trace for the next arrival."""
+        """Keep the exchanges of a robots.txt, or of what a page's scripts asked for, for the next arrival."""
         if isinstance(trace, RecordedTrace):
             self._exchanges += trace.exchanges
 

@@ -1,11 +1,12 @@
 """A process that reads big pages for a crawl: jobs come in on standard input, what they say goes out, one at a time.
 
-Not for people: `readers.py` starts it. It ends when its standard input does. Memory is bounded: a page that takes more
-ends it.
+Not for people: `readers.py` starts it. It ends when its standard input does. A page that takes more than so much memory
+or time ends it, also if whoever started it is gone by then: an alarm that nobody handles kills, whatever is running.
 """
 
 import os
 import resource
+import signal
 import sys
 from contextlib import suppress
 from typing import Final
@@ -16,6 +17,7 @@ from greenprobe.engine.reading import understood
 __all__ = ["main"]
 
 MAX_MEMORY_BYTES: Final = 1 << 30
+MAX_SECONDS: Final = 30  # readers.py loses patience before
 
 
 def main() -> None:
@@ -23,7 +25,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while True:
-        sink.write(frame_of(understood(*read_frame(source))))
+        job = read_frame(source)
+        signal.alarm(MAX_SECONDS)
+        sink.write(frame_of(understood(*job)))
+        signal.alarm(0)
         sink.flush()
 
 
