@@ -15,6 +15,7 @@ import signal as stdlib
 import sys
 from _thread import get_ident as os_thread_ident
 from collections.abc import Callable, Iterable
+from errno import EINVAL
 from functools import partial
 from signal import (
     Handlers,
@@ -22,6 +23,7 @@ from signal import (
     default_int_handler,
     getsignal as os_getsignal,
     pthread_kill as os_pthread_kill,
+    pthread_sigmask as os_pthread_sigmask,
     raise_signal as os_raise_signal,
     signal as os_signal,
     sigtimedwait as os_sigtimedwait,
@@ -31,10 +33,11 @@ from typing import Any, Final
 
 from greenlet import getcurrent
 
-from greenprobe.green_ident import Deputy
+from greenprobe.green_ident import Deputy, get_ident
 from greenprobe.green_turns import give_way
 from greenprobe.greenthread import spawn_n
 from greenprobe.hub import Hub, get_hub
+from greenprobe.local import local
 from greenprobe.process import Interrupts, in_main_thread
 from greenprobe.waitqueue import WaitQueue
 
@@ -152,6 +155,34 @@ def pthread_kill(thread_id: int, signalnum: int, /) -> None:
     os_pthread_kill(thread_id if is_os_thread else os_thread_ident(), signalnum)
 
 
+_own = local()  # `.blocked`: the signals that a green thread has blocked
+
+
+def pthread_sigmask(how: int, mask: Iterable[int], /) -> set[int]:
+    """`signal.pthread_sigmask`: change which signals the calling thread has blocked; return which were.
+
+    The mask of a green thread is only remembered. The kernel's is that of the OS thread, and so of everybody: in
+    a process that is not patched a signal that one thread has blocked is delivered to another.
+    """
+    if get_ident() == os_thread_ident():
+        return os_pthread_sigmask(how, mask)
+    wanted = set(mask)
+    if strange := [each for each in wanted if not 0 < each < stdlib.NSIG]:
+        raise ValueError(f"signal number {strange[0]} out of range [1; {stdlib.NSIG - 1}]")
+    before: set[int] | None = getattr(_own, "blocked", None)
+    if before is None:
+        before = set(os_pthread_sigmask(stdlib.SIG_BLOCK, ()))
+    changes: dict[int, set[int]] = {
+        stdlib.SIG_BLOCK: before | wanted,
+        stdlib.SIG_UNBLOCK: before - wanted,
+        stdlib.SIG_SETMASK: wanted,
+    }
+    if how not in changes:
+        raise OSError(EINVAL, "Invalid argument")
+    _own.blocked = {each for each in stdlib.valid_signals() if each in changes[how]} - {stdlib.SIGKILL, stdlib.SIGSTOP}
+    return before
+
+
 def pause() -> None:
     """`signal.pause`: wait until a handler has run."""
     waiter = _pausing.enrol()
@@ -224,6 +255,7 @@ PATCHES: Final[dict[Any, dict[str, Any]]] = {
         "getsignal": getsignal,
         "pause": pause,
         "pthread_kill": pthread_kill,
+        "pthread_sigmask": pthread_sigmask,
         "raise_signal": raise_signal,
         "signal": set_handler,
         "sigtimedwait": sigtimedwait,

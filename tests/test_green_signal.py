@@ -116,6 +116,30 @@ print(signal.sigtimedwait([signal.SIGUSR1], 0.01))
     assert lines == ["SIGUSR1", str(int(stdlib.SIGUSR1)), str(int(stdlib.SIGUSR1)), "None"]
 
 
+def test_a_thread_that_blocks_signals_blocks_them_for_nobody_else() -> None:
+    lines = run(f"""{SETUP}
+import threading
+def work():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    now = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    print(before, signal.SIGUSR1 in now, signal.SIGKILL in now)
+    print(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_SETMASK, []))
+    for how, mask in ((99, []), (signal.SIG_BLOCK, [0])):
+        try: signal.pthread_sigmask(how, mask)
+        except (OSError, ValueError) as error: print(error)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+thread = threading.Thread(target=work); thread.start(); thread.join()
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+""")
+    assert lines == [
+        "set() True False",
+        "False",
+        "[Errno 22] Invalid argument",
+        f"signal number 0 out of range [1; {stdlib.NSIG - 1}]",
+        "set()",
+    ]
+
+
 # -- greenprobe.signal, in this process
 
 
