@@ -34,6 +34,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SILENCE: Final = 40.0  # seconds without news from a process: its test hangs
 AT_ONCE: Final = 2
 MODULES: Final = """
+    test_multiprocessing_fork
     test_socket test_subprocess test_threading test_signal test_logging test_concurrent_futures test_ssl test_imaplib
     test_queue test_selectors test_ftplib test_poplib test_wait3 test_wait4 test_fork1
     test_select test_poll test_epoll test_thread test_threading_local test_threadsignals
