@@ -223,6 +223,12 @@ class Poller:
         self._close_side(slot.read)
         self._close_side(slot.write)
 
+    def forget(self, fd: int) -> None:
+        """Forget a descriptor that is not ours alone, or lives on, if it has a slot."""
+        slot = self.slots.get(fd)
+        if slot is not None:
+            self.close(slot, shared=True)
+
     def recycle(self, slot: Slot) -> None:
         """Before a descriptor is closed that only its owner knows: leave its slot to the next of that number.
 

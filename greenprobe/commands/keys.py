@@ -41,9 +41,7 @@ def status_on_key(
     finally:
         termios.tcsetattr(fd, termios.TCSANOW, before)
         watcher.kill()
-        slot = get_hub().poller.slots.get(own)
-        if slot is not None:
-            get_hub().poller.close(slot, shared=True)
+        get_hub().poller.forget(own)
         os.close(own)
 
 

@@ -81,9 +81,7 @@ class FrameReader:
 
     def close(self) -> None:
         """Let go of the descriptor's slot in the poller."""
-        slot = self._hub.poller.slots.get(self._fd)
-        if slot is not None:
-            self._hub.poller.close(slot, shared=True)
+        self._hub.poller.forget(self._fd)
 
 
 class FrameSource:

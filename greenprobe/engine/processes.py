@@ -64,7 +64,7 @@ class Process:
     def close_input(self) -> None:
         """Tell the process that nothing more comes. A second call does nothing."""
         if not self.stdin.closed:
-            self._let_go(self.stdin.fileno())
+            self._hub.poller.forget(self.stdin.fileno())
             self.stdin.close()
 
     def close(self) -> None:
@@ -73,13 +73,8 @@ class Process:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(LONGEST_END_S)
-        self._let_go(self.stdout.fileno())
+        self._hub.poller.forget(self.stdout.fileno())
         self.stdout.close()
-
-    def _let_go(self, fd: int) -> None:
-        slot = self._hub.poller.slots.get(fd)
-        if slot is not None:
-            self._hub.poller.close(slot, shared=True)
 
 
 class Processes(Generic[P, Batch]):

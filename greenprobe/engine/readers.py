@@ -107,9 +107,7 @@ class ReadingProcess:
     def close(self) -> None:
         """Kill it, and let go of everything."""
         for pipe in (self._stdin, self._stdout):
-            slot = self._hub.poller.slots.get(pipe.fileno())
-            if slot is not None:
-                self._hub.poller.close(slot, shared=True)
+            self._hub.poller.forget(pipe.fileno())
             pipe.close()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()

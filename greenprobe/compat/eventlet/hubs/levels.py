@@ -83,10 +83,7 @@ def wait_for_level(hub: Hub, fd: int, *, writing: bool, deadline: float | None =
 
 def notify_close(fd: int) -> None:
     """Say that a descriptor is closed, or about to be: who waits for it gets IOClosed."""
-    hub = get_hub()
-    slot = hub.poller.slots.get(fd)
-    if slot is not None:
-        hub.poller.close(slot, shared=True)
+    get_hub().poller.forget(fd)
 
 
 def notify_opened(fd: int) -> None:
