@@ -140,6 +140,22 @@ def test_the_names_of_files_are_synced_before_the_journal_names_them(
     journal.close()
 
 
+def test_a_run_that_nobody_can_go_on_with_does_not_wait_for_the_disk(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with Output(str(tmp_path / "out")) as out:
+        archive = WarcFile(str(tmp_path / "warc"))
+        recording = Recording(out, lambda row: b"%d\n" % row["line"], clock=hub.clock, warc=archive)
+        recording.write([record(1)])
+        recording.commit()
+        assert (tmp_path / "out").read_bytes() == b"1\n"
+        assert (tmp_path / "warc").stat().st_size > 0
+        archive.close()
+    assert not synced
+
+
 @pytest.mark.parametrize("left", (None, b"", b"1\n"))
 def test_an_output_that_lost_results_is_not_gone_on_with(hub: Hub, tmp_path: Path, left: bytes | None) -> None:
     (tmp_path / "urls").write_text("u\n" * COUNT)

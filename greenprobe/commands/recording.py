@@ -62,9 +62,7 @@ class Recording:
         self._write_rows(wanted_rows(batch, self._match, self._drop))
         if self._journal is not None:
             self._numbers += [record.line for record in batch]
-        now = self._clock()
-        if now - self._committed >= COMMIT_SECONDS:
-            self.commit()
+        self._commit_if_due()
 
     def write_shard(self, batch: ShardBatch) -> None:
         """Write what a process has made of its entries; it has chosen and counted already."""
@@ -74,8 +72,8 @@ class Recording:
             self._out.write(batch.lines)
         if self._journal is not None:
             self._numbers += batch.numbers
-            if self._clock() - self._committed >= COMMIT_SECONDS:
-                self.commit()
+        if not self._is_plain:
+            self._commit_if_due()
 
     def _write_rows(self, numbered: list[NumberedRow], archive: IO[bytes] | None = None) -> None:
         """Write rows everywhere; `archive` has the records of their exchanges, if the rows themselves do not."""
@@ -92,19 +90,28 @@ class Recording:
     def commit(self) -> None:
         """Have everything written; where there is a journal, on the disk, and the journal say so."""
         self._committed = self._clock()
-        if self._is_plain:
-            self._out.flush()
+        if self._database is not None:
+            self._database.sync()
+        if self._journal is not None:
+            self._commit_to(self._journal)
             return
+        self._out.flush()
+        if self._warc is not None:
+            self._warc.length()
+
+    def _commit_to(self, journal: Journal) -> None:
         lengths = {"output": self._out.sync()}
         if self._warc is not None:
             lengths["warc"] = self._warc.sync()
-        if self._database is not None:
-            self._database.sync()
-        if self._journal is not None and self._numbers:
+        if self._numbers:
             if self._has_bodies:
                 os.sync()  # files without number, perhaps of other processes: no other call reaches them all
-            self._journal.commit(lengths, self._numbers)
+            journal.commit(lengths, self._numbers)
             self._numbers = []
+
+    def _commit_if_due(self) -> None:
+        if self._clock() - self._committed >= COMMIT_SECONDS:
+            self.commit()
 
 
 def wanted_rows(batch: list[FetchRecord], match: Conditions, drop: Conditions) -> list[NumberedRow]:
