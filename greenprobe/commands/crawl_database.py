@@ -7,17 +7,17 @@ are, and who goes on deletes what is behind it.
 """
 
 from collections.abc import Iterable
+from itertools import count
 from typing import Any, Final
 
 import click
 import orjson
 
+from greenprobe.commands.database import Database
+from greenprobe.engine.crawlplan import LinkRecord
 from greenprobe.engine.crawlvisits import Arrival
-from greenprobe.lazy import Lazy
 
 __all__ = ["CrawlDatabase"]
-
-sqlite3 = Lazy("sqlite3")
 
 Row = dict[str, Any]
 
@@ -33,36 +33,25 @@ INSERT_PAGE: Final = f"INSERT INTO page VALUES ({', '.join('?' * (len(PAGE) + 4)
 INSERT_LINK: Final = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
-class CrawlDatabase:
-    """A database that is being written. Errors are click.ClickExceptions that name it."""
+class CrawlDatabase(Database):
+    """The database of a crawl."""
 
     def __init__(self, path: str, *, goes_on_at: tuple[int, int] | None = None) -> None:
         """Open `path`. Tables that are there are refused, or, with `goes_on_at`, cut to so many pages and links."""
-        self._path = path
+        self._is_new = goes_on_at is None
         self._pages, self._links = goes_on_at or (0, 0)
-        try:
-            self._connection = sqlite3.connect(path, isolation_level="DEFERRED")
-        except sqlite3.Error as exc:
-            raise self._error(exc) from exc
-        try:
-            self._prepare(is_new=goes_on_at is None)
-        except sqlite3.Error as exc:
-            self._connection.close()
-            raise self._error(exc) from exc
-        except BaseException:
-            self._connection.close()
-            raise
+        super().__init__(path)
 
-    def _prepare(self, *, is_new: bool) -> None:
+    def _prepare(self) -> None:
         execute = self._connection.execute
         has_tables = execute("SELECT 1 FROM sqlite_master WHERE name IN ('page', 'link')").fetchone() is not None
-        if is_new and has_tables:
+        if self._is_new and has_tables:
             raise click.ClickException(f"{self._path} has a crawl in it already; name another file with --sqlite")
-        if not is_new and not has_tables:
+        if not self._is_new and not has_tables:
             raise click.ClickException(f"{self._path} is not the database that this state was begun with")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        if is_new:
+        if self._is_new:
             self._connection.executescript(SCHEMA)
         execute("DELETE FROM page WHERE id > ?", (self._pages,))
         execute("DELETE FROM link WHERE id > ?", (self._links,))
@@ -70,55 +59,30 @@ class CrawlDatabase:
 
     def write(self, batch: Iterable[Arrival], rows: Iterable[Row]) -> None:
         """Insert the pages of a batch, whose rows these are, and their links."""
-        try:
+        with self._naming_errors():
             for arrival, row in zip(batch, rows, strict=True):
                 self._pages += 1
                 self._connection.execute(INSERT_PAGE, page_values(self._pages, row))
-                first, self._links = self._links + 1, self._links + len(arrival.links)
-                values = [
-                    (
-                        number,
-                        each.page,
-                        each.url,
-                        each.link.kind,
-                        each.link.rel,
-                        each.link.text,
-                        each.verdict or "followed",
-                    )
-                    for number, each in enumerate(arrival.links, first)
-                ]
-                self._connection.executemany(INSERT_LINK, values)
-        except sqlite3.Error as exc:
-            raise self._error(exc) from exc
+                self._connection.executemany(INSERT_LINK, map(link_values, count(self._links + 1), arrival.links))
+                self._links += len(arrival.links)
 
     def length(self) -> tuple[int, int]:
         """Commit, and return how many pages and links there are."""
-        try:
-            self._connection.commit()
-        except sqlite3.Error as exc:
-            raise self._error(exc) from exc
+        self.commit()
         return self._pages, self._links
 
     def sync(self) -> tuple[int, int]:
         """Commit, have it on the disk, and return the same."""
         counts = self.length()
-        try:
+        with self._naming_errors():
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as exc:
-            raise self._error(exc) from exc
         return counts
 
-    def close(self) -> None:
-        """Commit and close."""
-        try:
-            self._connection.commit()
-        except sqlite3.Error as exc:
-            raise self._error(exc) from exc
-        finally:
-            self._connection.close()
 
-    def _error(self, exc: Exception) -> click.ClickException:
-        return click.ClickException(f"cannot write to {self._path}: {exc}")
+def link_values(number: int, record: LinkRecord) -> tuple[Any, ...]:
+    """Return the columns of a link."""
+    link = record.link
+    return number, record.page, record.url, link.kind, link.rel, link.text, record.verdict or "followed"
 
 
 def page_values(number: int, row: Row) -> tuple[Any, ...]:

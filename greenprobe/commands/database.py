@@ -4,6 +4,8 @@ Rows go in by the batch; a commit is made when the writer asks for one, so that 
 agree to the row.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -12,7 +14,7 @@ import orjson
 from greenprobe.engine.journal import Done
 from greenprobe.lazy import Lazy
 
-__all__ = ["ResultsDatabase"]
+__all__ = ["Database", "ResultsDatabase"]
 
 sqlite3 = Lazy("sqlite3")
 
@@ -34,26 +36,54 @@ SCHEMA: Final = f"CREATE TABLE results ({', '.join(f'{name} {kind}' for name, ki
 INSERT: Final = f"INSERT INTO results VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
-class ResultsDatabase:
-    """A database that is being written."""
+class Database:
+    """An SQLite database that a run writes. Errors are click.ClickExceptions that name it."""
 
-    def __init__(self, path: str, *, done: Done | None = None) -> None:
-        """Open `path`. A table that is there is refused, or, with `done`, cut to the entries that are in it."""
+    def __init__(self, path: str) -> None:
         self._path = path
-        try:
+        with self._naming_errors():
             self._connection = sqlite3.connect(path, isolation_level="DEFERRED")
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {path}: {exc}") from exc
         try:
-            self._prepare(done)
-        except sqlite3.Error as exc:
-            self._connection.close()
-            raise click.ClickException(f"cannot write to {path}: {exc}") from exc
+            with self._naming_errors():
+                self._prepare()
         except BaseException:
             self._connection.close()
             raise
 
-    def _prepare(self, done: Done | None) -> None:
+    def _prepare(self) -> None:
+        """Make the tables; refuse those that are there, or cut them to what is to be gone on with."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Have everything in the file."""
+        with self._naming_errors():
+            self._connection.commit()
+
+    def close(self) -> None:
+        """Commit and close."""
+        try:
+            self.commit()
+        finally:
+            self._connection.close()
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
+
+
+class ResultsDatabase(Database):
+    """The database of a fetch."""
+
+    def __init__(self, path: str, *, done: Done | None = None) -> None:
+        """Open `path`. A table that is there is refused, or, with `done`, cut to the entries that are in it."""
+        self._done = done
+        super().__init__(path)
+
+    def _prepare(self) -> None:
+        done = self._done
         has_table = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'results'").fetchone()
         if not has_table and done:
             raise click.ClickException(f"{self._path} has lost its results; to begin anew, remove it and the state")
@@ -69,23 +99,8 @@ class ResultsDatabase:
 
     def write(self, numbers: list[int], rows: list[dict[str, Any]]) -> None:
         """Insert rows by the numbers of their entries."""
-        try:
+        with self._naming_errors():
             self._connection.executemany(INSERT, map(values_of, numbers, rows))
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
-
-    def sync(self) -> int:
-        """Commit."""
-        try:
-            self._connection.commit()
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
-        return 0
-
-    def close(self) -> None:
-        """Commit and close."""
-        self._connection.commit()
-        self._connection.close()
 
 
 def values_of(number: int, row: dict[str, Any]) -> tuple[Any, ...]:

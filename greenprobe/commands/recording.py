@@ -91,7 +91,7 @@ class Recording:
         """Have everything written; where there is a journal, on the disk, and the journal say so."""
         self._committed = self._clock()
         if self._database is not None:
-            self._database.sync()
+            self._database.commit()
         if self._journal is not None:
             self._commit_to(self._journal)
             return
