@@ -13,7 +13,7 @@ the same host is asked for often, and a second is what a change of routes or of 
 import re
 import socket as stdlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from socket import (
     AF_INET,
     AF_INET6,
@@ -42,7 +42,7 @@ from greenprobe.dns.deferred import to_ascii
 from greenprobe.dns.interfaces import interfaces
 from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
 from greenprobe.dns.resolver import Found, Resolver
-from greenprobe.dns.shapes import numeric, shaped, template_of
+from greenprobe.dns.shapes import libc_getaddrinfo, numeric, shaped, template_of
 from greenprobe.dns.watched import Watched
 from greenprobe.names import AddrInfo, is_numeric
 from greenprobe.threadpool import run_in_thread
@@ -77,7 +77,6 @@ Wanted = tuple[str | bytes | None, int | str | bytes | None, int, int, int, int]
 libc_gethostbyname_ex = stdlib.gethostbyname_ex
 libc_gethostbyaddr = stdlib.gethostbyaddr
 libc_getnameinfo = stdlib.getnameinfo
-libc_getaddrinfo: Callable[..., list[AddrInfo]] = stdlib.getaddrinfo  # type: ignore[assignment]
 
 
 class Family(ABC):
