@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from operator import attrgetter
 from ssl import SSLContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,6 @@ from greenprobe.dns.conf import parse_resolv_conf
 from greenprobe.dns.deferred import make_question
 from greenprobe.dns.servers import Server, parse_servers
 from greenprobe.dns.watched import read_text
-from greenprobe.dns.wire import Reply
 from greenprobe.engine.namelist import NameList
 from greenprobe.engine.pacing import Pace
 from greenprobe.engine.referral import ROOT_SERVERS
@@ -38,6 +37,9 @@ from greenprobe.engine.wildcards import Wildcards
 from greenprobe.http.trust import trusting
 from greenprobe.hub import Hub, get_hub
 from greenprobe.lazy import Lazy
+
+if TYPE_CHECKING:
+    from greenprobe.dns.dnssec import AskSigned, Validator
 
 __all__ = ["resolve"]
 
@@ -193,10 +195,11 @@ def _anchors(path: str | None) -> list[str]:
     return [line for line in read_text(path).splitlines() if line.strip() and not line.lstrip().startswith(";")]
 
 
-def _validator(anchors: list[str], ask: Callable[[str, str], Reply | None]) -> Any:
+def _validator(anchors: list[str], ask: "AskSigned") -> "Validator":
     """Return what judges answers. Raises TargetError, click.BadParameter."""
     try:
-        return dnssec.Validator(ask, anchors=anchors)
+        validator: Validator = dnssec.Validator(ask, anchors=anchors)
+        return validator
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--trust-anchors") from exc
 

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 from ssl import SSLContext, create_default_context
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from greenlet import GreenletExit
 
@@ -36,6 +36,9 @@ from greenprobe.hub import Hub, get_hub
 from greenprobe.lazy import Lazy
 from greenprobe.outcome import AsyncResult, Outcome
 from greenprobe.sync import Event
+
+if TYPE_CHECKING:
+    from greenprobe.dns.dnssec import Validator
 
 __all__ = ["Fact", "Found", "Resolver"]
 
@@ -78,11 +81,11 @@ class Found(NamedTuple):
 
 
 class Tools(NamedTuple):
-    """What a resolver has for each hub. The validator is a `dns.dnssec.Validator`, or None."""
+    """What a resolver has for each hub. Without a validator nothing is checked."""
 
     asker: Asker
     crew: Crew
-    validator: Any
+    validator: "Validator | None"
 
 
 class Resolver:

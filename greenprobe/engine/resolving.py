@@ -9,7 +9,7 @@ over. Each name that was taken leads to exactly one record.
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING
 
 from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.chain import follow
@@ -24,14 +24,15 @@ from greenprobe.engine.workers import Workers
 from greenprobe.errors import DnsFormError
 from greenprobe.hub import Hub
 
-__all__ = ["AskOne", "AskSigned", "Resolving", "asking", "judged"]
+if TYPE_CHECKING:  # it takes dnspython
+    from greenprobe.dns.dnssec import AskSigned, Judgement, Validator
+
+__all__ = ["AskOne", "Resolving", "asking", "judged"]
 
 ANSWERED = frozenset({"NOERROR", "NXDOMAIN"})
 
 # A name and a type in; what came of it out.
 AskOne = Callable[[str, str], Said]
-# Asks for a name and a type with the DNSSEC bits; None if nobody could say.
-AskSigned = Callable[[str, str], Reply | None]
 
 new_record: Callable[..., ResolveRecord] = partial(tuple.__new__, ResolveRecord)
 new_said: Callable[..., Said] = partial(tuple.__new__, Said)
@@ -53,11 +54,11 @@ def options_of(plan: ResolvePlan) -> AskOptions:
 
 
 def asking(
-    hub: Hub, plan: ResolvePlan, asker: Asker, validator_of: Callable[[AskSigned], Any] | None = None
+    hub: Hub, plan: ResolvePlan, asker: Asker, validator_of: "Callable[[AskSigned], Validator] | None" = None
 ) -> AskOne:
     """Return what asks one question of the plan's servers, another one first each time. Raises ValueError.
 
-    `validator_of` makes a `dns.dnssec.Validator`, which judges what comes, of what asks for keys; None checks nothing.
+    `validator_of` makes what judges the answers of what asks for keys; None checks no signatures.
     """
     options = options_of(plan)
     clock, servers, ask = hub.clock, plan.servers, asker.ask
@@ -73,17 +74,17 @@ def asking(
         question = make_question(name, kind)
         status, reply, server, protocol, tries, complaints = ask(question, servers, options)
         elapsed = clock() - began
-        if reply is not None and validator is not None:
-            return judged(Said(kind, status, reply.answer, labels[server], protocol, tries, elapsed, None),
-                          validator.judge(question, reply))  # fmt: skip
-        if reply is not None:
-            answer = reply.answer
-            is_plain = not answer or (len(answer) == 1 and answer[0].type == kind)
-            if not is_plain and (circle := circle_in(question, reply)) is not None:
-                return Said(kind, "MALFORMED", (), labels[server], protocol, tries, elapsed, f"{server}: {circle}")
-            return new_said((kind, status, answer, labels[server], protocol, tries, elapsed, None, None, ()))
-        reason = ", ".join(dict.fromkeys(map(str, complaints)))
-        return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
+        if reply is None:
+            reason = ", ".join(dict.fromkeys(map(str, complaints)))
+            return Said(kind, status, (), labels[server], None, tries, elapsed, reason)
+        answer = reply.answer
+        said = new_said((kind, status, answer, labels[server], protocol, tries, elapsed, None, None, ()))
+        if validator is not None:
+            return judged(said, validator.judge(question, reply))
+        is_plain = not answer or (len(answer) == 1 and answer[0].type == kind)
+        if not is_plain and (circle := circle_in(question, reply)) is not None:
+            return said._replace(status="MALFORMED", answers=(), reason=f"{server}: {circle}")
+        return said
 
     return ask_one
 
@@ -97,7 +98,7 @@ def circle_in(question: Question, reply: Reply) -> str | None:
     return None
 
 
-def judged(said: Said, judgement: Any) -> Said:
+def judged(said: Said, judgement: "Judgement") -> Said:
     """Return an answer with what DNSSEC says of it, its signatures left out; one that is bogus has no records."""
     if judgement.state == "bogus":
         return said._replace(status="BOGUS", answers=(), reason=f"{said.server}: {judgement.reason}")

@@ -7,7 +7,7 @@ Which step a reply is, `referral.py` decides.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from greenprobe.dns.asker import Asker, AskOptions
 from greenprobe.dns.chain import follow
@@ -19,10 +19,13 @@ from greenprobe.dns.servers import Server
 from greenprobe.dns.wire import AUTHORITATIVE, Question, Record, Reply
 from greenprobe.engine.referral import Referral, is_below, referral_in
 from greenprobe.engine.resolveplan import ResolvePlan, Said, Step
-from greenprobe.engine.resolving import AskSigned, judged
+from greenprobe.engine.resolving import judged
 from greenprobe.errors import DnsFormError
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
+
+if TYPE_CHECKING:  # it takes dnspython
+    from greenprobe.dns.dnssec import AskSigned, Judgement, Validator
 
 __all__ = ["Tracer"]
 
@@ -44,9 +47,13 @@ class Tracer:
     """Traces questions; call it with a name and a type. Any number of greenthreads may."""
 
     def __init__(
-        self, hub: Hub, plan: ResolvePlan, asker: Asker, validator_of: Callable[[AskSigned], Any] | None = None
+        self,
+        hub: Hub,
+        plan: ResolvePlan,
+        asker: Asker,
+        validator_of: "Callable[[AskSigned], Validator] | None" = None,
     ) -> None:
-        """`validator_of` makes a `dns.dnssec.Validator` of what asks for keys; None checks no signatures."""
+        """`validator_of` makes what judges the answers of what asks for keys; None checks no signatures."""
         self._clock = hub.clock
         self._asker = asker
         self._roots = plan.servers
@@ -77,7 +84,7 @@ class Tracer:
         began = self._clock()
         steps: list[Step] = []
         answers: list[Record] = []
-        judgements: list[Any] = []
+        judgements: list[Judgement] = []
         asked = question
         for _ in range(MAX_ALIASES):
             result = self._descend(asked, steps, depth)
@@ -206,7 +213,7 @@ def cut_below(zone: str, name: str) -> str:
     return cut if cut != name else ""
 
 
-def weakest(judgements: Sequence[Any]) -> Any:
+def weakest(judgements: "Sequence[Judgement]") -> "Judgement":
     """Return what several judgements come to: a chain is as good as the worst of its links."""
     return min(judgements, key=lambda judgement: STATES.index(judgement.state))
 
