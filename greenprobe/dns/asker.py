@@ -306,10 +306,10 @@ def mixed(asked: bytes) -> bytes:
 
 def with_question(wire: bytes, question: Question) -> bytes:
     """Return a reply with the question in our own case, where the reply, or the query, had it in another."""
-    end = 12 + len(question.wire)
-    given = wire[12:end]
+    end = HEADER_BYTES + len(question.wire)
+    given = wire[HEADER_BYTES:end]
     if given != question.wire and given.lower() == question.wire.lower():
-        return wire[:12] + question.wire + wire[end:]
+        return wire[:HEADER_BYTES] + question.wire + wire[end:]
     return wire
 
 
