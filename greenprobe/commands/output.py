@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import click
 import orjson
 
-from greenprobe.engine.journal import sync_folder
+from greenprobe.engine.journal import LastingFile
 from greenprobe.hub import get_hub
 
 __all__ = ["Column", "Encoder", "Output", "encoder", "opened_at", "picking", "terminal_safe"]
@@ -120,7 +120,7 @@ class Output:
         self._owns_fd = path != "-"
         self._can_truncate = self._owns_fd and stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._whole_bytes = goes_on_at or 0
-        self._has_lasting_name = False
+        self._lasting = LastingFile(path)
         self._is_terminal = os.isatty(self._fd)
 
     def write(self, lines: bytes, *, is_safe: bool = False) -> None:
@@ -152,7 +152,7 @@ class Output:
         try:
             self._write_all(data)
         except OSError as exc:
-            self._failure = self._error("write to", exc)
+            self._failure = self._error(exc)
             raise self._failure from exc
 
     def length(self) -> int:
@@ -165,12 +165,9 @@ class Output:
         self.flush()
         if self._can_truncate:
             try:
-                os.fdatasync(self._fd)
-                if not self._has_lasting_name:
-                    sync_folder(self._name)
-                    self._has_lasting_name = True
+                self._lasting.sync(self._fd)
             except OSError as exc:
-                raise self._error("write to", exc) from exc
+                raise self._error(exc) from exc
         return self._whole_bytes
 
     @property
@@ -212,10 +209,10 @@ class Output:
                 return opened_at(path, goes_on_at)
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o666)
         except OSError as exc:
-            raise self._error("write to", exc) from exc
+            raise self._error(exc) from exc
 
-    def _error(self, verb: str, exc: OSError) -> click.ClickException:
-        return click.ClickException(f"cannot {verb} {self._name}: {exc.strerror}")
+    def _error(self, exc: OSError) -> click.ClickException:
+        return click.ClickException(f"cannot write to {self._name}: {exc.strerror}")
 
     def _flush_late(self) -> None:
         self._is_due = False

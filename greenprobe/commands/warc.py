@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 import click
 
 from greenprobe.commands.output import opened_at
-from greenprobe.engine.journal import sync_folder
+from greenprobe.engine.journal import LastingFile
 from greenprobe.http.recorded import RecordedExchange
 from greenprobe.lazy import Lazy
 
@@ -97,7 +97,7 @@ class WarcFile:
     def __init__(self, path: str, *, goes_on_at: int | None = None) -> None:
         """Open `path`; with `goes_on_at`, cut it to so many bytes and go on behind them."""
         self._path = path
-        self._has_lasting_name = False
+        self._lasting = LastingFile(path)
         try:
             self._file = os.fdopen(opened_at(path, goes_on_at), "wb") if goes_on_at else open(path, "wb")  # noqa: SIM115
         except OSError as exc:
@@ -145,10 +145,7 @@ class WarcFile:
         """Have everything on the disk, and return the length in bytes."""
         length_bytes = self.length()
         try:
-            os.fdatasync(self._file.fileno())
-            if not self._has_lasting_name:
-                sync_folder(self._path)
-                self._has_lasting_name = True
+            self._lasting.sync(self._file.fileno())
         except OSError as exc:
             raise self._error(exc) from exc
         return length_bytes

@@ -21,7 +21,7 @@ import orjson
 
 from greenprobe.errors import GreenprobeError, TargetError
 
-__all__ = ["Done", "Journal", "ListIdentity", "identify", "spans_of", "sync_folder"]
+__all__ = ["Done", "Journal", "LastingFile", "ListIdentity", "identify", "spans_of"]
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -181,6 +181,23 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class LastingFile:
+    """A file that a power loss must not take: neither what was written before a sync, nor its name."""
+
+    __slots__ = ("_has_name", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._has_name = False
+
+    def sync(self, fd: int) -> None:
+        """Have on the disk what was written to `fd`, which is the file. Raises OSError."""
+        os.fdatasync(fd)
+        if not self._has_name:
+            sync_folder(self._path)
+            self._has_name = True
 
 
 def sync_folder(path: str) -> None:
