@@ -9,7 +9,7 @@ whatever it has said by then is the answer.
 
 from collections.abc import Callable, Generator, Iterator
 from ssl import SSLError
-from typing import Final
+from typing import Final, Protocol
 
 from greenprobe.errors import (
     BodyTooLarge,
@@ -23,14 +23,14 @@ from greenprobe.errors import (
     TotalTimeout,
     WriteTimeout,
 )
-from greenprobe.http.connections import Connection, reason
+from greenprobe.http.connections import reason
 from greenprobe.http.decoding import BodyDecoder, Sink
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.request import Request
 from greenprobe.http.trace import Trace
 from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
 
-__all__ = ["REDIRECTS", "Exchange", "OpenSink", "is_redirect"]
+__all__ = ["REDIRECTS", "Carrier", "Exchange", "OpenSink", "is_redirect"]
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECT_BODY_BYTES: Final = 1 << 16  # reading that much is cheaper than a new connection; more is not
@@ -40,6 +40,19 @@ CONTINUE_SECONDS: Final = 1.0  # how long to wait for a 100; RFC 9110, section 1
 Pieces = Generator[bytes, None, bool]
 # Called when the head of an answer is there that is no redirect; returns what takes its decoded body, or None.
 OpenSink = Callable[[Trace], Sink | None]
+
+
+class Carrier(Protocol):
+    """What an exchange needs of a connection."""
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`; raises TimeoutError or OSError."""
+
+    def receive(self, deadline: float) -> bytes:
+        """Return the next bytes, `b""` at the end; raises TimeoutError or OSError."""
+
+    def send_at_once(self) -> None:
+        """From now on hold no small piece back."""
 
 
 class Exchange:
@@ -54,7 +67,7 @@ class Exchange:
         self._total_timeout = options.total_timeout
         self._max_body_bytes = options.max_body_bytes
 
-    def converse(self, connection: Connection, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
+    def converse(self, connection: Carrier, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
         """Send a request without a body and receive its answer; tell whether the connection can be used again."""
         sent = trace.ended
         deadline = trace.deadline
@@ -84,7 +97,7 @@ class Exchange:
         return is_reusable
 
     def converse_fully(
-        self, connection: Connection, head: bytes, trace: Trace, open_sink: OpenSink | None, *, request: Request
+        self, connection: Carrier, head: bytes, trace: Trace, open_sink: OpenSink | None, *, request: Request
     ) -> bool:
         """Send any request and receive its answer; tell whether the connection can be used again."""
         reader = ResponseReader(expects_body=request.method != "HEAD")
@@ -99,7 +112,7 @@ class Exchange:
 
     # -- sending
 
-    def _send(self, connection: Connection, head: bytes, request: Request, trace: Trace) -> tuple[bytes, bool]:
+    def _send(self, connection: Carrier, head: bytes, request: Request, trace: Trace) -> tuple[bytes, bool]:
         """Send all of a request; return what was received meanwhile, and whether all was sent."""
         pieces = framed(request)
         said = b""
@@ -124,18 +137,18 @@ class Exchange:
             return said or self._last_words(connection, trace, exc), False
         return said, True
 
-    def _put(self, connection: Connection, data: bytes, trace: Trace) -> None:
+    def _put(self, connection: Carrier, data: bytes, trace: Trace) -> None:
         connection.send(data, min(trace.deadline, self._clock() + self.read_timeout))
         trace.sent_bytes += len(data)
 
-    def _consent(self, connection: Connection, trace: Trace) -> bytes:
+    def _consent(self, connection: Carrier, trace: Trace) -> bytes:
         """Wait a little for the server to say whether it wants the body."""
         try:
             return connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
         except TimeoutError:
             return b""
 
-    def _last_words(self, connection: Connection, trace: Trace, exc: OSError) -> bytes:
+    def _last_words(self, connection: Carrier, trace: Trace, exc: OSError) -> bytes:
         """Return what a peer said that would not take the whole request; raises ConnectionLost if it said nothing."""
         try:
             said = connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
@@ -147,7 +160,7 @@ class Exchange:
 
     # -- receiving
 
-    def _first(self, connection: Connection, trace: Trace) -> bytes:
+    def _first(self, connection: Carrier, trace: Trace) -> bytes:
         """Receive the first bytes of an answer."""
         try:
             data = connection.receive(min(trace.deadline, self._clock() + self.first_byte_timeout))
@@ -189,7 +202,7 @@ class Exchange:
         sink = None if open_sink is None else open_sink(trace)
         return BodyDecoder(trace.headers.get("content-encoding", ()), max_bytes=self._max_body_bytes, sink=sink)
 
-    def _plain(self, connection: Connection, body: bytes, missing: int, trace: Trace) -> Pieces:
+    def _plain(self, connection: Carrier, body: bytes, missing: int, trace: Trace) -> Pieces:
         """Yield the body of a plain answer; return whether nothing came behind it."""
         yield body
         while missing > 0:
@@ -200,7 +213,7 @@ class Exchange:
             missing -= len(data)
         return missing == 0
 
-    def _parsed(self, connection: Connection, data: bytes, trace: Trace, reader: ResponseReader) -> Pieces:
+    def _parsed(self, connection: Carrier, data: bytes, trace: Trace, reader: ResponseReader) -> Pieces:
         """Yield the body of any answer, its head noted in `trace`; return whether the connection is reusable."""
         while True:
             for event in reader.feed(data):
@@ -212,7 +225,7 @@ class Exchange:
                     return event.reusable
             data = self._more(connection, trace)
 
-    def _more(self, connection: Connection, trace: Trace) -> bytes:
+    def _more(self, connection: Carrier, trace: Trace) -> bytes:
         """Receive more of an answer that has begun."""
         trace.ended = now = self._clock()
         try:

@@ -9,12 +9,11 @@ that were redirects and challenges too.
 
 from http import HTTPStatus
 from time import time
-from typing import IO, Final, cast
+from typing import IO, Final
 
 from greenprobe.errors import BodyTooLarge, FetchError, IncompleteBody, StorageError
-from greenprobe.http.connections import Connection
 from greenprobe.http.decoding import Sink
-from greenprobe.http.exchange import Exchange, OpenSink, Pieces
+from greenprobe.http.exchange import Carrier, Exchange, OpenSink, Pieces
 from greenprobe.http.request import SECRET_HEADERS, Request
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Url
@@ -121,7 +120,7 @@ class Overheard:
 
     __slots__ = ("_connection", "_exchange", "send", "send_at_once")
 
-    def __init__(self, connection: Connection, exchange: RecordedExchange) -> None:
+    def __init__(self, connection: Carrier, exchange: RecordedExchange) -> None:
         self._connection = connection
         self._exchange = exchange
         self.send = connection.send
@@ -139,21 +138,21 @@ class RecordingExchange(Exchange):
 
     __slots__ = ()
 
-    def converse(self, connection: Connection, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
+    def converse(self, connection: Carrier, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
         """Send a request without a body and receive its answer; tell whether the connection can be used again."""
         if isinstance(trace, RecordedTrace):
-            connection = overheard(connection, trace.begin(message))
+            connection = Overheard(connection, trace.begin(message))
         return super().converse(connection, message, trace, open_sink or nobody)
 
     def converse_fully(
-        self, connection: Connection, head: bytes, trace: Trace, open_sink: OpenSink | None, *, request: Request
+        self, connection: Carrier, head: bytes, trace: Trace, open_sink: OpenSink | None, *, request: Request
     ) -> bool:
         """Send any request and receive its answer; tell whether the connection can be used again."""
         if isinstance(trace, RecordedTrace):
             exchange = trace.begin(head)
             if request.body is not None and request.body.can_repeat and request.body.length is not None:
                 exchange.request += b"".join(request.body.pieces())
-            connection = overheard(connection, exchange)
+            connection = Overheard(connection, exchange)
         return super().converse_fully(connection, head, trace, open_sink, request=request)
 
     def take_body(self, pieces: Pieces, trace: Trace, open_sink: OpenSink | None) -> bool:
@@ -163,18 +162,15 @@ class RecordingExchange(Exchange):
         exchange = trace.exchanges[-1]
         try:
             is_reusable = super().take_body(exchange.pieces(pieces), trace, open_sink)
-            exchange.truncated = exchange.truncated and "length"  # of a redirect, of which nobody wants more
+            if exchange.truncated is not None:  # a redirect's, of which nobody wants more
+                exchange.truncated = "length"
             return is_reusable
         except (FetchError, TimeoutError) as exc:
-            exchange.truncated = exchange.truncated and truncation(exc)
+            if exchange.truncated is not None:
+                exchange.truncated = truncation(exc)
             raise
         finally:
             exchange.finish(trace)
-
-
-def overheard(connection: Connection, exchange: RecordedExchange) -> Connection:
-    """Return a connection of which an exchange hears what comes."""
-    return cast("Connection", Overheard(connection, exchange))
 
 
 def nobody(_: Trace) -> Sink | None:
