@@ -13,7 +13,7 @@ from collections.abc import Callable
 from errno import EIO
 from typing import Final
 
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent
 
 from greenprobe.dns.wire import FORMERR, NOTIMP, REFUSED, SERVFAIL
 from greenprobe.hub import Hub
@@ -34,21 +34,17 @@ IS_RESPONSE, IS_TRUNCATED = 0x80, 0x02  # in the third byte of a message
 
 
 class Waiting:
-    """A query in flight: its question, when it is over, who waits, and what came: a reply, or an error."""
+    """A query in flight: its question, when it is over, what came; who waits is `call`, or who asks."""
 
     __slots__ = ("asked", "call", "came", "deadline", "green", "keeps_case")
 
-    def __init__(self, asked: bytes, deadline: float, waiter: "greenlet | Call", *, keeps_case: bool) -> None:
+    def __init__(self, asked: bytes, deadline: float, call: Call | None, *, keeps_case: bool) -> None:
         self.asked = asked
         self.deadline = deadline
         self.keeps_case = keeps_case
         self.came: Came | None = None
-        self.green: greenlet | None = None
-        self.call: Call | None = None
-        if isinstance(waiter, greenlet):
-            self.green = waiter
-        else:
-            self.call = waiter
+        self.call = call
+        self.green = getcurrent() if call is None else None
 
     def reply_in(self, data: bytes) -> bytes | None:
         """Return the reply to our question that a message with our id is, or None if it is none.
@@ -85,7 +81,7 @@ class InFlight:
     ) -> tuple[bytes, Waiting]:
         """Note a query; return its id and what to wait for. `call`, if given, gets what comes: it must not wait."""
         number = self._new_id()
-        waiting = self.waiting[number] = Waiting(asked, deadline, call or getcurrent(), keeps_case=keeps_case)
+        waiting = self.waiting[number] = Waiting(asked, deadline, call, keeps_case=keeps_case)
         if deadline < self.next_deadline:
             self.next_deadline = deadline
         return number, waiting
