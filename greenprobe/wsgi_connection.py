@@ -2,8 +2,8 @@
 
 What a client sends is bounded in size and in time: the head as a whole (from its first byte on, so that bytes that
 trickle in gain nothing), silence between requests, silence within a body, a body that trickles in, and a client that
-does not read. What breaks
-a rule is answered with its status, and the connection ends: nobody knows where the next request would begin.
+does not read. What breaks a rule is answered with its status, and the connection ends: nobody knows where the next
+request would begin.
 
 A connection that is closed while bytes of the client are unread is reset, and the reset may overtake the answer. So an
 answer that ends a connection early is followed by a farewell: no more is sent, and for a moment what comes is read.

@@ -160,8 +160,8 @@ class FetchStatistics(NamedTuple):
     """How far a fetch is.
 
     `by_class` counts answers by the first digit of their status. `read_bytes` of `size_bytes` of the list are read; the
-    latter is None for a pipe. `waiting` are put aside until their host may be asked. `listed`
-    entries were read so far; those of them that are not taken are next.
+    latter is None for a pipe. `waiting` are put aside until their host may be asked. `listed` entries were read so far;
+    those of them that are not taken are next.
     """
 
     taken: int

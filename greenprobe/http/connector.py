@@ -59,7 +59,7 @@ def resolving(family: Family | None) -> Resolve:
 def resolve_name(host: str, port: int, timeout: float, *, family: Family | None = None) -> list[Address]:
     """Ask `family`, by default the installed one; a numeric host is answered at once."""
     found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout, resolver=family)
-    return [Address(int(family), sockaddr) for family, _, _, _, sockaddr in interleave(found)]
+    return [Address(int(kind), sockaddr) for kind, _, _, _, sockaddr in interleave(found)]
 
 
 class Connector:
