@@ -39,7 +39,17 @@ from greenprobe.engine.verdicts import Icmp, parse_extended_error
 from greenprobe.hub import Hub
 from greenprobe.poller import Slot
 
-__all__ = ["PENDING", "SELF_CONNECT", "Asker", "Connector", "is_routed", "met_itself", "read_queue"]
+__all__ = [
+    "PENDING",
+    "SELF_CONNECT",
+    "Asker",
+    "Connector",
+    "Prepare",
+    "SocketHolder",
+    "is_routed",
+    "met_itself",
+    "read_queue",
+]
 
 PENDING: Final = frozenset({EINPROGRESS, EALREADY, EINTR})
 SELF_CONNECT: Final = -1  # the socket met itself: ask again
@@ -48,6 +58,8 @@ IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>
 MOST_RESENT: Final = 20  # SYNs: more than the deadline lets the kernel send
 RESET_ON_CLOSE: Final = pack("ii", 1, 0)
 KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+
+Prepare = Callable[[KernelSocket], object]
 
 
 class Asker(Protocol):
@@ -78,20 +90,50 @@ class Asker(Protocol):
         """Give the socket back."""
 
 
-class Connector:
-    """The `Asker` that asks the network. Used by one greenthread."""
+class SocketHolder:
+    """Holds one socket at a time, which hears of ICMP errors. `prepare` is called with each, to bind it for example."""
 
-    __slots__ = ("_family", "_hub", "_look", "_prepare", "_slot", "_sock", "_sockaddr", "icmp")
+    __slots__ = ("_hub", "_prepare", "_slot", "_sock", "icmp")
 
-    def __init__(self, hub: Hub, prepare: Callable[[KernelSocket], object] | None = None) -> None:
-        """`prepare` is called with each new socket, to bind it for example. Raises OSError of it from `start`."""
+    def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
         self._hub = hub
         self._prepare = prepare
         self._sock: KernelSocket | None = None
         self._slot: Slot | None = None
+        self.icmp: Icmp | None = None
+
+    def close(self) -> None:
+        """Close the socket, if there is one; the next start opens another."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._slot is not None:
+            self._hub.poller.close(self._slot)
+            self._slot = None
+        sock.close()
+
+    def _hold_new(self, family: int, kind: int) -> KernelSocket:
+        """Open a socket in the place of the one before. Raises OSError, also of `prepare`."""
+        self.close()
+        sock = self._sock = KernelSocket(family, kind)
+        if family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
+        if self._prepare is not None:
+            self._prepare(sock)
+        return sock
+
+
+class Connector(SocketHolder):
+    """The `Asker` that asks the network. Used by one greenthread."""
+
+    __slots__ = ("_family", "_look", "_sockaddr")
+
+    def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
+        super().__init__(hub, prepare)
         self._family = 0
         self._sockaddr: tuple[Any, ...] = ()
-        self.icmp: Icmp | None = None
 
     @property
     def said(self) -> bytes:
@@ -144,26 +186,8 @@ class Connector:
             self._sock.setsockopt(IPPROTO_TCP, TCP_SYNCNT, MOST_RESENT)
         return self.wait(deadline)
 
-    def close(self) -> None:
-        """Close the socket, if there is one; the next start opens another."""
-        sock, self._sock = self._sock, None
-        if sock is None:
-            return
-        if self._slot is not None:
-            self._hub.poller.close(self._slot)
-            self._slot = None
-        sock.close()
-
     def _open(self, family: int) -> KernelSocket:
-        self.close()
-        sock = KernelSocket(family, KIND)
-        if family == AF_INET6:
-            sock.setsockopt(IPPROTO_IPV6, IPV6_RECVERR, 1)
-        else:
-            sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
-        self._sock = sock
-        if self._prepare is not None:
-            self._prepare(sock)
+        sock = self._hold_new(family, KIND)
         self._family = family
         watcher = poll()
         watcher.register(sock.fileno(), 0)

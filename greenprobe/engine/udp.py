@@ -3,56 +3,43 @@
 Facts (Linux). A connected UDP socket gets the ICMP errors for what it sent: the next call fails with the error, and
 with IP_RECVERR the error queue says which ICMP it was. A port-unreachable comes from the host itself, as nothing
 listens there: the port is closed, where the same message means a firewall for TCP. A socket that is not connected gets
-the errors, too, and answers from any port: that is what TFTP wants. Hosts write few ICMP errors a second
-(Linux: one, after a burst), so silence says even less than for TCP: `open|filtered`.
+the errors, too, and answers from any port: that is what TFTP wants. Hosts write few ICMP errors a second (Linux: one,
+after a burst), so silence says even less than for TCP: `open|filtered`.
 """
 
 from _socket import socket as KernelSocket  # noqa: N812 - a class
-from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS
-from socket import AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
+from socket import SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
 from typing import Any, Final
 
-from greenprobe.engine.connector import IP_RECVERR, IPV6_RECVERR, Asker, Connector, read_queue
+from greenprobe.engine.connector import Asker, Connector, Prepare, SocketHolder, read_queue
 from greenprobe.engine.ports import UDP
 from greenprobe.engine.probes.datagrams import hello_of, identify, wanders
 from greenprobe.engine.probes.probe import text_of
 from greenprobe.engine.scanplan import Service
 from greenprobe.engine.verdicts import Icmp
 from greenprobe.hub import Hub
-from greenprobe.poller import Slot
 
 __all__ = ["BothAsker", "UdpAsker", "spoken"]
 
 KIND: Final = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 MAX_DATAGRAM: Final = 2048
 
-Prepare = Callable[[KernelSocket], object]
 
-
-class UdpAsker:
+class UdpAsker(SocketHolder):
     """An `Asker` of UDP ports: 0 is an answer, an errno an ICMP error. Used by one greenthread."""
 
+    __slots__ = ("_host", "said")
+
     def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
-        self._hub = hub
-        self._prepare = prepare
-        self._sock: KernelSocket | None = None
-        self._slot: Slot | None = None
-        self.icmp: Icmp | None = None
+        super().__init__(hub, prepare)
         self.said = b""
         self._host = ""
 
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Send what the port's protocol begins with."""
-        self.close()
+        sock = self._hold_new(family, KIND)
         self.icmp = None
-        sock = self._sock = KernelSocket(family, KIND)
-        if family == AF_INET6:
-            sock.setsockopt(IPPROTO_IPV6, IPV6_RECVERR, 1)
-        else:
-            sock.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
-        if self._prepare is not None:
-            self._prepare(sock)
         self._host, key, *tail = sockaddr
         port = key - UDP
         place = (self._host, port, *tail)
@@ -82,16 +69,6 @@ class UdpAsker:
     def insist(self, deadline: float) -> int:
         """Wait as `wait` does: nobody sends a datagram again but us."""
         return self.wait(deadline)
-
-    def close(self) -> None:
-        """Close the socket, if there is one."""
-        sock, self._sock = self._sock, None
-        if sock is None:
-            return
-        if self._slot is not None:
-            self._hub.poller.close(self._slot)
-            self._slot = None
-        sock.close()
 
     def _look(self, sock: KernelSocket) -> int:
         sender: tuple[Any, ...] = ("",)
