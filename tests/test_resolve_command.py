@@ -92,6 +92,21 @@ def test_every_name_becomes_exactly_one_json_line(
     assert err.endswith(": 4 NOERROR, 2 BADNAME, 2 NXDOMAIN; 6 queries, 0 timed out\n")
 
 
+def test_names_may_be_words(server: DnsServer, capfd: pytest.CaptureFixture[str]) -> None:
+    at = "{}:{}".format(*server.address)
+    assert run(cli, ["resolve", "a.test", "--servers", at]) == 0
+    assert run(cli, ["resolve", "a.test", "127.0.0.1", "127.0.0.0/31", "--servers", at]) == 0
+    out, err = capfd.readouterr()
+    assert sorted(row["name"] for row in rows(out)) == ["127.0.0.0", "127.0.0.1", "127.0.0.1", "a.test", "a.test"]
+    assert err.startswith("1 name in ")
+    assert "1 NOERROR; 1 query, " in err.splitlines()[0]
+
+
+def test_a_block_alone_is_no_file(server: DnsServer, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["resolve", "127.0.0.0/31", "--servers", "{}:{}".format(*server.address)]) == 0
+    assert len(rows(capfd.readouterr().out)) == 2
+
+
 def test_all_answered_is_exit_code_0_also_with_there_is_none(names: Path, server: DnsServer) -> None:
     names.write_text("a.test\nnowhere.test\n")
     assert run(cli, words(names, server)) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.crawl_results import Results, check_files
 from greenprobe.commands.garbage import rarely_collected
@@ -101,15 +102,15 @@ def _reading(now: CrawlStatistics) -> tuple[None, str]:
     failed = f"{now.failed:,} failed{by_class(now.errors)}"
     statuses = " ".join(f"{digit}xx {count:,}" for digit, count in enumerate(now.by_class) if count)
     return None, (
-        f"{now.pages:,} pages, {rate:,.0f}/s, {statuses}, {failed}, {now.skipped:,} skipped, "
-        f"{now.pending:,} to go on {now.hosts:,} hosts, {now.in_flight:,} in flight"
+        f"{counted(now.pages, 'page')}, {rate:,.0f}/s, {statuses}, {failed}, {now.skipped:,} skipped, "
+        f"{now.pending:,} to go on {counted(now.hosts, 'host')}, {now.in_flight:,} in flight"
     )
 
 
 def _summary(end: CrawlStatistics) -> str:
     left = f"; {end.pending + end.in_flight:,} left" if end.pending or end.in_flight else ""
     failed = f"{end.failed:,} failed{by_class(end.errors)}"
-    return f"{end.pages:,} pages in {end.seconds:.1f} s, {failed}, {end.skipped:,} skipped{left}"
+    return f"{counted(end.pages, 'page')} in {end.seconds:.1f} s, {failed}, {end.skipped:,} skipped{left}"
 
 
 def by_class(errors: dict[str, int]) -> str:

@@ -7,6 +7,7 @@ from itertools import chain
 
 import click
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.demosite import LOOPBACK, PAGES, DemoSite
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_table import ScanTable
@@ -77,7 +78,8 @@ def _fetch(site: DemoSite, out: Output) -> None:
                 out.write(encode(record.row()))
     out.flush()
     end = fetcher.statistics()
-    click.echo(f"{end.done} URLs in {end.seconds:.2f} s, {end.failed} failed: one line is no URL, on purpose.")
+    urls = counted(end.done, "URL")
+    click.echo(f"{urls} in {end.seconds:.2f} s, {end.failed} failed: one line is no URL, on purpose.")
 
 
 def _scan(site: DemoSite, out: Output) -> None:
@@ -91,7 +93,7 @@ def _scan(site: DemoSite, out: Output) -> None:
     out.write("".join(f"{line}\n" for line in table.lines()).encode())
     out.flush()
     end = scanner.statistics()
-    click.echo(f"{end.done} ports, {end.open} open.")
+    click.echo(f"{counted(end.done, 'port')}, {end.open:,} open.")
 
 
 def _crawl(site: DemoSite, out: Output) -> None:
@@ -103,7 +105,7 @@ def _crawl(site: DemoSite, out: Output) -> None:
         if record.skipped or "/page/" not in record.url:
             out.write(encode(record.row()))
     out.flush()
-    click.echo(f"{pages} addresses, each once; the {PAGES} plain pages are not shown.")
+    click.echo(f"{counted(pages, 'address', 'addresses')}, each once; the {PAGES} plain pages are not shown.")
 
 
 @contextmanager

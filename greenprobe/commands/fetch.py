@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.database import ResultsDatabase
 from greenprobe.commands.fetch_options import fetch_options
 from greenprobe.commands.fetch_plan import (
@@ -20,6 +21,7 @@ from greenprobe.commands.fetch_plan import (
 )
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
 from greenprobe.commands.garbage import rarely_collected
+from greenprobe.commands.given import list_path, opened
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
@@ -66,7 +68,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     except (TargetError, LocalProtocolError) as exc:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
-        path = _list_path(urls)
+        path = list_path(urls, have_paths=True)
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
         recording = _recording(stack, path, words, chosen, journal)
@@ -167,41 +169,22 @@ def _journal(path: str, words: dict[str, Any]) -> Journal:
         raise click.ClickException(f"cannot use {words['state']}: {exc.strerror}") from exc
     if len(journal.done):
         grown = "; the list has grown" if journal.has_grown else ""
-        click.echo(f"{len(journal.done):,} URLs are done already{grown}", err=True)
+        click.echo(f"{counted(len(journal.done), 'URL is', 'URLs are')} done already{grown}", err=True)
     return journal
-
-
-def _list_path(urls: tuple[str, ...]) -> str:
-    """Return the file of the list, "-" for standard input and for URLs on the command line."""
-    if len(urls) > 1 or "://" in urls[0] or urls[0] == "-":
-        return "-"
-    context = click.get_current_context()
-    return str(LIST.convert(urls[0], next(p for p in context.command.params if p.name == "urls"), context))
-
-
-LIST = click.Path(exists=True, dir_okay=False, readable=True)
 
 
 @contextmanager
 def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Journal | None) -> Iterator[UrlList]:
-    """Open a list for reading; standard input is not ours to close."""
-    if path != "-":
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    elif urls == ("-",):
-        fd = 0
-    else:
-        fd = os.memfd_create("urls")
-        os.write(fd, "\n".join(urls).encode())
-        os.lseek(fd, 0, os.SEEK_SET)
+    """Give the list, without what is done or, with --unique, was in it before."""
     is_done = journal.done.__contains__ if journal is not None else None
     repeats = Repeats(words["scheme"])
     is_repeat = repeats.__contains__ if words["unique"] else None
-    source = UrlList(get_hub(), fd, line_form(words), is_done=is_done, is_repeat=is_repeat)
-    try:
-        yield source
-    finally:
-        if repeats.count:
-            click.echo(f"{repeats.count:,} URLs were in the list before and left out", err=True)
-        source.close()
-        if fd:
-            os.close(fd)
+    with opened(urls, path) as fd:
+        source = UrlList(get_hub(), fd, line_form(words), is_done=is_done, is_repeat=is_repeat)
+        try:
+            yield source
+        finally:
+            if repeats.count:
+                told = counted(repeats.count, "URL was", "URLs were")
+                click.echo(f"{told} in the list before and left out", err=True)
+            source.close()

@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.output import terminal_safe
 from greenprobe.engine.fetchplan import FetchStatistics
 from greenprobe.engine.tally import Tally
@@ -18,7 +19,7 @@ SHOWN_HOSTS: Final = 2
 def reading(now: FetchStatistics, tally: Tally) -> tuple[float | None, str]:
     """Return the part that is done, None for a pipe, and a line about it."""
     rate = now.done / now.seconds if now.seconds else 0.0
-    words = [f"{now.done:,} URLs", f"{rate:,.0f}/s"]
+    words = [counted(now.done, "URL"), f"{rate:,.0f}/s"]
     words += [f"{count:,} {number}xx" for number, count in enumerate(now.by_class) if count]
     words.append(f"{now.failed:,} failed")
     words.append(f"{now.taken - now.done:,} under way" + (f" ({now.waiting:,} waiting)" if now.waiting else ""))
@@ -46,13 +47,14 @@ def summarize(end: FetchStatistics, tally: Tally, rest: int | None) -> None:
     """Say on standard error what came of the list, and what is missing: `rest` lines were not read (None: unknown)."""
     answers = ", ".join(f"{count:,} {number}xx" for number, count in enumerate(end.by_class) if count)
     rate = end.done / end.seconds if end.seconds else 0.0
-    found = f"{answers or 'no answers'}, {end.failed:,} failed, {end.body_bytes:,} bytes"
-    click.echo(f"{end.done:,} URLs in {end.seconds:.2f} s ({rate:,.0f} a second): {found}", err=True)
+    found = f"{answers or 'no answers'}, {end.failed:,} failed, {counted(end.body_bytes, 'byte')}"
+    click.echo(f"{counted(end.done, 'URL')} in {end.seconds:.2f} s ({rate:,.0f} a second): {found}", err=True)
     missing = end.taken - end.done + (rest or 0)
     if rest is None:
-        click.echo(f"{missing:,} URLs are not finished, and the list was not read to its end", err=True)
+        unfinished = counted(missing, "URL is", "URLs are")
+        click.echo(f"{unfinished} not finished, and the list was not read to its end", err=True)
     elif missing:
-        click.echo(f"{missing:,} URLs are not finished", err=True)
+        click.echo(f"{counted(missing, 'URL is', 'URLs are')} not finished", err=True)
 
 
 def summary_row(end: FetchStatistics, tally: Tally) -> dict[str, Any]:

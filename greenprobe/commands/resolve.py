@@ -1,8 +1,7 @@
 """`greenprobe resolve`: what names of a list stand for."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from operator import attrgetter
 from ssl import SSLContext
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenprobe.commands.counted import counted
+from greenprobe.commands.given import list_path, opened
 from greenprobe.commands.name_servers import SERVERS, over_https, read_servers
 from greenprobe.commands.options import (
     FiniteRange,
@@ -53,7 +54,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 
 
 @click.command()
-@click.argument("names", metavar="NAMES", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
+@click.argument("names", metavar="NAMES", nargs=-1, required=True)
 @click.option(
     "-t",
     "--types",
@@ -102,7 +103,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 def resolve(
     progress: Progress,
     /,
-    names: str,
+    names: tuple[str, ...],
     ca_file: str | None,
     insecure: bool,
     trust_anchors: str | None,
@@ -112,10 +113,11 @@ def resolve(
 ) -> int:
     """Ask name servers for every name of a list and write one result each, as it comes.
 
-    NAMES is a file with a name a line, or - for standard input. An address, or a block as 192.0.2.0/24, is asked for
-    its names (PTR). Names are full: no search list, no hosts file.
+    NAMES is a file with a name a line, or - for standard input, or names themselves. An address, or a block as
+    192.0.2.0/24, is asked for its names (PTR). Names are full: no search list, no hosts file.
 
     \b
+      greenprobe resolve example.org -t A,AAAA --format text
       greenprobe resolve names.txt
       greenprobe resolve names.txt -t A,AAAA,MX --format zone -o found.zone
       echo 127.0.0.1 | greenprobe resolve - --servers 127.0.0.1:5353 --timeout 1
@@ -123,10 +125,16 @@ def resolve(
     A name that nobody could answer for becomes a result with an error; the run goes on. Exit code: 0 if every name was
     answered, also with "there is none" (NXDOMAIN), 1 if not.
     """
+    path = list_path(names)
     plan = _plan(**options)
     hub = get_hub()
     asker = _asker(hub, plan.rate_per_s, partial(trusting, ca_file, verify=not insecure, alpn=()))
-    with _opened(names) as lines, Output(output, inputs=[names]) as out, closing(asker):
+    with (
+        opened(names, path) as fd,
+        closing(UrlList(hub, fd)) as lines,
+        Output(output, inputs=[path]) as out,
+        closing(asker),
+    ):
         resolving = _resolving(hub, plan, asker, lines, trust_anchors)
         try:
             with progress(lambda: _reading(resolving.statistics())):
@@ -257,23 +265,10 @@ def _flat(record: ResolveRecord) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[UrlList]:
-    """Open a list for reading; standard input is not ours to close."""
-    fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    lines = UrlList(get_hub(), fd)
-    try:
-        yield lines
-    finally:
-        lines.close()
-        if path != "-":
-            os.close(fd)
-
-
 def _reading(now: ResolveStatistics) -> tuple[float | None, str]:
     rate = now.done / now.seconds if now.seconds else 0.0
     under_way = now.taken - now.done
-    text = f"{now.done:,} names, {now.unanswered:,} unanswered, {under_way:,} under way, {rate:,.0f} a second"
+    text = f"{counted(now.done, 'name')}, {now.unanswered:,} unanswered, {under_way:,} under way, {rate:,.0f} a second"
     return (now.read_bytes / now.size_bytes if now.size_bytes else None), text
 
 
@@ -283,13 +278,14 @@ def _summarize(end: ResolveStatistics, lines: UrlList) -> None:
     found = ", ".join(f"{count:,} {status}" for status, count in by_count) or "no answers"
     rate = end.done / end.seconds if end.seconds else 0.0
     click.echo(
-        f"{end.done:,} names in {end.seconds:.2f} s ({rate:,.0f} a second): {found}; "
-        f"{end.queries:,} queries, {end.timeouts:,} timed out",
+        f"{counted(end.done, 'name')} in {end.seconds:.2f} s ({rate:,.0f} a second): {found}; "
+        f"{counted(end.queries, 'query', 'queries')}, {end.timeouts:,} timed out",
         err=True,
     )
     rest = lines.count_rest()
     missing = end.taken - end.done + (rest or 0)
     if rest is None:
-        click.echo(f"{missing:,} names are not finished, and the list was not read to its end", err=True)
+        unfinished = counted(missing, "name is", "names are")
+        click.echo(f"{unfinished} not finished, and the list was not read to its end", err=True)
     elif missing:
-        click.echo(f"{missing:,} lines are not finished", err=True)
+        click.echo(f"{counted(missing, 'line is', 'lines are')} not finished", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.options import Progress
 from greenprobe.commands.output import Output
@@ -83,7 +84,8 @@ def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
     if not options.ping:
         return plan
     hosts = alive_hosts(plan)
-    click.echo(f"{hosts.count:,} of {plan.targets.hosts.count:,} hosts answer", err=True)
+    total = counted(plan.targets.hosts.count, "host answers", "hosts answer")
+    click.echo(f"{hosts.count:,} of {total}", err=True)
     return replace(plan, targets=Targets(hosts, plan.targets.ports, seed=plan.targets.seed))
 
 
@@ -135,7 +137,7 @@ def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
     if options.words and options.words != kept["words"]:
         raise click.UsageError(f"{options.resume} is of the scan of {' '.join(kept['words'])}; name another file")
     left = journal.targets().count - journal.ledger.count
-    click.echo(f"going on with {left:,} ports that are not finished", err=True)
+    click.echo(f"going on with {counted(left, 'port that is', 'ports that are')} not finished", err=True)
     return replace(options, **kept)
 
 
@@ -194,22 +196,23 @@ def _reading(now: ScanStatistics) -> tuple[float, str]:
     reached = now.done + now.silent
     part = reached / now.total if now.total else 1.0
     rate = reached / now.elapsed if now.elapsed else 0.0
-    return part, f"{reached:,} of {now.total:,} ports, {rate:,.0f} a second, {now.open:,} open"
+    return part, f"{reached:,} of {counted(now.total, 'port')}, {rate:,.0f} a second, {now.open:,} open"
 
 
 def _summarize(end: ScanStatistics) -> None:
     """Say on standard error what was found, what is missing, and what we ran out of."""
     rate = end.done / end.elapsed if end.elapsed else 0.0
-    ports = "port" if end.done == 1 else "ports"
-    click.echo(f"{end.done:,} {ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {_counted(end)}", err=True)
+    ports = counted(end.done, "port")
+    click.echo(f"{ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {_by_state(end)}", err=True)
     if end.done < end.total:
-        click.echo(f"{end.total - end.done:,} of {end.total:,} ports are not finished", err=True)
+        total = counted(end.total, "port is", "ports are")
+        click.echo(f"{end.total - end.done:,} of {total} not finished", err=True)
     if end.shortages:
-        short = ", ".join(f"{name} {count:,} times" for name, count in end.shortages.items())
+        short = ", ".join(f"{name} {counted(count, 'time')}" for name, count in end.shortages.items())
         click.echo(f"this machine ran short ({short}), so the scan went slower", err=True)
 
 
-def _counted(end: ScanStatistics) -> str:
+def _by_state(end: ScanStatistics) -> str:
     counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "open or filtered": end.unclear}
     counts["unreported"] = end.unreported
     return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")

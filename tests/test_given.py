@@ -1,0 +1,66 @@
+"""What the words of a command are taken for: a list in a file, standard input, or what is asked about."""
+
+import os
+from pathlib import Path
+
+import click
+import pytest
+
+from greenprobe.commands.given import list_path, opened
+
+
+@click.command()
+@click.argument("things", nargs=-1)
+def command(things: tuple[str, ...]) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with one list."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "known").write_text("a.test\nb.test\n")
+
+
+def path_of(*words: str, have_paths: bool = False) -> str:
+    with click.Context(command):
+        return list_path(words, have_paths=have_paths)
+
+
+def content_of(*words: str) -> bytes:
+    with opened(words, path_of(*words)) as fd:
+        return os.read(fd, 100)
+
+
+@pytest.mark.parametrize("word", ("a.test", "localhost", "192.0.2.0/24", "2001:db8::/64", "http://127.0.0.1/x.txt"))
+def test_one_word_that_is_no_file_means_itself(word: str) -> None:
+    assert content_of(word) == word.encode()
+
+
+def test_one_word_that_is_a_file_is_a_list() -> None:
+    assert content_of("known") == b"a.test\nb.test\n"
+
+
+def test_a_file_among_several_words_means_itself() -> None:
+    assert content_of("known", "a.test") == b"known\na.test"
+
+
+def test_a_dash_is_standard_input() -> None:
+    with opened(("-",), path_of("-")) as fd:
+        assert fd == 0
+    os.fstat(0)  # and stays open
+
+
+@pytest.mark.parametrize("word", ("names.txt", "NAMES.TXT", "names.csv", "names.lst", "lists/names", "./names"))
+def test_what_looks_like_a_file_and_is_none_is_an_error(word: str) -> None:
+    with pytest.raises(click.BadParameter, match="does not exist"):
+        path_of(word)
+
+
+@pytest.mark.parametrize("words", (("known", "more.txt"), ("-", "a.test"), ("a.test", "lists/names")))
+def test_a_list_has_nothing_beside_it(words: tuple[str, ...]) -> None:
+    with pytest.raises(click.BadParameter, match="is a list; give one list, and nothing beside it"):
+        path_of(*words)
+
+
+def test_urls_without_a_scheme_may_have_paths() -> None:
+    assert path_of("example.test/a", "example.test/robots.txt", have_paths=True) == "-"
