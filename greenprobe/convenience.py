@@ -70,7 +70,11 @@ def _attempt(candidate: AddrInfo, *, timeout: float | None, source_address: Addr
 
 
 def connect(address: Address, family: int | None = None, bind: Address | None = None) -> socket:
-    """Connect to an address: (host, port), or the path of a Unix socket; `bind` is the address to connect from."""
+    """Connect to an address: (host, port), or the path of a Unix socket; `bind` is the address to connect from.
+
+    Waits as long as the kernel tries, unless a default timeout is set; `create_connection` takes one in seconds. Raises
+    OSError, gaierror for a name without an address.
+    """
     if family is None and isinstance(address, tuple):
         return create_connection(address[:2], source_address=bind)
     family = family_of(address) if family is None else family
@@ -95,7 +99,10 @@ def listen(
     reuse_addr: bool = True,
     reuse_port: bool = False,
 ) -> socket:
-    """Return a socket that listens at an address: (host, port), or a path. Port 0 is one that is free."""
+    """Return a socket that listens at an address: (host, port), or a path. Port 0 is one that is free.
+
+    `backlog` connections may wait in the kernel. Raises OSError if the address cannot be had.
+    """
     family = family_of(address) if family is None else family
     sock = socket(family, stdlib.SOCK_STREAM)
     try:

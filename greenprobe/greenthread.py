@@ -149,7 +149,10 @@ def live() -> None:
 
 
 def spawn(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
-    """Run `function(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it."""
+    """Run `function(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it.
+
+    Never switches. What the function returns or raises is what `wait` of the greenthread returns or raises.
+    """
     hub = get_hub()
     green = GreenThread(hub, function, args, kwargs)
     hub.ready.append(green)
@@ -174,12 +177,18 @@ def spawn_after(seconds: float, function: Callable[P, Any], *args: P.args, **kwa
 
 
 def sleep(seconds: float = 0) -> None:
-    """Let other greenthreads run for `seconds`; 0 lets each of those that are ready run once."""
+    """Let other greenthreads run for `seconds`; 0 lets each of those that are ready run once.
+
+    Raises ValueError for less than 0, HubError in a callback of the hub, and what the greenthread is killed with.
+    """
     get_hub().sleep(seconds)
 
 
 def kill(green: greenlet, error: BaseException | type[BaseException] | None = None) -> None:
-    """Have `error` (GreenletExit unless given) raised in any greenlet of this thread, where it waits."""
+    """Have `error` (GreenletExit unless given) raised in any greenlet of this thread, where it waits.
+
+    Does not switch: it is raised in the hub's next turn. Of a dead one nothing happens.
+    """
     if isinstance(green, (GreenThread, BareGreenThread)):
         green.kill(error)
     elif not green.dead:

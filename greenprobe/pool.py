@@ -54,7 +54,7 @@ class Worker(GreenThread):
 
 
 class GreenPool:
-    """At most `size` greenthreads at once. Size 0 lets nobody run until `resize`."""
+    """At most `size` greenthreads at once. Size 0 lets nobody run until `resize`. Raises ValueError for less."""
 
     def __init__(self, size: int = 1000) -> None:
         self._size = self._free = checked(size)  # _free is below 0 after the pool shrank under its workers

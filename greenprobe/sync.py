@@ -54,7 +54,7 @@ class Event:
 
 
 class Semaphore:
-    """A number of permits; `acquire` takes one, waiting in line if there is none."""
+    """A number of permits; `acquire` takes one, waiting in line if there is none. Raises ValueError for less than 0."""
 
     __slots__ = ("__weakref__", "_value", "_waiters")
 

@@ -235,12 +235,18 @@ class FailScope(CancelScope):
 
 
 def move_on_after(seconds: float | None, *, shield: bool = False) -> CancelScope:
-    """Return a scope that leaves its block `seconds` from now, silently; see `cancelled_caught`. None: never."""
+    """Return a scope that leaves its block `seconds` from now, silently; see `cancelled_caught`. None: never.
+
+    With `shield` the deadlines of outer scopes wait until the block is left. Raises ValueError for less than 0.
+    """
     return CancelScope(deadline=deadline_in(seconds), shield=shield)
 
 
 def fail_after(seconds: float | None, *, shield: bool = False) -> CancelScope:
-    """Return a scope that leaves its block `seconds` from now by raising TimeoutError. None: never."""
+    """Return a scope that leaves its block `seconds` from now by raising TimeoutError. None: never.
+
+    With `shield` the deadlines of outer scopes wait until the block is left. Raises ValueError for less than 0.
+    """
     if seconds is None:
         return CancelScope(shield=shield)
     return FailScope(seconds, deadline=deadline_in(seconds), shield=shield)
