@@ -63,7 +63,7 @@ def demo() -> None:
         click.echo("\nAnd what `greenprobe crawl` finds, beginning at the front page:\n")
         _crawl(site, out)
     click.echo(
-        "\nNext: greenprobe fetch urls.txt, greenprobe scan HOST PORTS, greenprobe crawl URL, and --help of each."
+        "\nNext: greenprobe fetch URL, greenprobe scan HOST PORTS, greenprobe crawl URL, and --help of each."
     )
 
 
