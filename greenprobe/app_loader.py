@@ -24,7 +24,8 @@ def load_app(name: str) -> Any:
     except ModuleNotFoundError as error:
         if not is_part_of(error.name, module_name):
             raise
-        raise TargetError(f"there is no module {module_name!r} here; write MODULE:APP, as in mysite.wsgi:app") from None
+        told = f"there is no module or folder {module_name!r} here; write MODULE:APP, as in mysite.wsgi:app"
+        raise TargetError(told) from None
     except (ValueError, TypeError):
         raise TargetError(f"{name!r} names no module; write MODULE:APP, as in mysite.wsgi:app") from None
     for attribute in (path or "app").split("."):

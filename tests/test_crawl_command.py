@@ -86,6 +86,7 @@ def test_nothing_from_a_page_steers_a_terminal(site: str, form: str, capfd: pyte
 
 WRONG = [
     (["mailto:x"], "cannot be a start"),
+    (["urls.txt"], "'urls.txt' looks like a list; give URLs"),
     (["http://h/", "--include", "("], "no regular expression"),
     (["http://h/", "--within", "moon"], "moon"),
     (["http://h/", "--state", "/dev/null/x"], "/dev/null/x"),

@@ -85,7 +85,7 @@ def test_the_command_says_by_its_exit_code_whether_anything_changed(
     assert run(cli, ["diff", str(old), str(new)]) == 1
     out, err = capfd.readouterr()
     assert out == "+ 192.0.2.9 (a.test) 80/tcp opened: not seen -> http \\x1b[2J\n"
-    assert "1 lines are no results of scan" in err
+    assert "1 line is no result of scan" in err
     assert run(cli, ["diff", str(old), str(new), "--format", "jsonl"]) == 1
     assert json.loads(capfd.readouterr().out)["kind"] == "opened"
     assert run(cli, ["diff", str(old), str(rubbish)]) == 2

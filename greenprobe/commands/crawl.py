@@ -12,6 +12,7 @@ from greenprobe.commands.counted import counted
 from greenprobe.commands.crawl_options import crawl_options, plan_of
 from greenprobe.commands.crawl_results import Results, check_files
 from greenprobe.commands.garbage import rarely_collected
+from greenprobe.commands.given import refuse_lists
 from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
@@ -48,6 +49,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
     SIGTERM, or the key q, ends it when what is in flight has arrived; SIGUSR1 or p pauses it, SIGUSR2 or g lets it go
     on. Another key prints how far it is.
     """
+    refuse_lists(starts)
     words["concurrency"] = affordable(words["concurrency"], "pages are fetched")
     check_files(words)
     try:

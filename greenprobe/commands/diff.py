@@ -3,6 +3,7 @@
 import click
 import orjson
 
+from greenprobe.commands.counted import counted
 from greenprobe.commands.options import format_option
 from greenprobe.commands.output import terminal_safe
 from greenprobe.reporting.scan_changes import Change, Ports, changes, read_ports
@@ -37,7 +38,7 @@ def _read(path: str) -> Ports:
     with open(path, "rb") as lines:
         ports, broken = read_ports(lines)
     if broken:
-        click.echo(f"{path}: {broken:,} lines are no results of scan", err=True)
+        click.echo(f"{path}: {counted(broken, 'line is no result', 'lines are no results')} of scan", err=True)
     if not (ports[0] or ports[1]):
         raise click.UsageError(f"{path} has no results of scan in it; it must be JSON lines")
     return ports

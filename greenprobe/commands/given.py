@@ -13,7 +13,7 @@ import click
 
 from greenprobe.engine.namelist import NUMERIC
 
-__all__ = ["list_path", "opened"]
+__all__ = ["list_path", "opened", "refuse_lists"]
 
 LIST: Final = click.Path(exists=True, dir_okay=False, readable=True)
 LIST_SUFFIXES: Final = (".txt", ".csv", ".lst")
@@ -34,6 +34,13 @@ def list_path(words: tuple[str, ...], *, have_paths: bool = False) -> str:
         if word == "-" or (means_a_file(word) and not (have_paths and "/" in word)):
             raise click.BadParameter(f"{word!r} is a list; give one list, and nothing beside it", context, argument)
     return "-"
+
+
+def refuse_lists(words: tuple[str, ...]) -> None:
+    """Raise click.UsageError for a word like `urls.txt` given to a command that reads no list."""
+    for word in words:
+        if "/" not in word and means_a_file(word):
+            raise click.UsageError(f"{word!r} looks like a list; give URLs, with http:// if this is a host")
 
 
 def means_a_file(word: str) -> bool:

@@ -47,7 +47,7 @@ __all__ = ["resolve"]
 CSV_COLUMNS = [Column(name, name) for name in (
     "line", "name", "status", "answers", "ttl", "server", "protocol", "tries", "elapsed", "wildcard", "error"
 )]  # fmt: skip
-TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 9), Column("answers", "answers")]
+TEXT_COLUMNS = [Column("name", "name", 32), Column("status", "status", 11), Column("answers", "answers")]
 MAX_TYPES = 20
 
 dnssec = Lazy("greenprobe.dns.dnssec")
