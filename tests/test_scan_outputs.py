@@ -98,7 +98,7 @@ def test_a_database_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFix
     words = ["scan", "127.0.0.1", "1-3", "--sqlite", path]
     assert run(cli, words) == 0
     assert run(cli, words) == 1
-    assert "already exists" in capfd.readouterr().err
+    assert "has a scan in it already" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("format_name", ("xml", "grepable"))

@@ -44,7 +44,7 @@ class CrawlDatabase(Database):
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        has_tables = execute("SELECT 1 FROM sqlite_master WHERE name IN ('page', 'link')").fetchone() is not None
+        has_tables = self._has_table("page") or self._has_table("link")
         if self._is_new and has_tables:
             raise click.ClickException(f"{self._path} has a crawl in it already; name another file with --sqlite")
         if not self._is_new and not has_tables:

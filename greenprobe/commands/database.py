@@ -1,7 +1,7 @@
 """Results in SQLite: a table of the usual columns, and the whole row as JSON beside them.
 
 Rows go in by the batch; a commit is made when the writer asks for one, so that the database and the journal of a run
-agree to the row.
+agree to the row. `Database` is what those of scan and crawl are made of, too.
 """
 
 from collections.abc import Iterator
@@ -66,6 +66,11 @@ class Database:
         finally:
             self._connection.close()
 
+    def _has_table(self, name: str) -> bool:
+        """Tell whether there is a table of that name."""
+        found = self._connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,))
+        return found.fetchone() is not None
+
     @contextmanager
     def _naming_errors(self) -> Iterator[None]:
         try:
@@ -84,7 +89,7 @@ class ResultsDatabase(Database):
 
     def _prepare(self) -> None:
         done = self._done
-        has_table = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'results'").fetchone()
+        has_table = self._has_table("results")
         if not has_table and done:
             raise click.ClickException(f"{self._path} has lost its results; to begin anew, remove it and the state")
         if not has_table:

@@ -4,7 +4,6 @@ The first two group ports by host, so they are made when the scan is over. They 
 were asked for by few, or that are open; of the others how many are in which state, and which, as ranges.
 """
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -15,6 +14,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from greenprobe.commands.database import Database
 from greenprobe.commands.output import terminal_safe
 from greenprobe.engine.ports import format_ports
 from greenprobe.engine.probes.registry import BUILT_IN
@@ -202,52 +202,34 @@ COLUMNS: Final = {
     "row": "TEXT NOT NULL",
 }
 SCHEMA: Final = (
-    f"CREATE TABLE {{}} ports ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())}, "
+    f"CREATE TABLE ports ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())}, "
     "PRIMARY KEY (ip, proto, port)) WITHOUT ROWID"
 )
 INSERT: Final = f"INSERT OR REPLACE INTO ports VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
-class ScanDatabase:
-    """Results in the table `ports` of an SQLite file: the usual columns, and the whole row as JSON."""
+class ScanDatabase(Database):
+    """The table `ports` of an SQLite file: the usual columns, and the whole row as JSON."""
 
     def __init__(self, path: str, *, goes_on: bool = False) -> None:
-        """Make the table. Raises click.ClickException if it cannot be written, or is there and this is a new scan.
+        """Open `path`. A table that is there is refused, unless this scan goes on.
 
         Who goes on may add rows that are there: they were written after the scan was last known to be so far.
         """
-        self._path = path
-        try:
-            self._connection = sqlite3.connect(path, isolation_level="DEFERRED")
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {path}: {exc}") from exc
-        try:
-            self._connection.execute(SCHEMA.format("IF NOT EXISTS" if goes_on else ""))
-            self._connection.commit()
-        except sqlite3.Error as exc:
-            self._connection.close()
-            raise click.ClickException(f"cannot write to {path}: {exc}; name another file with --sqlite") from exc
+        self._goes_on = goes_on
+        super().__init__(path)
+
+    def _prepare(self) -> None:
+        if not self._has_table("ports"):
+            self._connection.execute(SCHEMA)
+        elif not self._goes_on:
+            raise click.ClickException(f"{self._path} has a scan in it already; name another file with --sqlite")
+        self._connection.commit()
 
     def add(self, records: Iterable[ScanRecord]) -> None:
         """Insert records."""
-        try:
+        with self._naming_errors():
             self._connection.executemany(INSERT, map(_values, records))
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
-
-    def commit(self) -> None:
-        """Have what was added on the disk."""
-        try:
-            self._connection.commit()
-        except sqlite3.Error as exc:
-            raise click.ClickException(f"cannot write to {self._path}: {exc}") from exc
-
-    def close(self) -> None:
-        """Commit and close."""
-        try:
-            self.commit()
-        finally:
-            self._connection.close()
 
 
 def _values(record: ScanRecord) -> tuple[Any, ...]:
