@@ -15,7 +15,7 @@ import pytest
 from greenprobe.http.client import Client
 from greenprobe.websocket import WebSocket, connect
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page:

@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +24,14 @@ def run_python(program: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False)
+
+
+def wait_until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
+    """Wait for something outside of this process; raise AssertionError, which names it, if it does not come."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"no {what} in {patience:g} s"
+        time.sleep(0.01)
 
 
 def in_child(function: Callable[[], object]) -> tuple[int, str]:

@@ -1,7 +1,6 @@
 """A browser as the client: Chromium loads a page of ours, what the page needs, and talks back over a WebSocket."""
 
 import json
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from browser import CHROMIUM
 
 from greenprobe.outcome import AsyncResult
 from greenprobe.static_files import StaticFiles
@@ -17,7 +17,6 @@ from greenprobe.threadpool import run_in_thread
 from greenprobe.websocket import WebSocket, WebSocketApp
 from greenprobe.wsgi import Server
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,  # a browser takes a second to start
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),

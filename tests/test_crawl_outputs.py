@@ -5,13 +5,13 @@ import os
 import pty
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from core_tools import wait_until
 from fakes import ok, web_server
 from warcio.archiveiterator import ArchiveIterator
 
@@ -248,13 +248,13 @@ def test_keys_pause_go_on_and_end_a_crawl(tmp_path: Path) -> None:
         if child == 0:
             os.execv(sys.executable, [sys.executable, "-m", "greenprobe", *words, "--progress", "off"])
         try:
-            wait_until(lambda: out.exists() and out.stat().st_size > 0)
+            wait_until(lambda: out.exists() and out.stat().st_size > 0, "results")
             press(master, b"p", b"paused; g goes on")
             press(master, b" ", b"in flight")
             press(master, b" ", b"0 in flight")
             before = out.stat().st_size
             press(master, b"g", b"going on")
-            wait_until(lambda: out.stat().st_size > before)
+            wait_until(lambda: out.stat().st_size > before, "more results")
             press(master, b"q", b"ending when")
         finally:
             _, status = os.waitpid(child, 0)
@@ -272,12 +272,3 @@ def press(master: int, key: bytes, answer: bytes) -> None:
     while answer not in seen:
         os.write(master, key)
         seen += os.read(master, 4096)
-
-
-def wait_until(condition: Any) -> None:
-    """Look every 5 ms; give up after ten seconds."""
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it did not come")

@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CHROMIUM
 
 from greenprobe.cli import cli, run
 from greenprobe.reporting.crawl_findings import MAX_HOLDERS, SLOWEST, gather_crawl
@@ -122,9 +122,6 @@ def test_the_command_tells_a_crawl_by_its_lines(tmp_path: Path, capfd: pytest.Ca
     (tmp_path / "fetched").write_text('{"url": "http://h/", "status": 200}\n')
     assert run(cli, ["report", str(tmp_path / "fetched"), "--links", links]) == 2
     assert "--links goes with the pages of a crawl" in capfd.readouterr().err
-
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from core_tools import wait_until
 from fakes import ok, web_server
 
 from greenprobe.cli import cli, run
@@ -116,10 +116,10 @@ def test_the_browser_dies_with_a_crawl_that_is_killed(tmp_path: Path) -> None:
         words = ["crawl", f"http://127.0.0.1:{port}/", "--render", "--render-timeout", "60"]
         environ = {**os.environ, "TMPDIR": str(tmp_path)}
         process = subprocess.Popen([sys.executable, "-m", "greenprobe", *words], stdout=-3, stderr=-3, env=environ)
-        wait_until(lambda: bool(browsers(tmp_path)))
+        wait_until(lambda: browsers(tmp_path), "browser", patience=20)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        wait_until(lambda: not browsers(tmp_path))
+        wait_until(lambda: not browsers(tmp_path), "end of the browser", patience=20)
 
 
 def browsers(folder: Path) -> list[str]:
@@ -135,15 +135,6 @@ def browsers(folder: Path) -> list[str]:
             if f"user-data-dir={folder}" in line and state != "Z":
                 found.append(each.name)
     return found
-
-
-def wait_until(condition: Any) -> None:
-    """Look every 10 ms; give up after twenty seconds."""
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come")
 
 
 # -- without one

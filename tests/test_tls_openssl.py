@@ -6,7 +6,6 @@ them (K: new keys on both sides, k: on theirs, R: shake hands again, Q: end).
 """
 
 import shutil
-import socket as stdlib
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
+from real_servers import free_port
 
 from greenprobe.convenience import listen
 from greenprobe.green_socket import socket
@@ -56,12 +56,6 @@ def started() -> Iterator[Callable[..., Any]]:
     for process in running:
         process.kill()
         process.communicate()
-
-
-def free_port() -> int:
-    with stdlib.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def connected(port: int) -> socket:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from textwrap import dedent
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from core_tools import wait_until
 from real_servers import free_port, rabbitmq_server, redis_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,14 +32,6 @@ def needs(*modules: str) -> pytest.MarkDecorator:
     missing = [name for name in modules if find_spec(name) is None]
     reason = f"needs {', '.join(missing)}: pip install '.[third-party-eventlet]'"
     return pytest.mark.skipif(bool(missing), reason=reason)
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something outside of this process."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"no {what} in {PATIENCE} s"
-        time.sleep(0.05)
 
 
 class Program:
@@ -59,7 +52,8 @@ class Program:
 
     def hear(self, pattern: str) -> "re.Match[str]":
         """Wait until it says something."""
-        wait_until(lambda: re.search(pattern, self.said()) or self.process.poll() is not None, pattern)
+        has_ended = self.process.poll
+        wait_until(lambda: re.search(pattern, self.said()) or has_ended() is not None, pattern, patience=PATIENCE)
         found = re.search(pattern, self.said())
         assert found is not None, self.said()
         return found
@@ -417,7 +411,7 @@ def test_nameko_services_call_each_other_over_rabbitmq(tmp_path: Path) -> None:
         (tmp_path / "config.yaml").write_text(f"AMQP_URI: '{amqp}'\nWEB_SERVER_ADDRESS: '127.0.0.1:{port}'\n")
         with running([*RUN, str(script), "run", "--config", "config.yaml", "talking"], tmp_path) as nameko:
             nameko.hear("Connected to amqp")
-            wait_until(lambda: not is_refused(port), "web server")
+            wait_until(lambda: not is_refused(port), "web server", patience=PATIENCE)
             began = time.monotonic()
             assert get(f"http://127.0.0.1:{port}/sum") == str(2 * sum(range(10)))
             assert time.monotonic() - began < 10 * 0.2 / 2
