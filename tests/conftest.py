@@ -15,10 +15,14 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from hypothesis import settings
 
 from greenprobe.green_socket import socket
 from greenprobe.hub import Hub
 from greenprobe.testing import JumpClock, RandomOrder, assert_no_leaks, fresh_hub
+
+settings.register_profile("greenprobe", deadline=None)  # how long an example takes is up to the machine's other work
+settings.load_profile("greenprobe")
 
 UNMARKED_SLOW = 0.25  # seconds of a call; above it a test owes the mark `slow`
 Report = Generator[None, pytest.TestReport, pytest.TestReport]
