@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,23 +63,30 @@ def site() -> Iterator[tuple[Site, str]]:
         yield found, f"http://127.0.0.1:{port}"
 
 
-def crawled(url: str, tmp_path: Path, *words: str) -> dict[str, dict[str, Any]]:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a folder whose path is short enough for the profiles of browsers."""
+    with tempfile.TemporaryDirectory(prefix="greenprobe-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def crawled(url: str, temporary: Path, *words: str) -> dict[str, dict[str, Any]]:
     """Crawl with a browser in a process of its own, and return the rows by path."""
-    command = [sys.executable, "-m", "greenprobe", "crawl", url, "--render", "-o", str(tmp_path / "out"), *words]
-    environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    subprocess.run(command, check=True, timeout=120, stderr=subprocess.DEVNULL, env=environ)
-    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    command = [sys.executable, "-m", "greenprobe", "crawl", url, "--render", *words]
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run(command, check=True, timeout=120, stdout=-1, stderr=subprocess.DEVNULL, env=environ)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     return {row["url"].removeprefix(url): row for row in rows}
 
 
 @needs_chromium
 @pytest.mark.slow
 def test_what_scripts_make_of_pages_is_read_and_a_page_is_asked_for_once(
-    site: tuple[Site, str], tmp_path: Path
+    site: tuple[Site, str], folder: Path
 ) -> None:
     """Slow: Chromium, and a page whose script never ends."""
     pages, url = site
-    rows = crawled(url, tmp_path, "--render-timeout", "5")
+    rows = crawled(url, folder, "--render-timeout", "5")
     assert rows.keys() == {"/", "/one", "/loop", "/goes", "/was-refused", "/gone-to", "/below"}
     assert (rows["/"]["title"], rows["/"]["rendered"]) == ("made", "ok")
     assert (rows["/goes"]["title"], rows["/goes"]["rendered"]) == ("goes", "ok")  # it stays where it is
@@ -86,7 +94,17 @@ def test_what_scripts_make_of_pages_is_read_and_a_page_is_asked_for_once(
     assert "no DOM" in rows["/loop"]["rendered"]
     assert pages.asked.count("/") == pages.asked.count("/one") == pages.asked.count("/app.js") == 1
     assert not {"/forbidden", "/picture.png", "/changes-something", "/favicon.ico"} & {*pages.asked}
-    assert not list(tmp_path.glob("greenprobe-chromium-*"))
+    assert not list(folder.iterdir())
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_long_path_of_temporary_files_is_no_hindrance(site: tuple[Site, str], folder: Path) -> None:
+    """Slow: Chromium."""
+    long = folder / ("x" * 80)
+    long.mkdir()
+    assert crawled(site[1], long, "--depth", "0")["/"]["rendered"] == "ok"
+    assert not list(long.iterdir())
 
 
 @needs_chromium
@@ -110,16 +128,16 @@ def test_a_browser_reaches_no_address_that_the_crawl_may_not(site: tuple[Site, s
 
 @needs_chromium
 @pytest.mark.slow
-def test_the_browser_dies_with_a_crawl_that_is_killed(tmp_path: Path) -> None:
+def test_the_browser_dies_with_a_crawl_that_is_killed(folder: Path) -> None:
     """Slow: Chromium."""
     with web_server(lambda path: PAGES["/loop"] if path == "/" else ok(b"", status="404 Not Found")) as port:
         words = ["crawl", f"http://127.0.0.1:{port}/", "--render", "--render-timeout", "60"]
-        environ = {**os.environ, "TMPDIR": str(tmp_path)}
+        environ = {**os.environ, "TMPDIR": str(folder)}
         process = subprocess.Popen([sys.executable, "-m", "greenprobe", *words], stdout=-3, stderr=-3, env=environ)
-        wait_until(lambda: browsers(tmp_path), "browser", patience=20)
+        wait_until(lambda: browsers(folder), "browser", patience=20)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        wait_until(lambda: not browsers(tmp_path), "end of the browser", patience=20)
+        wait_until(lambda: not browsers(folder), "end of the browser", patience=20)
 
 
 def browsers(folder: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """A headless Chromium: found, started, connected to, and ended with all of its processes.
 
 It is given no way to the network: its proxy is a port where nobody listens, and what it asks for is answered over the
-DevTools socket (`rendering.py`). Its profile is a temporary folder. It dies when we do, also of kill -9: the launcher
-asks the kernel for that (prctl(2), PR_SET_PDEATHSIG) and becomes the browser.
+DevTools socket (`rendering.py`). Its profile is a temporary folder, and so is that of its own temporary files, which it
+leaves behind when it is killed. It dies when we do, also of kill -9: the launcher asks the kernel for that (prctl(2),
+PR_SET_PDEATHSIG) and becomes the browser.
 """
 
 import os
@@ -33,6 +34,7 @@ NAMES: Final = (
 VARIABLE: Final = "GREENPROBE_CHROMIUM"
 LAUNCHER: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 START_SECONDS: Final = 30.0
+MAX_FOLDER_CHARS: Final = 33  # that leave room, of 107, for the profile's name and that of a Unix socket in it
 FLAGS: Final = (
     "--headless=new",
     "--remote-debugging-port=0",
@@ -56,6 +58,12 @@ FLAGS: Final = (
 )
 
 
+def folder_of_profiles() -> str:
+    """Return where profiles go: the usual folder for temporary files, or /tmp if a socket below it has no name."""
+    usual: str = tempfile.gettempdir()
+    return usual if len(usual) <= MAX_FOLDER_CHARS else "/tmp"
+
+
 def find_browser() -> str:
     """Return the path of a Chromium that can be talked to. Raises RenderError, which says what is missing."""
     check_socket()
@@ -75,7 +83,7 @@ class Browser:
 
     def __init__(self, hub: Hub, path: str) -> None:
         """Start it. Raises RenderError."""
-        self._profile = tempfile.mkdtemp(prefix="greenprobe-chromium-")
+        self._profile = tempfile.mkdtemp(prefix="greenprobe-chromium-", dir=folder_of_profiles())
         flags = [*FLAGS, f"--user-data-dir={self._profile}"]
         if os.geteuid() == 0:
             flags.append("--no-sandbox")  # Chromium refuses to run as root with it
@@ -86,6 +94,7 @@ class Browser:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 process_group=0,
+                env={**os.environ, "TMPDIR": self._profile},
             )
         except BaseException:
             shutil.rmtree(self._profile, ignore_errors=True)
