@@ -178,7 +178,7 @@ def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Jo
     """Give the list, without what is done or, with --unique, was in it before."""
     is_done = journal.done.__contains__ if journal is not None else None
     repeats = Repeats(words["scheme"])
-    is_repeat = repeats.__contains__ if words["unique"] else None
+    is_repeat = repeats.is_repeat if words["unique"] else None
     with opened(urls, path) as fd:
         source = UrlList(get_hub(), fd, line_form(words), is_done=is_done, is_repeat=is_repeat)
         try:

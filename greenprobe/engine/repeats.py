@@ -23,9 +23,8 @@ class Repeats:
         self._seen: set[bytes] = set()
         self.count = 0
 
-    def __contains__(self, line: object) -> bool:
-        """Tell whether an entry was there before, and remember it."""
-        assert isinstance(line, bytes)
+    def is_repeat(self, line: bytes) -> bool:
+        """Tell whether an entry was there before; from now on it was."""
         try:
             url = self._reader.read(line)
             text = b"%b %b %b" % (url.credentials or b"", url.origin.key.encode(), url.target)
