@@ -113,6 +113,8 @@ def test_an_answer_to_http_may_be_of_another_protocol() -> None:
 def test_who_is_known_by_an_answer_to_http_is_asked_with_its_own_probe() -> None:
     answers = {b"GET": b"-ERR unknown command 'GET'\r\n", REDIS.hello: b"$21\r\nredis_version:7.2.4\r\n\r\n"}
     assert examine(says(b"", answers)).product == "Redis 7.2.4"
+    answers[b"version"] = answers.pop(b"GET")  # as memcached is asked
+    assert examine(says(b"", answers)).product == "Redis 7.2.4"
 
 
 def test_who_is_silent_to_http_is_asked_with_the_others() -> None:

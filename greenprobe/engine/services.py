@@ -102,7 +102,7 @@ class Examiner:
         if found.name == asked.name or self._only_banner:
             return found
         own = next((probe for probe in self._registry.others([]) if probe.name == found.name), None)
-        better = self._ask_alone(own, door) if own is not None else None
+        better = self._ask_once(own, door) if own is not None else None
         return better if better is not None and better.name == found.name else found
 
     def _ask(self, link: Link, door: Door, probe: Probe, seconds: float) -> Service | None:
@@ -213,6 +213,8 @@ class Examiner:
         finally:
             for worker in workers:
                 worker.kill()
+            for worker in workers:
+                worker.join()  # their connections are closed
 
     def _try_some(self, door: Door, rest: Iterator[Way], answers: "Queue[Service | None]") -> None:
         found = None
@@ -227,6 +229,10 @@ class Examiner:
             answers.put(found)
 
     def _ask_alone(self, probe: Probe, door: Door) -> Service | None:
+        found = self._ask_once(probe, door)
+        return found and self._asked_properly(found, probe, door)
+
+    def _ask_once(self, probe: Probe, door: Door) -> Service | None:
         with open_link(door, self._patience(COMMON, door)) as link:
             return self._ask(link, door, probe, OTHER_PROBE)
 

@@ -74,6 +74,8 @@ def can_be_asked(line: str) -> bool:
     """Tell whether what a line is about is there: the package, and the Python."""
     if "start_joinable_thread" in line and sys.version_info < (3, 13):
         return False
+    if line.startswith(("greenio.SSL", "greenio.base.SSL")):  # eventlet's stand-in where pyOpenSSL is missing
+        return False
     return all(find_spec(needed) is not None for prefix, needed in NEEDS.items() if line.startswith(prefix))
 
 
