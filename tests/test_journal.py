@@ -1,5 +1,7 @@
 """The journal of a run: what it says after any death, and what it refuses."""
 
+import os
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ def urls(tmp_path: Path) -> Path:
 
 def journal_of(urls: Path, options: dict[str, str] | None = None) -> Journal:
     return Journal(str(urls.with_name("state")), identify(str(urls)), options or OPTIONS, list_path=str(urls))
+
+
+def test_a_full_disk_is_named(urls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    journal = journal_of(urls)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with pytest.raises(GreenprobeError, match=r"cannot write to .*/state: No space left on device"):
+        journal.commit({"output": 100}, [1])
+    journal.close()
 
 
 @given(st.sets(st.integers(0, 200)))

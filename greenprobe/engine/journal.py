@@ -172,9 +172,15 @@ class Journal:
         os.lseek(fd, 0, os.SEEK_END)
 
     def commit(self, lengths: Mapping[str, int], numbers: Iterable[int]) -> None:
-        """Note that the entries `numbers` are in the outputs, which are on the disk up to `lengths` bytes."""
-        os.write(self._fd, line_of({"lengths": lengths, "done": spans_of(numbers)}))
-        os.fdatasync(self._fd)
+        """Note that the entries `numbers` are in the outputs, which are on the disk up to `lengths` bytes.
+
+        Raises GreenprobeError if the disk is full.
+        """
+        try:
+            os.write(self._fd, line_of({"lengths": lengths, "done": spans_of(numbers)}))
+            os.fdatasync(self._fd)
+        except OSError as exc:
+            raise GreenprobeError(f"cannot write to {self._path}: {exc.strerror}") from exc
 
     def close(self) -> None:
         """Close and unlock the file. A second call does nothing."""
