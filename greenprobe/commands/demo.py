@@ -1,14 +1,13 @@
 """`greenprobe demo`: fetch, scan and crawl an embedded site, to see what greenprobe does without any network."""
 
-import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import chain
 
 import click
 
 from greenprobe.commands.counted import counted
 from greenprobe.commands.demosite import LOOPBACK, PAGES, DemoSite
+from greenprobe.commands.given import opened
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_table import ScanTable
 from greenprobe.crawling import crawl
@@ -71,7 +70,7 @@ def _fetch(site: DemoSite, out: Output) -> None:
     heading, encode = encoder("text", COLUMNS)
     out.write(heading)
     client = Client(get_hub(), ClientOptions(), resolve=_no_names, trust=lambda: trusting(None, verify=True))
-    with _listed(site.urls()) as fd, closing(client):
+    with opened(tuple(site.urls()), "-") as fd, closing(client):
         fetcher = Fetcher(get_hub(), FetchPlan(concurrency=8), UrlList(get_hub(), fd), client)
         for record in chain.from_iterable(fetcher.run()):
             if record.line <= SHOWN_PAGES or "/page/" not in record.url:
@@ -106,18 +105,6 @@ def _crawl(site: DemoSite, out: Output) -> None:
             out.write(encode(record.row()))
     out.flush()
     click.echo(f"{counted(pages, 'address', 'addresses')}, each once; the {PAGES} plain pages are not shown.")
-
-
-@contextmanager
-def _listed(lines: Iterator[str]) -> Iterator[int]:
-    """Give the lines as a file without a name."""
-    fd = os.memfd_create("urls")
-    try:
-        os.write(fd, "".join(f"{line}\n" for line in lines).encode())
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _no_names(host: str, port: int, deadline: float) -> list[Address]:
