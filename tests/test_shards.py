@@ -48,7 +48,11 @@ def urls(tmp_path: Path, port: int) -> Path:
     ),
 )
 def test_one_host_in_other_words_is_one_host(one: bytes, other: bytes) -> None:
-    assert host_of(one) == host_of(other)
+    assert host_of(b"http", one) == host_of(b"http", other)
+
+
+def test_a_host_without_a_scheme_has_the_port_of_the_one_it_is_given() -> None:
+    assert host_of(b"https", b"h/x") == host_of(b"https", b"h:443") != host_of(b"https", b"h:80")
 
 
 def test_frames_arrive_whole_however_they_are_cut(hub: Hub) -> None:
@@ -111,7 +115,7 @@ def test_what_a_process_said_before_its_last_word_is_handed_over(hub: Hub, tmp_p
     said = [batches[0], ArchivePiece(b"ab"), ArchivePiece(b"c"), batches[1], ShardReport(now, Tally())]
     (tmp_path / "said").write_bytes(b"".join(map(frame_of, said)))
     nothing: Any = SimpleNamespace(lines=deque(), carried={}, refill=lambda: False, read_bytes=0, size_bytes=None)
-    shards = Shards(hub, {}, nothing, count=1, command=["cat", str(tmp_path / "said")], tally=Tally())
+    shards = Shards(hub, {"scheme": "http"}, nothing, count=1, command=["cat", str(tmp_path / "said")], tally=Tally())
     found = list(shards.run())
     assert [(batch.numbers, batch.lines) for batch in found] == [([0], b"0\n"), ([1], b"1\n")]
     (archive,) = [batch.archive for batch in found if batch.archive is not None]

@@ -5,6 +5,7 @@ is bounded in all is divided. The processes make the lines of the output, and th
 journal.
 """
 
+from functools import partial
 from typing import IO, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -83,7 +84,7 @@ class Shards(Processes[Shard, ShardBatch]):
     ) -> None:
         """`command` starts a process; `words` is what it is told first. With a `jar`, hosts that share cookies stay."""
         self._jar = jar
-        self._key = host_of if jar is None else cookie_site
+        self._key = partial(host_of if jar is None else cookie_site, words["scheme"].encode())
         self._urls = urls
         self._tally = tally
         self._taken = 0
@@ -157,18 +158,19 @@ class Shards(Processes[Shard, ShardBatch]):
         shard.frames.put(frame_of((entries, carried)))
 
 
-def host_of(line: bytes) -> bytes:
+def host_of(default_scheme: bytes, line: bytes) -> bytes:
     """Return what tells the host of a URL, in the same words for the same host; whatever it is for what is no URL."""
     scheme, separator, rest = line.partition(b"://")
-    rest = rest if separator else scheme
+    if not separator:
+        scheme, rest = default_scheme, line
     for end in ENDS:
         rest = rest.partition(end)[0]
     return rest.rpartition(b"@")[2].lower().removesuffix(DEFAULT_PORTS.get(scheme.lower(), b":80"))
 
 
-def cookie_site(line: bytes) -> bytes:
+def cookie_site(default_scheme: bytes, line: bytes) -> bytes:
     """Return what tells the hosts that share cookies with that of a URL."""
-    host = host_of(line)
+    host = host_of(default_scheme, line)
     name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
     return site_of(name.strip(b"[]").decode("ascii", "replace")).encode()
 
