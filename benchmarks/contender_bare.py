@@ -3,6 +3,7 @@
 No contender can do with less, whatever it is written in, as long as each function runs in a greenlet of its own and
 each socket is a Python object: a ratio to a peer that is below this floor's cannot be had on this machine.
 """
+
 import _socket
 from collections import deque
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """eventlet behind the names that workloads.py asks of every contender."""
+
 import socket as _socket
 
 from eventlet import GreenPool, sleep, spawn

@@ -1,4 +1,5 @@
 """gevent behind the names that workloads.py asks of every contender."""
+
 import socket as _socket
 
 from gevent import Greenlet, Timeout, sleep, spawn

@@ -2,6 +2,7 @@
 
 Each name is imported when it is asked for, so that a core in the making can be measured part by part.
 """
+
 import importlib
 import socket as _socket
 from operator import attrgetter

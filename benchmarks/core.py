@@ -7,6 +7,7 @@ contenders take turns, so that a slow minute of the machine hits all of them. Wh
 system, never wall time. `--scale 0.1` makes it ten times shorter. Cases: those of workloads.py, and `syscalls` (needs
 strace) and `import`. The floor is what the same work takes with no library at all, see contender_bare.py.
 """
+
 import argparse
 import contextlib
 import json

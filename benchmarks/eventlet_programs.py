@@ -5,6 +5,7 @@ usage: eventlet_programs.py [--rounds N] [--scale X]
 Each run is a process of its own, and the two take turns. What is compared is CPU time, user and system; figures are
 medians of N runs.
 """
+
 import argparse
 import statistics
 import subprocess

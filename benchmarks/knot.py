@@ -1,4 +1,5 @@
 """A private knot name server on a free port of loopback, pinned to the second core."""
+
 import contextlib
 import os
 import shutil

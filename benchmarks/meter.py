@@ -1,4 +1,5 @@
 """What a process has used: CPU seconds, memory, descriptors. Linux's /proc and getrusage, nothing installed."""
+
 import gc
 import os
 import resource

@@ -6,6 +6,7 @@ KIND: aiodns, dnspython (threads), greendns (eventlet) ask for A; greendns-pair 
 for both families; greenprobe-cached calls it 10,000 times for one name; greenprobe-burst asks from 1,000 greenthreads
 at once. The last two print what they measure themselves.
 """
+
 import collections
 import contextlib
 import socket

@@ -7,6 +7,7 @@ one of three ways: closed by the client, half-closed and drained, or reset; ever
 descriptors and greenlets are written down at the start, twenty times on the way, and at the end. Exit status 1 if
 memory grew after the first tenth, or if descriptors or greenlets are left that were not there at the start.
 """
+
 import argparse
 import gc
 import importlib
@@ -165,8 +166,10 @@ def main() -> int:
     soak.run()
     each = (cpu() - start) / soak.done * 1e6
     faults = grown(soak.readings)
-    print(f"{soak.done:,} round trips, {soak.opened:,} connections, {each:.1f} µs of CPU each: "
-          f"{'; '.join(faults) or 'nothing grew'}")
+    print(
+        f"{soak.done:,} round trips, {soak.opened:,} connections, {each:.1f} µs of CPU each: "
+        f"{'; '.join(faults) or 'nothing grew'}"
+    )
     return bool(faults)
 
 

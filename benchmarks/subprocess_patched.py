@@ -7,6 +7,7 @@ Each figure is the median of `--rounds` runs, which take turns. A run is a fresh
 after the other. CPU time is the mean of a child, with what the child itself uses, which is the same for all; wall time
 is the median child's.
 """
+
 import argparse
 import json
 import os

@@ -5,6 +5,7 @@ usage: workloads.py CONTENDER CASE COUNT [HOST:PORT]     (core.py calls it; prin
 A case does COUNT operations between two readings of the CPU clock, after a short run to warm up, and returns what one
 operation took, in microseconds of CPU; the memory cases return KiB. No case knows which contender it runs on.
 """
+
 import importlib
 import json
 import os
@@ -146,6 +147,7 @@ def nothing() -> None:
 
 def spawn(lib: Any, count: int, _where: str) -> float:
     """Spawn and wait of a no-op, all alive at once."""
+
     def all_alive(times: int) -> None:
         running = [lib.spawn(nothing) for _ in range(times)]
         for one in running:
@@ -167,6 +169,7 @@ def sleep0(lib: Any, count: int, _where: str) -> float:
 
 def queue(lib: Any, count: int, _where: str) -> float:
     """A value put into a queue of 10 by one greenthread and taken out by another."""
+
     def both(times: int) -> None:
         values = lib.Queue(10)
 
@@ -198,6 +201,7 @@ def timeout(lib: Any, count: int, _where: str) -> float:
 
 def timeouts_memory(lib: Any, count: int, _where: str) -> float:
     """KiB of resident memory that timeouts leave behind or needed at their peak, a thousand alive at a time."""
+
     def batch() -> None:
         alive = [lib.start_timeout(60) for _ in range(1000)]
         for one in alive:
@@ -235,7 +239,17 @@ def parked(lib: Any, count: int, _where: str) -> float:
 CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
-        echo, echo_timeout, http, http_timeout, connect, spawn, sleep0, queue, timeout, timeouts_memory, parked,
+        echo,
+        echo_timeout,
+        http,
+        http_timeout,
+        connect,
+        spawn,
+        sleep0,
+        queue,
+        timeout,
+        timeouts_memory,
+        parked,
     )
 }
 

@@ -1,7 +1,7 @@
 """An echo server: what a client sends comes back, for as many clients as there are.
 
-    python examples/echo_server.py 127.0.0.1:7000
-    nc 127.0.0.1 7000
+python examples/echo_server.py 127.0.0.1:7000
+nc 127.0.0.1 7000
 """
 
 import sys

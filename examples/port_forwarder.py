@@ -1,6 +1,6 @@
 """A port forwarder: every connection goes on to another place, each direction closed when its end comes.
 
-    python examples/port_forwarder.py 127.0.0.1:7002 127.0.0.1:80
+python examples/port_forwarder.py 127.0.0.1:7002 127.0.0.1:80
 """
 
 import socket

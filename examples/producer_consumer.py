@@ -1,7 +1,7 @@
 """Producer and consumers: URLs come from one place, several greenthreads fetch them, results go to one more.
 
-    python examples/producer_consumer.py http://127.0.0.1:8000/a http://127.0.0.1:8000/b
-    python examples/producer_consumer.py < urls.txt
+python examples/producer_consumer.py http://127.0.0.1:8000/a http://127.0.0.1:8000/b
+python examples/producer_consumer.py < urls.txt
 """
 
 import sys

@@ -99,9 +99,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         chosen = message.get("subprotocol")
-        handshake = answer_handshake(
-            self._environ, subprotocols=[] if chosen is None else [chosen], origins="*"
-        )
+        handshake = answer_handshake(self._environ, subprotocols=[] if chosen is None else [chosen], origins="*")
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
         connection = self._environ["greenprobe.connection"]
         sock, data = connection.hijack()

@@ -127,9 +127,7 @@ class Barrier:
 
     __slots__ = ("__weakref__", "_action", "_condition", "_count", "_generation", "_timeout", "parties")
 
-    def __init__(
-        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
-    ) -> None:
+    def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
         if parties < 1:
             raise ValueError(f"a barrier for {parties} parties; give 1 or more")
         self.parties = parties

@@ -15,6 +15,7 @@ from greenprobe.level import watch_changes
 
 __all__ = ["adopt_drivers"]
 
+
 def wait_for_psycopg2(connection: Any) -> None:
     """Wait, green, until a connection's pending operation has ended. psycopg2 calls this."""
     wanted = {1: POLLIN, 2: POLLOUT}  # psycopg2.extensions.POLL_READ, POLL_WRITE

@@ -478,9 +478,7 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
     return sock
 
 
-def socketpair(
-    family: int = stdlib.AF_UNIX, type: int = stdlib.SOCK_STREAM, proto: int = 0
-) -> tuple[socket, socket]:
+def socketpair(family: int = stdlib.AF_UNIX, type: int = stdlib.SOCK_STREAM, proto: int = 0) -> tuple[socket, socket]:
     """Return two green sockets that are connected to each other."""
     one, other = kernel_socketpair(family, type, proto)
     return (

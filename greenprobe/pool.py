@@ -454,9 +454,7 @@ def as_completed(objects: Iterable[Outcome[Any]], timeout: float | None = None) 
             one.unlink(ended.put_nowait)
 
 
-def wait_any(
-    objects: Iterable[Outcome[Any]], timeout: float | None = None, *, count: int = 1
-) -> list[Outcome[Any]]:
+def wait_any(objects: Iterable[Outcome[Any]], timeout: float | None = None, *, count: int = 1) -> list[Outcome[Any]]:
     """Wait until `count` greenthreads, or other outcomes, have ended; return those, in the order of their ends.
 
     After `timeout` seconds, or if there are fewer, return what has ended.

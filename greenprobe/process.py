@@ -75,9 +75,7 @@ def has_signal_handlers() -> bool:
     """
     handlers = (getsignal(number) for number in valid_signals())
     return any(
-        callable(handler)
-        and handler is not default_int_handler
-        and not getattr(handler, "wakes_nobody", False)
+        callable(handler) and handler is not default_int_handler and not getattr(handler, "wakes_nobody", False)
         for handler in handlers
     )
 

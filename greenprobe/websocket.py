@@ -261,9 +261,7 @@ class WebSocketApp:
         ping_after: float | None = PING_AFTER,
     ) -> None:
         self._handler = handler
-        self._agree = partial(
-            answer_handshake, subprotocols=subprotocols, origins=origins, compression=compression
-        )
+        self._agree = partial(answer_handshake, subprotocols=subprotocols, origins=origins, compression=compression)
         self._max_message_bytes = max_message_bytes
         self._ping_after = ping_after
 

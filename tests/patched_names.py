@@ -47,6 +47,7 @@ def get(url: str) -> int:
 if "requests" in sys.argv:
     import requests
 
+
 class WebServer(http.server.ThreadingHTTPServer):
     request_queue_size = 1024
 

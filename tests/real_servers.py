@@ -58,9 +58,7 @@ def run_once(command: list[str], folder: Path) -> None:
 
 
 @contextmanager
-def running(
-    command: list[str], folder: Path, is_up: Callable[[], bool], *, as_root: bool = False
-) -> Iterator[None]:
+def running(command: list[str], folder: Path, is_up: Callable[[], bool], *, as_root: bool = False) -> Iterator[None]:
     """Run a server for the block, from when `is_up()` holds; it gets SIGTERM at the end.
 
     `as_root` lets one run as who we are that gives root away by itself.

@@ -303,9 +303,7 @@ def test_a_silent_tcp_server_is_given_up_in_time(hub: Hub, clock: JumpClock) -> 
 def test_questions_over_tcp_share_a_connection(hub: Hub, fine: DnsServer) -> None:
     options = AskOptions(use_tcp=True)
     asker = Asker(hub)
-    greens = [
-        spawn(asker.ask, make_question(name, "A"), [fine.server], options) for name in ("good.test", "cut.test")
-    ]
+    greens = [spawn(asker.ask, make_question(name, "A"), [fine.server], options) for name in ("good.test", "cut.test")]
     assert [addresses(green.wait()) for green in greens] == [[GOOD], [GOOD]]
     assert len(fine._greens) == 3  # the two that listen, and one connection
 

@@ -119,7 +119,11 @@ def test_results_that_are_none_are_refused_and_never_overwritten(
 
 
 def test_one_url_in_other_words_is_a_repeat() -> None:
-    lines = b"h|http://H|http://h:80/|http://h/#x|http://h/a|https://h/|http://u:p@h/|no url|no url|http://h/b/../a".split(b"|")
+    lines = (
+        b"h|http://H|http://h:80/|http://h/#x|http://h/a|https://h/|http://u:p@h/|no url|no url|http://h/b/../a".split(
+            b"|"
+        )
+    )
     repeats = Repeats("http")
     said = [repeats.is_repeat(line) for line in lines]
     assert said == [False, True, True, True, False, False, False, False, True, True]

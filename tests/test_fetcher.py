@@ -118,9 +118,7 @@ def test_a_short_list_does_not_start_all_workers(bench: Bench, hub: Hub, clock: 
     running.wait()
 
 
-def test_the_rest_of_a_list_that_was_read_counts_as_still_to_do(
-    bench: Bench, clock: JumpClock
-) -> None:
+def test_the_rest_of_a_list_that_was_read_counts_as_still_to_do(bench: Bench, clock: JumpClock) -> None:
     fetcher = bench.fetcher([*["http://a/"] * 5, ""], *[[1.0, ok()]] * 5, concurrency=1)
     first = next(batches := fetcher.run())
     now = fetcher.statistics()

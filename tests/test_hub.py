@@ -409,7 +409,9 @@ def test_a_greenthread_that_closes_its_hub_goes_on() -> None:
 
 
 def test_a_closed_hub_gives_ctrl_c_back_to_python() -> None:
-    assert "default_int_handler" in run_python("""
+    assert (
+        "default_int_handler"
+        in run_python("""
         import signal
         from greenprobe.hub import get_hub
         get_hub().sleep(0)
@@ -417,6 +419,7 @@ def test_a_closed_hub_gives_ctrl_c_back_to_python() -> None:
         get_hub().close()
         print(signal.getsignal(signal.SIGINT))
         """).stdout
+    )
 
 
 def test_a_hub_says_what_it_has(hub: Hub) -> None:

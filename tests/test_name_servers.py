@@ -34,9 +34,7 @@ def test_fetch_asks_the_servers_it_is_told(server: DnsServer, port: int, capfd: 
 
 
 @pytest.mark.slow
-def test_the_processes_of_a_fetch_ask_them_too(
-    server: DnsServer, port: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_processes_of_a_fetch_ask_them_too(server: DnsServer, port: int, capfd: pytest.CaptureFixture[str]) -> None:
     """Slow: starts two interpreters."""
     words = ["fetch", f"http://only.here:{port}/", "--dns", str(server.server), "--processes", "2"]
     assert run(cli, words) == 0
@@ -48,9 +46,7 @@ def test_crawl_asks_the_servers_it_is_told(server: DnsServer, port: int, capfd: 
     assert json.loads(capfd.readouterr().out)["status"] == 200
 
 
-def test_scan_asks_the_servers_it_is_told(
-    server: DnsServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_scan_asks_the_servers_it_is_told(server: DnsServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "servers").write_text(f"# ours\nnameserver {server.server}\n")
     with create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])

@@ -81,9 +81,7 @@ def crawled(url: str, temporary: Path, *words: str) -> dict[str, dict[str, Any]]
 
 @needs_chromium
 @pytest.mark.slow
-def test_what_scripts_make_of_pages_is_read_and_a_page_is_asked_for_once(
-    site: tuple[Site, str], folder: Path
-) -> None:
+def test_what_scripts_make_of_pages_is_read_and_a_page_is_asked_for_once(site: tuple[Site, str], folder: Path) -> None:
     """Slow: Chromium, and a page whose script never ends."""
     pages, url = site
     rows = crawled(url, folder, "--render-timeout", "5")

@@ -104,9 +104,7 @@ def test_a_read_answers_what_a_server_asks_for(
 @needs_openssl
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [b"K", b"k"])
-def test_a_read_answers_what_a_client_asks_for(
-    started: Callable[..., Any], tmp_path: Path, command: bytes
-) -> None:
+def test_a_read_answers_what_a_client_asks_for(started: Callable[..., Any], tmp_path: Path, command: bytes) -> None:
     """Slow: it starts a process."""
     with listen(("127.0.0.1", 0)) as listener:
         client = started("s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}", "-tls1_3")

@@ -19,9 +19,9 @@ def test_where_names_what_is_waited_in_and_the_users_line() -> None:
     event = Event()
     green = spawn(wait_for_it, event)
     turns(1)
-    assert re.fullmatch(
-        r"waits in Event\.wait, called by wait_for_it, .*test_whereabouts\.py:\d+", where(green)
-    ), where(green)
+    assert re.fullmatch(r"waits in Event\.wait, called by wait_for_it, .*test_whereabouts\.py:\d+", where(green)), (
+        where(green)
+    )
     event.set()
     green.wait()
     assert where(green) == "over"

@@ -61,9 +61,7 @@ def demo() -> None:
         _scan(site, out)
         click.echo("\nAnd what `greenprobe crawl` finds, beginning at the front page:\n")
         _crawl(site, out)
-    click.echo(
-        "\nNext: greenprobe fetch URL, greenprobe scan HOST PORTS, greenprobe crawl URL, and --help of each."
-    )
+    click.echo("\nNext: greenprobe fetch URL, greenprobe scan HOST PORTS, greenprobe crawl URL, and --help of each.")
 
 
 def _fetch(site: DemoSite, out: Output) -> None:

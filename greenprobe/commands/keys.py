@@ -22,9 +22,7 @@ Key = tuple[Callable[[], object], str]  # what it does, and what is said about i
 
 
 @contextmanager
-def status_on_key(
-    read: Callable[[], Reading], fd: int = 0, *, keys: Mapping[str, Key] | None = None
-) -> Iterator[None]:
+def status_on_key(read: Callable[[], Reading], fd: int = 0, *, keys: Mapping[str, Key] | None = None) -> Iterator[None]:
     """Print what `read` says at each key, on standard error, until the block ends. `fd` is standard input.
 
     A key of `keys` does what that says first.

@@ -92,7 +92,9 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")
 @click.option("--dnssec", is_flag=True, help="Check every answer by DNSSEC; what is forged is an error (BOGUS).")
 @click.option(
-    "--trust-anchors", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+    "--trust-anchors",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
     help="DS records of the root, one a line, for --dnssec.  [default: those that IANA publishes]",
 )
 @click.option("--trace", is_flag=True, help="Ask from the root down, with --dnssec too; write which servers led where.")

@@ -219,9 +219,7 @@ class GreenFamily(Family):
             return not self.resolver.hosts.find(name)
         return name in LIBCS or (name == self._own_name and not self.resolver.hosts.find(name))
 
-    def _addresses(
-        self, name: str, family: int, flags: int, timeout: float | None, delay: float | None
-    ) -> Found:
+    def _addresses(self, name: str, family: int, flags: int, timeout: float | None, delay: float | None) -> Found:
         """Find the addresses of a name. Raises gaierror if there are none."""
         found = self._find(name, family, timeout, delay)
         if flags & V4MAPPED and family == AF_INET6 and (found.status != "NOERROR" or flags & ALL):

@@ -54,7 +54,9 @@ def parse_server(text: str, port: int | None = None) -> Server:
     elif slash:
         raise TargetError(f"name server {text!r}: a path makes sense with https only")
     if not host or (protocol in {"udp", "tcp"} and not is_address(host)):
-        raise TargetError(f"name server {text!r} is no address; write it like 192.0.2.1, [2001:db8::1]:53 or tls://name")
+        raise TargetError(
+            f"name server {text!r} is no address; write it like 192.0.2.1, [2001:db8::1]:53 or tls://name"
+        )
     default = port if port is not None and protocol in {"udp", "tcp"} else PORTS[protocol]
     return Server(host, number or default, protocol, name, path)
 
@@ -77,8 +79,14 @@ def split_port(text: str, whole: str) -> tuple[str, int]:
 
 def parse_servers(texts: Iterable[str], port: int | None = None) -> list[Server]:
     """Return servers written as a list: commas or white space between them, comments after "#" at a line's start."""
-    words = [word for text in texts for line in text.splitlines() if not line.lstrip().startswith("#") for word in
-             line.replace(",", " ").split() if word != "nameserver"]
+    words = [
+        word
+        for text in texts
+        for line in text.splitlines()
+        if not line.lstrip().startswith("#")
+        for word in line.replace(",", " ").split()
+        if word != "nameserver"
+    ]
     return list(dict.fromkeys(parse_server(word, port) for word in words))
 
 

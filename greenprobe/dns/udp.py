@@ -164,9 +164,7 @@ class UdpPath:
         self.window.answered(now - began)
         return reply
 
-    def begin(
-        self, query: bytes, asked: bytes, timeout: float, call: Call, *, keeps_case: bool = False
-    ) -> bool:
+    def begin(self, query: bytes, asked: bytes, timeout: float, call: Call, *, keeps_case: bool = False) -> bool:
         """Send a query as `exchange` does, and have `call` get what comes; False if there is no place for it.
 
         `call` must not wait. Raises OSError.

@@ -25,7 +25,6 @@ MAX_DELAY: Final = 300.0  # seconds; what asks for more means to be left alone
 MAX_SITEMAPS: Final = 100
 
 
-
 class Robots(NamedTuple):
     """What the robots.txt of a host says to one agent. `why` is the rule behind it.
 

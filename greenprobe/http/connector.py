@@ -235,9 +235,7 @@ class Connector:
             raise ForbiddenAddress(f"{host} is at {address}, which is no public address")
         return address
 
-    def _converse(
-        self, connection: Connection, conversation: Conversation, origin: Origin, deadline: float
-    ) -> None:
+    def _converse(self, connection: Connection, conversation: Conversation, origin: Origin, deadline: float) -> None:
         said = next(conversation)
         try:
             while True:

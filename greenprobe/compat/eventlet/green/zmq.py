@@ -174,9 +174,7 @@ class Socket(plain.Socket):  # type: ignore[misc]
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Return a message, waiting for one. Raises zmq.Again after RCVTIMEO, or with the flag NOBLOCK."""
         receive = super().recv
-        return self._when_possible(
-            lambda flags: receive(flags, copy, track), flags, self._receivers, plain.RCVTIMEO
-        )
+        return self._when_possible(lambda flags: receive(flags, copy, track), flags, self._receivers, plain.RCVTIMEO)
 
     def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> Any:
         """Do as `recv`, into a buffer; return the number of bytes. Needs pyzmq 26.4."""
