@@ -32,6 +32,7 @@ from greenprobe.names import AddrInfo
 
 __all__ = [
     "choose",
+    "find_to_connect",
     "getaddrinfo",
     "getfqdn",
     "gethostbyaddr",
@@ -125,7 +126,7 @@ def install(resolver: Choice = None) -> Family | None:
 
 def lookup(host: str | bytes, port: int | str | None, family: int, kind: int) -> list[AddrInfo]:
     """Look up for `greenprobe.names`: one address will do."""
-    return installed().getaddrinfo(host, port, family, kind, 0, 0, None, RESOLUTION_DELAY)
+    return find_to_connect(host, port, family, kind)
 
 
 # -- the functions
@@ -148,6 +149,23 @@ def getaddrinfo(
     """
     asked = installed() if resolver is None else choose(resolver)
     return asked.getaddrinfo(host, port, family, type, proto, flags, timeout, None)
+
+
+def find_to_connect(
+    host: str | bytes,
+    port: int | str | None,
+    family: int = 0,
+    kind: int = SOCK_STREAM,
+    *,
+    resolver: Choice = None,
+    timeout: float | None = None,
+) -> list[AddrInfo]:
+    """Return what `getaddrinfo` does, but only what is worth connecting to from this machine, and soon.
+
+    A family that is late or that no interface has may be missing, if the other has addresses.
+    """
+    asked = installed() if resolver is None else choose(resolver)
+    return asked.getaddrinfo(host, port, family, kind, 0, 0, timeout, RESOLUTION_DELAY)
 
 
 def gethostbyname(hostname: str) -> str:

@@ -1,14 +1,14 @@
 """What the resolver is made of, without a socket: files, servers, their order, the window, the order of addresses."""
 
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, AF_UNSPEC
 
 import pytest
 
 from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
 from greenprobe.dns.flow import Window
 from greenprobe.dns.hosts import parse_hosts
-from greenprobe.dns.interfaces import Interface, interfaces, parse_dump
+from greenprobe.dns.interfaces import Interface, family_out, interfaces, parse_dump
 from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
 from greenprobe.dns.servers import Book, Server, parse_server, parse_servers
 from greenprobe.dns.watched import Watched
@@ -235,6 +235,21 @@ def test_gai_conf_may_prefer_ipv4() -> None:
 
 def test_the_kernel_tells_the_addresses_of_interfaces() -> None:
     assert Interface(AF_INET, "127.0.0.1", 8, 0x80) in interfaces()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "family"),
+    [
+        ("", AF_UNSPEC),
+        ("127.0.0.1 ::1", AF_INET),
+        ("127.0.0.1 ::1 192.0.2.2 fe80::1", AF_INET),
+        ("127.0.0.1 ::1 192.0.2.2 fe80::1 fd00::2", AF_UNSPEC),
+        ("127.0.0.1 ::1 fe80::1 2001:db8::2", AF_INET6),
+    ],
+)
+def test_a_family_leads_out_where_an_interface_has_more_than_a_local_address(addresses: str, family: int) -> None:
+    here = [Interface(AF_INET6 if ":" in each else AF_INET, each, 64, 0) for each in addresses.split()]
+    assert family_out(here) == family
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 16, b"\x14\0\0\0\x14\0" + b"\0" * 30, b"\xff" * 40])

@@ -215,6 +215,28 @@ def test_with_a_delay_the_slow_family_is_not_waited_for(hub: Hub, server: DnsSer
     assert clock.now() >= 15
 
 
+@pytest.mark.parametrize(
+    ("host", "first", "asked", "addresses"),
+    [
+        ("both.test", AF_INET, ["A"], ("127.0.0.4",)),
+        ("both.test", AF_INET6, ["AAAA"], ("::1",)),
+        ("four.test", AF_INET6, ["AAAA", "A"], ("127.0.0.4",)),
+        ("text.test", AF_INET, ["A", "AAAA"], ()),
+        ("nowhere.test", AF_INET, ["A"], ()),
+    ],
+)
+def test_what_is_not_to_be_asked_first_is_asked_only_where_there_is_nothing_else(
+    server: DnsServer, host: str, first: int, asked: list[str], addresses: tuple[str, ...]
+) -> None:
+    assert make(server).find(host, first=first).addresses == addresses
+    assert server.kinds() == asked
+
+
+def test_of_one_family_nothing_is_asked_first(server: DnsServer) -> None:
+    assert make(server).find("both.test", AF_INET6, first=AF_INET).addresses == ("::1",)
+    assert server.kinds() == ["AAAA"]
+
+
 def test_the_hosts_file_comes_first_and_is_read_again_when_it_changes(server: DnsServer, tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_text("127.0.0.7 four.test alias # and a comment\n::7 four.test\n")

@@ -16,6 +16,7 @@ from dns_servers import DnsServer, dns_server
 from greenprobe import green_dns, names
 from greenprobe.dns.conf import ResolvConf
 from greenprobe.dns.family import GreenFamily, ThreadFamily
+from greenprobe.dns.interfaces import Interface
 from greenprobe.dns.resolver import Resolver
 from greenprobe.errors import TargetError
 from greenprobe.green_dns import choose, getaddrinfo, is_known
@@ -53,6 +54,38 @@ def installed(resolver: Resolver) -> Iterator[Resolver]:
     yield resolver
     green_dns._installed = before
     names.install(None)
+
+
+LOOPBACK = [Interface(AF_INET, "127.0.0.1", 8, 0), Interface(AF_INET6, "::1", 128, 0)]
+WIDE = [Interface(AF_INET, "192.0.2.2", 24, 0), Interface(AF_INET6, "2001:db8::2", 64, 0)]
+
+
+@pytest.mark.parametrize(("here", "kinds"), [(LOOPBACK, ["A"]), (LOOPBACK + WIDE, ["A", "AAAA"])])
+def test_who_connects_from_a_machine_without_ipv6_asks_for_ipv4_only(
+    server: DnsServer, resolver: Resolver, here: list[Interface], kinds: list[str]
+) -> None:
+    family = GreenFamily(resolver, look_around=lambda: here)
+    assert green_dns.find_to_connect("four.test", 80, resolver=family)[0][4] == ("127.0.0.4", 80)
+    assert server.kinds() == kinds
+
+
+def test_getaddrinfo_tells_all_addresses_also_on_a_machine_without_ipv6(server: DnsServer, resolver: Resolver) -> None:
+    family = GreenFamily(resolver, look_around=lambda: LOOPBACK)
+    assert [found[4][0] for found in green_dns.find_to_connect("both.test", 80, resolver=family)] == ["127.0.0.4"]
+    assert {found[4][0] for found in getaddrinfo("both.test", 80, type=SOCK_STREAM, resolver=family)} == {
+        "127.0.0.4",
+        "::1",
+    }
+
+
+def test_that_ipv6_came_to_a_machine_is_seen_a_second_later(server: DnsServer, clock: JumpClock) -> None:
+    here = list(LOOPBACK)
+    resolver = Resolver([server.server], conf=ResolvConf(), hosts_path=os.devnull, clock=clock.now)
+    family = GreenFamily(resolver, look_around=lambda: here)
+    assert len(green_dns.find_to_connect("both.test", 80, resolver=family)) == 1
+    here += WIDE
+    clock.advance(1.1)
+    assert len(green_dns.find_to_connect("both.test", 80, resolver=family)) == 2
 
 
 class NobodyAsked(GreenFamily):

@@ -13,7 +13,7 @@ the same host is asked for often, and a second is what a change of routes or of 
 import re
 import socket as stdlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from socket import (
     AF_INET,
     AF_INET6,
@@ -39,7 +39,7 @@ from socket import (
 from typing import Any, Final
 
 from greenprobe.dns.deferred import to_ascii
-from greenprobe.dns.interfaces import interfaces
+from greenprobe.dns.interfaces import Interface, family_out, interfaces
 from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
 from greenprobe.dns.resolver import Found, Resolver
 from greenprobe.dns.shapes import libc_getaddrinfo, numeric, shaped, template_of
@@ -93,7 +93,12 @@ class Family(ABC):
         timeout: float | None = None,
         delay: float | None = None,
     ) -> list[AddrInfo]:
-        """Raises TimeoutError after `timeout` seconds; `delay` as for `Resolver.find`."""
+        """Raises TimeoutError after `timeout` seconds.
+
+        `delay` says that somebody wants to connect, and how long the other family is worth waiting for once one has
+        addresses (seconds). What this machine has no address to connect from is then asked for only if nothing else is
+        found. None is libc's way.
+        """
         return self.look_up((host, port, family, type, proto, flags), timeout, delay)
 
     @abstractmethod
@@ -131,20 +136,28 @@ class ThreadFamily(Family):
 
 
 class GreenFamily(Family):
-    """Our resolver, in greenthreads."""
+    """Our resolver, in greenthreads. `look_around` returns the addresses of this machine."""
 
-    def __init__(self, resolver: Resolver, *, gai_path: str = "/etc/gai.conf") -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        *,
+        gai_path: str = "/etc/gai.conf",
+        look_around: Callable[[], list[Interface]] = interfaces,
+    ) -> None:
         self.resolver = resolver
         self._clock = resolver.clock
         self._gai_conf = Watched(gai_path, parse_gai_conf)
         self._libc = ThreadFamily()
         self._own_name = gethostname().lower()
+        self._interfaces = look_around
         self._ordering = Ordering(Policy(), ())
-        self._ordering_until = float("-inf")
-        self._ready: dict[Wanted, tuple[float, list[AddrInfo]]] = {}
+        self._family_out = int(AF_UNSPEC)
+        self._here_until = float("-inf")
+        self._ready: dict[tuple[Wanted, float | None], tuple[float, list[AddrInfo]]] = {}
 
     def look_up(self, wanted: Wanted, timeout: float | None, delay: float | None) -> list[AddrInfo]:
-        ready = self._ready.get(wanted)
+        ready = self._ready.get((wanted, delay))
         if ready is not None and self._clock() < ready[0]:
             return list(ready[1])
         host, port, family, kind, proto, flags = wanted
@@ -160,17 +173,23 @@ class GreenFamily(Family):
             return self._libc.look_up((name, *wanted[1:]), timeout, delay)
         found = self._addresses(name, configured(family, flags), flags, timeout, delay)
         shape = shaped(self._ordered(found.addresses), template, found.canonical if flags & CANONNAME else "")
-        self._keep_ready(wanted, shape, found.until)
+        self._keep_ready((wanted, delay), shape, found.until)
         return shape
 
     def _ordered(self, addresses: Sequence[str]) -> Sequence[str]:
         """Put addresses into the order in which to try them."""
         if len(addresses) < 2:
             return addresses
-        now = self._clock()
-        if now >= self._ordering_until:
-            self._ordering, self._ordering_until = Ordering(self._gai_conf.current(), interfaces()), now + READY_SECONDS
+        self._look_around()
         return self._ordering.sort(addresses)
+
+    def _look_around(self) -> None:
+        """Look at this machine's interfaces, if the last time is a while ago."""
+        now = self._clock()
+        if now >= self._here_until:
+            here = self._interfaces()
+            self._ordering, self._family_out = Ordering(self._gai_conf.current(), here), family_out(here)
+            self._here_until = now + READY_SECONDS
 
     def gethostbyname_ex(self, hostname: str) -> HostInfo:
         try:
@@ -227,15 +246,19 @@ class GreenFamily(Family):
         return checked(name, found)
 
     def _find(self, name: str, family: int, timeout: float | None, delay: float | None) -> Found:
+        first = int(AF_UNSPEC)
+        if delay is not None:
+            self._look_around()
+            first = self._family_out
         try:
-            return self.resolver.find(name, family, timeout=timeout, delay=delay)
+            return self.resolver.find(name, family, timeout=timeout, delay=delay, first=first)
         except ValueError as error:
             raise gaierror(EAI_NONAME, f"{MESSAGES[EAI_NONAME]}: {error}") from None
 
     def _name_of(self, address: str) -> Found:
         return checked(address, self.resolver.name_of(address.partition("%")[0]))
 
-    def _keep_ready(self, wanted: Wanted, shape: list[AddrInfo], until: float) -> None:
+    def _keep_ready(self, wanted: tuple[Wanted, float | None], shape: list[AddrInfo], until: float) -> None:
         now = self._clock()
         if len(self._ready) >= READY_SIZE:
             self._ready.clear()

@@ -6,17 +6,18 @@ Sources: rtnetlink(7), <linux/rtnetlink.h>, <linux/if_addr.h>. Nothing where the
 import socket
 import struct
 from _socket import socket as KernelSocket  # noqa: N812 - a class
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple
 
-__all__ = ["Interface", "interfaces", "parse_dump"]
+__all__ = ["Interface", "family_out", "interfaces", "parse_dump"]
 
 NETLINK_ROUTE, RTM_NEWADDR, RTM_GETADDR, NLMSG_DONE, NLMSG_ERROR = 0, 20, 22, 3, 2
 REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 IFA_F_DEPRECATED, IFA_F_HOMEADDRESS = 0x20, 0x10
 CHUNK_BYTES: Final = 1 << 16
+LINK_LOCAL: Final = ("fe8", "fe9", "fea", "feb")  # fe80::/10
 header = struct.Struct("=IHHII")
 ifaddrmsg = struct.Struct("=BBBBI")
 attribute = struct.Struct("=HH")
@@ -40,6 +41,19 @@ class Interface(NamedTuple):
     def is_loopback(self) -> bool:
         """Whether it is the one address of loopback that libc does not count as a configured address."""
         return self.address in {"127.0.0.1", "::1"}
+
+
+def family_out(here: Sequence[Interface]) -> int:
+    """Return the only family of which an address here leads beyond this machine, AF_UNSPEC if both do, or none known.
+
+    IPv6 needs more than loopback and link-local; a machine that has nothing but loopback speaks IPv4.
+    """
+    if not here:
+        return socket.AF_UNSPEC
+    leads = {each.family for each in here if not (each.is_loopback or each.address.startswith(LINK_LOCAL))}
+    if socket.AF_INET6 not in leads:
+        return socket.AF_INET
+    return socket.AF_UNSPEC if socket.AF_INET in leads else socket.AF_INET6
 
 
 def interfaces() -> list[Interface]:

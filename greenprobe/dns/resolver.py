@@ -12,6 +12,7 @@ sockets, the cache is everybody's.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
+from itertools import product
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 from ssl import SSLContext, create_default_context
 from time import monotonic
@@ -46,6 +47,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")  # takes dnspython and cryptography
 
 Flight = tuple[Hub, str, str]  # a hub, and a key of the cache
 KINDS: Final = {AF_INET: ("A",), AF_INET6: ("AAAA",), AF_UNSPEC: ("A", "AAAA")}
+HAS_OTHERS: Final = frozenset({"NODATA", "DANGLING"})  # there may be addresses of the other family
 SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
 
 
@@ -269,22 +271,31 @@ class Resolver:
     # -- hosts and addresses
 
     def find(
-        self, host: str, family: int = AF_UNSPEC, *, timeout: float | None = None, delay: float | None = None
+        self,
+        host: str,
+        family: int = AF_UNSPEC,
+        *,
+        timeout: float | None = None,
+        delay: float | None = None,
+        first: int = AF_UNSPEC,
     ) -> Found:
         """Return the addresses of an ASCII host: of the hosts file, else of DNS, through the search list.
 
         `delay` is how long to wait for the other family once one has addresses (RFC 8305, section 3); None waits for
-        both, as libc does. Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
+        both, as libc does. If `first` is one of two families, DNS is asked for the other only where that has nothing.
+        Raises ValueError if it is no name, TimeoutError after `timeout` seconds.
         """
         conf = self.conf
         lines = self.hosts.find(host, family)
         if lines:
             return of_hosts(lines, self.clock())
         servers = self._servers if self._servers is not None else conf.servers
-        kinds = KINDS[AF_INET] if conf.no_aaaa and family == AF_UNSPEC else KINDS[family]  # type: ignore[index]
+        rounds = rounds_of(AF_INET if conf.no_aaaa and family == AF_UNSPEC else family, first)
         deadline = None if timeout is None else self.clock() + timeout
         found: list[Found] = []
-        for name in candidates(host, conf):
+        for name, kinds in product(candidates(host, conf), rounds):
+            if kinds is not rounds[0] and found[-1].status not in HAS_OTHERS:
+                continue
             found.append(self._find_both(name, kinds, servers, deadline, delay, one_by_one=conf.one_by_one))
             if found[-1].status == "NOERROR":
                 return found[-1]
@@ -337,7 +348,7 @@ def gather(
     clock: Callable[[], float],
 ) -> None:
     """Wait for all flights and add what they find to `facts`; for `delay` only, once there is an address."""
-    if delay is not None:
+    if delay is not None and len(flights) > 1:
         gather_some(dict(flights), facts, deadline, delay, clock)
         return
     for kind, flight in flights.items():
@@ -387,6 +398,14 @@ def plain_fact(question: Question, result: Result) -> Fact | None:
         data = ()
     reason = "" if data else f"{result.server}: {result.status}"
     return new_fact((result.status, data, canonical, aliases, ttl, reason, None))
+
+
+def rounds_of(family: int, first: int) -> Sequence[Sequence[str]]:
+    """Return the types to ask for together, one round after the other."""
+    kinds: Sequence[str] = KINDS[family]  # type: ignore[index]
+    if first == AF_UNSPEC or len(kinds) < 2:
+        return [kinds]
+    return [KINDS[AF_INET], KINDS[AF_INET6]] if first == AF_INET else [KINDS[AF_INET6], KINDS[AF_INET]]
 
 
 def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from math import inf
-from socket import SOCK_STREAM
 from ssl import SSLCertVerificationError, SSLContext, SSLError
 from typing import Final
 
@@ -25,7 +24,7 @@ from greenprobe.errors import (
     TlsError,
     TotalTimeout,
 )
-from greenprobe.green_dns import getaddrinfo
+from greenprobe.green_dns import find_to_connect
 from greenprobe.happy_eyeballs import interleave, race
 from greenprobe.http.addresses import is_public
 from greenprobe.http.connections import Address, Connection, TlsConnection, reason
@@ -58,7 +57,7 @@ def resolving(family: Family | None) -> Resolve:
 
 def resolve_name(host: str, port: int, timeout: float, *, family: Family | None = None) -> list[Address]:
     """Ask `family`, by default the installed one; a numeric host is answered at once."""
-    found = getaddrinfo(host, port, type=SOCK_STREAM, timeout=timeout, resolver=family)
+    found = find_to_connect(host, port, timeout=timeout, resolver=family)
     return [Address(int(kind), sockaddr) for kind, _, _, _, sockaddr in interleave(found)]
 
 
