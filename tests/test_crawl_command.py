@@ -78,6 +78,20 @@ def test_links_are_told_in_a_file_of_their_own(site: str, tmp_path: Path, capfd:
     assert verdicts == {**inside, "http://127.0.0.2:1/elsewhere": "host"}
 
 
+def test_a_scheme_that_is_not_wanted_is_not_followed(site: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["crawl", site, "--scheme", "https"]) == 0
+    assert [row["url"] for row in rows(capfd.readouterr().out)] == [site + "/"]
+    assert run(cli, ["crawl", site, "--scheme", "https", "--scheme", "http", "--depth", "1"]) == 0
+    assert len(rows(capfd.readouterr().out)) == 5
+
+
+def test_pages_that_fit_into_memory_one_at_a_time_all_come(site: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["crawl", site, "--body-memory", "1"]) == 0
+    found = rows(capfd.readouterr().out)
+    assert {row["url"].removeprefix(site) for row in found} == PATHS
+    assert not any(row["error"] for row in found)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_from_a_page_steers_a_terminal(site: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(cli, ["crawl", f"{site}/evil", "--format", form]) == 0

@@ -135,6 +135,19 @@ def test_what_was_committed_is_there_again_and_leases_are_not(tmp_path: Path) ->
     again.close()
 
 
+def test_what_an_address_answered_is_there_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "frontier")
+    frontier = SqliteFrontier(path)
+    frontier.put([found("a/1"), found("b/1"), found("c/1")])
+    first, second, _ = claims = frontier.claim(3, 0.0)
+    frontier.ack(claims[:2], {first.number: 404, second.number: None})
+    frontier.commit()
+    frontier.close()
+    again = SqliteFrontier(path)
+    assert [again.status_of(f"http://{url}") for url in ("a/1", "b/1", "c/1", "d/1")] == [404, None, None, None]
+    again.close()
+
+
 def test_a_blocked_host_stays_blocked(tmp_path: Path) -> None:
     path = str(tmp_path / "frontier")
     frontier = SqliteFrontier(path)

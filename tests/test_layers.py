@@ -92,7 +92,7 @@ LAYERS = """
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan
     engine.linkrules engine.crawlhosts engine.pagerecords engine.robotsreader
-    engine.devtools engine.browser engine.rendering engine.crawlvisits engine.crawler crawling
+    engine.devtools engine.browser engine.rendering engine.bodyroom engine.crawlvisits engine.crawler crawling
     engine.cluster
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving
@@ -105,7 +105,8 @@ LAYERS = """
     commands.scan_formats commands.scan_sink commands.scan_shard
     commands.zone_format commands.diff commands.report commands.fetch commands.resolve commands.probes commands.scan
     commands.serve
-    commands.crawl_graph commands.crawl_database commands.crawl_results commands.crawl_options commands.crawl
+    commands.crawl_graph commands.crawl_links commands.crawl_database commands.crawl_results commands.crawl_options
+    commands.crawl
     commands.demosite commands.demo
     cli __main__
 """.split()

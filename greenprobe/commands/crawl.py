@@ -27,6 +27,8 @@ from greenprobe.hub import get_hub
 
 __all__ = ["crawl"]
 
+COMPLETING_SECONDS = 1.0  # of the file of links, after Ctrl-C
+
 KEYS = {"q": "ending when what is in flight has arrived", "p": "paused; g goes on", "g": "going on"}
 
 
@@ -62,10 +64,17 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
         trust = Trust(TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
         resolve = resolving(family_of(words))
         client = stack.enter_context(closing(Client(get_hub(), plan.client, trust=trust, resolve=resolve)))
-        return _run(progress, Crawler(get_hub(), plan, frontier, client, resolve=resolve), results, words)
+        crawler = Crawler(get_hub(), plan, frontier, client, resolve=resolve)
+        try:
+            _run(progress, crawler, results, words)
+        except KeyboardInterrupt:
+            results.complete(frontier.status_of, COMPLETING_SECONDS)
+            raise
+        results.complete(frontier.status_of)
+    return 0
 
 
-def _run(progress: Progress, crawler: Crawler, results: Results, words: dict[str, Any]) -> int:
+def _run(progress: Progress, crawler: Crawler, results: Results, words: dict[str, Any]) -> None:
     try:
         shown = progress(lambda: _reading(crawler.statistics()), words["progress_mode"])
         with rarely_collected(), steered(crawler), shown, closing(crawler.run()) as batches:
@@ -75,7 +84,6 @@ def _run(progress: Progress, crawler: Crawler, results: Results, words: dict[str
     finally:
         end = crawler.statistics()
         click.echo(_summary(end), err=True)
-    return 0
 
 
 @contextmanager

@@ -5,7 +5,7 @@ that; a file that is shorter has lost something (a power cut, a foreign hand), a
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import combinations
 from typing import Any, Final, Protocol, Self
@@ -15,7 +15,8 @@ import orjson
 
 from greenprobe.commands.crawl_database import CrawlDatabase
 from greenprobe.commands.crawl_graph import LinkGraph
-from greenprobe.commands.output import Column, Encoder, Output, encoder
+from greenprobe.commands.crawl_links import LinkFile
+from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.crawlvisits import Arrival
 from greenprobe.hub import get_hub
@@ -69,8 +70,7 @@ class Results:
         lengths = said.get("lengths", {})
         columns = CSV_COLUMNS if words["format_name"] == "csv" else COLUMNS
         heading, self._encode = encoder(words["format_name"], columns)
-        self._encode_link: Encoder = encoder("jsonl", [])[1]
-        self._links: Output | None = None
+        self._links: LinkFile | None = None
         self._graph: LinkGraph | None = None
         self._warc: WarcFile | None = None
         self._database: CrawlDatabase | None = None
@@ -93,7 +93,7 @@ class Results:
         if words["state"] and not self._out.is_file:
             raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
         if words["links"]:
-            self._files["links"] = self._links = Output(words["links"], goes_on_at=lengths.get("links"))
+            self._files["links"] = self._links = LinkFile(words["links"], goes_on_at=lengths.get("links"))
         if words["graph"]:
             self._files["graph"] = self._graph = LinkGraph(words["graph"], goes_on_at=lengths.get("graph"))
         if words["warc"]:
@@ -114,13 +114,16 @@ class Results:
                     row.pop("warc_offset", None)  # that of a robots.txt
         self._out.write(b"".join([self._encode(row) for row in rows]))
         if self._links is not None:
-            links = [self._encode_link(link.row()) for arrival in batch for link in arrival.links]
-            if links:
-                self._links.write(b"".join(links))
+            self._links.write(link for arrival in batch for link in arrival.links)
         if self._graph is not None:
             self._graph.write(batch)
         if self._database is not None:
             self._database.write(batch, rows)
+
+    def complete(self, status_of: Callable[[str], int | None], seconds: float = float("inf")) -> None:
+        """Fill in, when the crawl ends, what was not known as it was written: what links lead to."""
+        if self._links is not None:
+            self._links.complete(status_of, seconds)
 
     def mark(self) -> str:
         """Return the mark for what is written by now; "" where nobody needs one."""

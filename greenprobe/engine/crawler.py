@@ -130,7 +130,8 @@ class Crawler:
             if put >= MANY_LINKS:
                 put = 0
                 self._hub.sleep(0)
-        self._frontier.ack(arrival.claim for arrival in self._unsettled)
+        statuses = {arrival.claim.number: arrival.record.status for arrival in self._unsettled}
+        self._frontier.ack((arrival.claim for arrival in self._unsettled), statuses)
         self._unsettled = []
         self._frontier.commit(self.mark)
         self._wake.set()

@@ -39,8 +39,9 @@ class CrawlPlan:
     robots.txt may ask for more. `max_pages` and `max_host_pages` count requests that brought a page. `retries` is how
     often what failed for the moment is asked again. Big pages are read by up to `processes` others (see readers.py).
     `same_ip` keeps to hosts that have an address of a start. `types` bounds bodies by their media type, the first that
-    fits; what fits none is taken as it is, or left after its head. With a `browser` (its path), up to `renders` HTML
-    pages at once are rendered before they are read, each in so many seconds.
+    fits; what fits none is taken as it is, or left after its head; `body_memory_bytes` bounds all bodies together (see
+    bodyroom.py). With a `browser` (its path), up to `renders` HTML pages at once are rendered before they are read,
+    each in so many seconds.
     """
 
     starts: tuple[Address, ...]
@@ -59,6 +60,7 @@ class CrawlPlan:
     retries: int = 2
     processes: int = 1
     same_ip: bool = False
+    body_memory_bytes: int = 256 << 20
     types: tuple[TypeRule, ...] = ()
     takes_other_types: bool = True
     agent: str = "greenprobe"
@@ -105,7 +107,7 @@ Examine = Callable[[Address, Headers, bytes], Examined]
 class LinkRecord(NamedTuple):
     """A link that was found: the page it is on, where it leads, and what a crawler does about it.
 
-    `verdict` is "" if it is walked, else why not.
+    `verdict` is "" if it is walked, else why not. What is answered there is not known yet: the status of its row.
     """
 
     page: str
@@ -124,6 +126,7 @@ class LinkRecord(NamedTuple):
             "rel": link.rel,
             "text": link.text,
             "verdict": self.verdict or "followed",
+            "status": None,
         }
 
 

@@ -17,6 +17,7 @@ from itertools import islice
 from time import time
 from typing import Final, NamedTuple
 
+from greenprobe.engine.bodyroom import Body, BodyRoom
 from greenprobe.engine.budgets import Budgets
 from greenprobe.engine.canonical import Address, canonical
 from greenprobe.engine.crawlhosts import Host, Hosts
@@ -32,7 +33,6 @@ from greenprobe.engine.rendering import Rendered, Renderer
 from greenprobe.engine.robotsreader import RobotsReader
 from greenprobe.engine.scope import Scope
 from greenprobe.errors import (
-    BodyTooLarge,
     ConnectionLost,
     ConnectTimeout,
     FetchError,
@@ -105,6 +105,7 @@ class CrawlVisits:
         self._exchanges: list[RecordedExchange] = []
         self._robots = RobotsReader(hub, plan, client, scope, self._trace, self._keep)
         self._budgets = Budgets()
+        self._room = BodyRoom(plan.body_memory_bytes, plan.client.max_body_bytes, plan.concurrency)
         self._pace = Pace(PaceOptions(longest_retry_after=LONGEST_PAUSE, knows_all=True, longest_gap=LONGEST_GAP))
         self._records = PageRecords(frontier)
         self._readers = Readers(hub, plan.processes)
@@ -151,10 +152,12 @@ class CrawlVisits:
             reason = "budget"
         if reason:
             return Arrival(claim, self._skipped(host, claim, reason), [], [])
+        body = Body(self._room)
         self._begin(host, origin)
         try:
-            return self._fetched(host, claim)
+            return self._fetched(host, claim, body)
         finally:
+            body.close()
             self._end(host, origin)
 
     # -- before it is fetched
@@ -234,8 +237,7 @@ class CrawlVisits:
 
     # -- fetching
 
-    def _fetched(self, host: Host, claim: Claim) -> Arrival | None:
-        body = bytearray()
+    def _fetched(self, host: Host, claim: Claim, body: Body) -> Arrival | None:
         trace = self._trace(self._urls.read(claim.address.url.encode()))
         error: Exception | None = None
         if not self._attempts[claim.number]:
@@ -243,8 +245,7 @@ class CrawlVisits:
             host.pages += 1
 
         def opened(trace: Trace) -> Sink:
-            body.clear()
-            return bounded(body, self._plan.limit_of(trace.headers))
+            return body.sink(self._plan.limit_of(trace.headers))
 
         try:
             self._client.fetch(trace, open_sink=opened)
@@ -267,7 +268,7 @@ class CrawlVisits:
             return None
         if trace.status is None or trace.status >= 400:
             self._budgets.refund(claim.address)
-        arrival = self._read(claim, trace, bytes(body), error)
+        arrival = self._read(claim, trace, bytes(body.content), error)
         del self._attempts[claim.number]
         return arrival._replace(exchanges=tuple(trace.exchanges)) if isinstance(trace, RecordedTrace) else arrival
 
@@ -361,16 +362,3 @@ class CrawlVisits:
             found += more_found
             self._hub.sleep(0)
         return links, found
-
-
-def bounded(body: bytearray, limit_bytes: int | None) -> Sink:
-    """Return what takes the pieces of a body, up to a limit. Raises BodyTooLarge."""
-    if limit_bytes is None:
-        return body.extend
-
-    def take(piece: bytes) -> None:
-        if len(body) + len(piece) > limit_bytes:
-            raise BodyTooLarge(f"the body is longer than {limit_bytes:,} bytes, the most for its type")
-        body.extend(piece)
-
-    return take

@@ -11,13 +11,15 @@ results elsewhere writes them first and hands `commit` a mark (how long the file
 up to where the results and the frontier agree.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from greenprobe.engine.canonical import Address
 
-__all__ = ["Claim", "Found", "Frontier", "FrontierStatistics", "rank_of"]
+__all__ = ["NO_STATUSES", "Claim", "Found", "Frontier", "FrontierStatistics", "rank_of"]
 
+NO_STATUSES: Final[Mapping[int, int | None]] = MappingProxyType({})
 RANK_PER_STEP = 16  # a step away from the start weighs as much as a sitemap's whole range of priorities
 
 
@@ -62,8 +64,8 @@ class Frontier(Protocol):
     def claim(self, count: int, now: float) -> list[Claim]:
         """Lease up to `count` addresses of hosts that are ready at `now`."""
 
-    def ack(self, claims: Iterable[Claim]) -> None:
-        """Say that these are done."""
+    def ack(self, claims: Iterable[Claim], statuses: Mapping[int, int | None] = NO_STATUSES) -> None:
+        """Say that these are done, and by their numbers what was answered."""
 
     def delay(self, origin: str, until: float) -> None:
         """Let nobody claim from a host before `until`; an earlier time than it has already changes nothing."""
@@ -76,6 +78,9 @@ class Frontier(Protocol):
 
     def commit(self, mark: str = "") -> None:
         """Make what happened since the last commit last."""
+
+    def status_of(self, url: str) -> int | None:
+        """Return what was answered at a URL; None if that was nothing, or is not known."""
 
     def url_of(self, number: int) -> str | None:
         """Return the URL of an address by its number."""

@@ -6,7 +6,7 @@
 | an image, script, stylesheet... and assets are not asked for | "asset" |
 | a list (sitemap, feed) and lists are not asked for | "list" |
 | the page or the link says nofollow (also ugc, sponsored), and that is honoured | "nofollow" |
-| not in scope (see `scope.py`) | its reason: "host", "depth", "path", "excluded", "not included", "repeats" |
+| not in scope (see `scope.py`) | its reason: "scheme", "host", "depth", "path", "excluded", "not included", "repeats" |
 | else | "", it is walked |
 """
 

@@ -1,4 +1,4 @@
-"""Which addresses belong to a crawl: by host, path, expression and depth. Decides on addresses alone."""
+"""Which addresses belong to a crawl: by scheme, host, path, expression and depth. Decides on addresses alone."""
 
 import re
 from collections import Counter
@@ -31,7 +31,7 @@ class ScopeRules:
     """What a crawl may walk.
 
     `below` keeps to the folders of the starts; `include` and `exclude` are regular expressions that are searched for in
-    the whole URL; `max_depth` counts links from the starts.
+    the whole URL; `max_depth` counts links from the starts; `schemes` are "http", "https", or none for both.
     """
 
     within: Within = Within.HOST
@@ -39,6 +39,7 @@ class ScopeRules:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_depth: int | None = None
+    schemes: tuple[str, ...] = ()
 
 
 class Scope:
@@ -67,6 +68,8 @@ class Scope:
         rules = self._rules
         if rules.max_depth is not None and depth > rules.max_depth:
             return "depth"
+        if rules.schemes and address.origin.partition(":")[0] not in rules.schemes:
+            return "scheme"
         if not self._has_host(address.origin):
             return "host"
         if rules.below and not self._is_below(address):

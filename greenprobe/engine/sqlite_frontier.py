@@ -1,8 +1,8 @@
 """A frontier in one SQLite file: on disk what must outlive us, in memory what must be fast.
 
-On disk is every address, known by a 64-bit digest, with its state; and the mark. One transaction is always open, and
-`commit` ends it, so that a process that is killed leaves the state of its last commit, with no lease in it. The file is
-locked: two crawls cannot share it.
+On disk is every address, known by a 64-bit digest, with its state and what it answered; and the mark. One transaction
+is always open, and `commit` ends it, so that a process that is killed leaves the state of its last commit, with no
+lease in it. The file is locked: two crawls cannot share it.
 
 In memory is, for each host that has something to do, when it may be asked and a few addresses ahead of that; so memory
 follows the number of such hosts, never the number of addresses. The heap holds (time, turn, host): equal times go round
@@ -13,19 +13,19 @@ counts how often each is linked to. At 4, 16, 64... links its rank improves by o
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Any, Final
 
 from greenprobe.engine.canonical import Address
-from greenprobe.engine.frontier import Claim, Found, FrontierStatistics
+from greenprobe.engine.frontier import NO_STATUSES, Claim, Found, FrontierStatistics
 from greenprobe.errors import GreenprobeError
 
 __all__ = ["FrontierError", "SqliteFrontier"]
 
 APPLICATION: Final = 0x6770_6672  # "gpfr", in the file's header
-VERSION: Final = 1
+VERSION: Final = 2
 RECENT: Final = 200_000  # digests; 20 MB
 AHEAD: Final = 8192  # addresses in memory over all hosts
 MOST_AHEAD: Final = 64  # of one host
@@ -35,7 +35,8 @@ SCHEMA: Final = f"""
 CREATE TABLE host (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, blocked INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE address (
     id INTEGER PRIMARY KEY, digest INTEGER NOT NULL UNIQUE, host INTEGER NOT NULL, target TEXT NOT NULL,
-    depth INTEGER NOT NULL, via INTEGER NOT NULL, rank INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0
+    depth INTEGER NOT NULL, via INTEGER NOT NULL, rank INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0,
+    status INTEGER
 );
 CREATE INDEX pending ON address (host, rank, id) WHERE state = 0;
 CREATE TABLE mark (text TEXT NOT NULL);
@@ -215,10 +216,11 @@ class SqliteFrontier:
         if not host.leases:
             self._hosts.pop(host.origin, None)
 
-    def ack(self, claims: Iterable[Claim]) -> None:
-        """Say that these are done."""
+    def ack(self, claims: Iterable[Claim], statuses: Mapping[int, int | None] = NO_STATUSES) -> None:
+        """Say that these are done, and by their numbers what was answered."""
         claims = list(claims)
-        self._database.executemany("UPDATE address SET state = 2 WHERE id = ?", [(claim.number,) for claim in claims])
+        rows = [(statuses.get(claim.number), claim.number) for claim in claims]
+        self._database.executemany("UPDATE address SET state = 2, status = ? WHERE id = ?", rows)
         self._counts[LEASED] -= len(claims)
         self._counts[DONE] += len(claims)
         for claim in claims:
@@ -279,6 +281,11 @@ class SqliteFrontier:
         """Count the addresses by state."""
         pending, leased, done, blocked = self._counts
         return FrontierStatistics(pending, leased, done, blocked, len(self._hosts))
+
+    def status_of(self, url: str) -> int | None:
+        """Return what was answered at a URL; None if that was nothing, or is not known."""
+        row = self._database.execute("SELECT status FROM address WHERE digest = ?", (digest_of(url),)).fetchone()
+        return row[0] if row else None
 
     def url_of(self, number: int) -> str | None:
         """Return the URL of an address by its number."""
