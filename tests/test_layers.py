@@ -82,8 +82,8 @@ LAYERS = """
     engine.probes.probe engine.probes.ber engine.probes.web engine.probes.mail engine.probes.ssh engine.probes.databases
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
     engine.probes.certificates engine.probes.datagrams engine.probes.registry
-    engine.verdicts engine.scanplan engine.starts engine.gate engine.hosts engine.connector
-    engine.udp engine.scanner engine.link engine.services engine.examined
+    engine.verdicts engine.scanplan engine.starts engine.gate engine.way engine.hosts engine.connector
+    engine.udp engine.findings engine.probing engine.scanner engine.link engine.services engine.examined
     engine.icmp engine.discovery engine.scan_shards
     engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.earlier engine.fetchplan engine.favicons engine.visits engine.aside

@@ -54,6 +54,7 @@ class Network:
         self.asked: Counter[int] = Counter()
         self.order: list[int] = []
         self.on_ask: Callable[[int], object] = lambda port: None
+        self.passes: Callable[[int], bool] = lambda port: True
         self.delay: Callable[[float], float] = lambda now: self.rtt
         self.silent_hosts: set[str] = set()
         self.delay_of: dict[str, float] = {}
@@ -92,7 +93,7 @@ class ScriptedAsker:
         host = sockaddr[0]
         delay = network.paths.get(host, network.delay)(self.hub.clock())
         delay = network.delay_of.get(host, delay)
-        if host in network.silent_hosts:
+        if host in network.silent_hosts or not network.passes(port):
             self.answer = SILENT
         if self.answer == SILENT or delay > 0:
             self.arrives = NEVER if self.answer == SILENT else self.hub.clock() + delay
@@ -589,3 +590,68 @@ def listening_ports() -> set[int]:
     lines = chain.from_iterable(Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
     fields = [line.split() for line in lines]
     return {int(field[1].rpartition(":")[2], 16) for field in fields if field[3] == "0A"}
+
+
+class Router:
+    """Drops what comes to a host while its table of connections is full: entries of silent ports last for `life`."""
+
+    def __init__(self, network: Network, clock: JumpClock, *, most: int, life: float) -> None:
+        self.clock = clock
+        self.most = most
+        self.life = life
+        self.ends: list[float] = []
+        self.drops = 0
+        network.passes = self.passes
+
+    def passes(self, port: int) -> bool:
+        now = self.clock.now()
+        self.ends = [end for end in self.ends if end > now]
+        if len(self.ends) >= self.most:
+            self.drops += 1
+            return False
+        self.ends.append(now + self.life)
+        return True
+
+
+@pytest.mark.parametrize(("most", "life"), [(20, 5.0), (30, 3.0), (40, 1.0), (60, 10.0)])
+def test_a_full_table_of_a_router_on_the_way_is_no_state_of_a_port(clock: JumpClock, most: int, life: float) -> None:
+    network = Network(rtt=0.01)
+    silent = set(range(100, 200))
+    for port in silent:
+        network.answers[port] = [SILENT]
+    network.answers[300] = [0]
+    router = Router(network, clock, most=most, life=life)
+    scanner = Scanner(plan_of("127.0.0.1", "1-400", concurrency=500), asker=network.asker)
+    found = states({record.port: record for record in scanner.run()})
+    assert router.drops > 100
+    assert {port for port, (state, _) in found.items() if state == "filtered"} == silent
+    assert {reason for state, reason in found.values() if state == "filtered"} == {"no-response"}
+    assert found[300][0] == "open"
+    assert (scanner.statistics().held, scanner.statistics().lost) == (1, 0)
+
+
+def test_a_host_that_bans_for_a_while_is_asked_again_when_it_answers(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    network.passes = lambda port: len(network.order) < 100 or clock.now() > 30
+    found = scan(network, plan_of("127.0.0.1", "1-400"))
+    assert {record.state for record in found.values()} == {"closed"}
+
+
+def test_a_host_that_never_answers_again_is_said_to_and_no_more_asked(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    network.passes = lambda port: len(network.order) < 100
+    scanner = Scanner(plan_of("127.0.0.1 127.0.0.2", "1-400"), asker=network.asker)
+    reasons = Counter(record.reason for record in scanner.run())
+    assert reasons["reset"] + reasons["no-longer-answers"] == 800
+    assert reasons["reset"] < 100
+    assert len(network.order) < 1000
+    assert clock.now() < 400
+    assert (scanner.statistics().held, scanner.statistics().lost) == (2, 2)
+
+
+def test_ports_that_are_silent_together_share_the_probes_of_the_way(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    for port in range(100, 200):
+        network.answers[port] = [SILENT]
+    scan(network, plan_of("127.0.0.1", "1-400", retries=2))
+    assert len(network.order) < 300 + 100 * 3 + 60

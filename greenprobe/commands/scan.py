@@ -207,6 +207,12 @@ def _summarize(end: ScanStatistics) -> None:
     if end.done < end.total:
         total = counted(end.total, "port is", "ports are")
         click.echo(f"{end.total - end.done:,} of {total} not finished", err=True)
+    if end.held:
+        who = counted(end.held, "host")
+        lost = f"; {end.lost:,} never answered again" if end.lost else ""
+        click.echo(
+            f"{who} fell silent on ports that had answered, so their others were asked again in calm{lost}", err=True
+        )
     if end.shortages:
         short = ", ".join(f"{name} {counted(count, 'time')}" for name, count in end.shortages.items())
         click.echo(f"this machine ran short ({short}), so the scan went slower", err=True)

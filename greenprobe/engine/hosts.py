@@ -13,6 +13,7 @@ from typing import Any, Final
 from greenprobe.engine.gate import Gate
 from greenprobe.engine.targets import Address
 from greenprobe.engine.timing import SCOUTS, HostTiming
+from greenprobe.engine.way import Way
 from greenprobe.engine.window import Round, Window
 
 __all__ = ["Host", "Question"]
@@ -35,6 +36,7 @@ class Host:
         "family",
         "gates",
         "ip",
+        "is_held",
         "is_settled",
         "name",
         "silent_places",
@@ -43,6 +45,9 @@ class Host:
         "tail",
         "text",
         "timing",
+        "under_way",
+        "way",
+        "witness",
     )
 
     def __init__(self, address: Address, name: str, gates: tuple[Gate, ...]) -> None:
@@ -59,13 +64,26 @@ class Host:
         self.silent_ports = array("L")
         self.silent_places = array("Q")
         self.silent_rounds: list[Round] = []
+        self.witness = 0  # a port known to answer
+        self.way: Way[Question] | None = None  # made when a port falls silent
+        self.is_held = False  # as the way was closed: its ports wait for calm
+        self.under_way = 0
 
     def is_full(self) -> bool:
         """Whether this host alone has no room for another target."""
+        if self.is_held:
+            return True
         if len(self.gates) == 1:
             return False
         window = self.gates[1].window
         return window.on_wire + self.called >= window.size
+
+    def call_next(self) -> "Question":
+        """Return the first of the backlog, which must not be empty, to be asked."""
+        assert self.backlog
+        place, port = self.backlog.popleft()
+        self.called += 1
+        return Question(self, port, place)
 
     def sockaddr(self, port: int) -> tuple[Any, ...]:
         """Return what connect() wants."""

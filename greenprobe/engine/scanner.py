@@ -15,9 +15,8 @@ the scan give up.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from errno import EADDRNOTAVAIL, EALREADY, ECONNREFUSED, errorcode
+from errno import EADDRNOTAVAIL, ECONNREFUSED, errorcode
 from functools import partial
-from random import Random
 from typing import Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -25,42 +24,42 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker, Connector, is_routed
 from greenprobe.engine.conntrack import Tracking
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
+from greenprobe.engine.findings import Findings
 from greenprobe.engine.gate import Gate
 from greenprobe.engine.hosts import Host, Question
 from greenprobe.engine.ledger import Ledger
 from greenprobe.engine.ports import UDP, has_udp
+from greenprobe.engine.probing import NO_ENTRY, Probing
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, ScanStatistics
 from greenprobe.engine.shortage import Shortages
 from greenprobe.engine.starts import Starts
 from greenprobe.engine.targets import BLOCK, Target
-from greenprobe.engine.timing import RESENT_AFTER, Timing
-from greenprobe.engine.udp import BothAsker, spoken
+from greenprobe.engine.timing import Timing
+from greenprobe.engine.udp import BothAsker
 from greenprobe.engine.verdicts import (
     CLOSED,
     EXHAUSTED,
+    NO_LONGER,
     NO_RESPONSE,
     UDP_NO_RESPONSE,
     Verdict,
     udp_verdict,
     verdict,
 )
+from greenprobe.engine.way import Way, judge_run
 from greenprobe.engine.window import Window
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
 
 __all__ = ["Scanner"]
 
-NEAR: Final = 0.0005  # seconds: with a shorter way there and back the answer is likely to be there at once
 TURN: Final = 64  # probes in a row before others get their turn
 MAX_HOSTS: Final = 3 * BLOCK  # that are remembered; the one known longest is settled and forgotten first
 FULL_PAUSE: Final = 0.005  # seconds between two looks whether a backlog has shrunk
 MAX_BACKLOG: Final = 50_000  # targets whose hosts have no room, before all wait for them
 MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds turn out lossy again and again
-SPREAD: Final = 0.25  # of a timeout
-new: Final = tuple.__new__  # half the price of calling a named tuple
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
-NO_ENTRY: Final = -2  # our connection tracking dropped it: ask again
-MOST_RESENT: Final = 4  # tries on one socket: one, three and seven seconds after the first
+LOOK: Final = 0.02  # seconds between two looks whether a batch is done
 
 
 class Scanner:
@@ -95,24 +94,33 @@ class Scanner:
         self._hosts: dict[int, Host] = {}
         self._has_host_windows = plan.targets.hosts.count > 1 and not plan.min_rate
         self._workers: set[greenlet] = set()
-        self._waiting = 0
         self._window = self._timing.window
         self._gate = Gate(hub, self._window)
+        self._probing = Probing(
+            plan,
+            hub,
+            timing=self._timing,
+            starts=self._starts,
+            shortages=self._shortages,
+            gate=self._gate,
+            hire=self._hire_for_room,
+            call=self._call_backlog,
+        )
+        self._start = self._probing.start
         self._again: deque[Question] = deque()
         self._backlog = 0
         self._silent = 0
         self._is_drained = False
-        self._batch: list[ScanRecord] = []
-        self._reader: greenlet | None = None
+        self._findings = Findings(hub)
         self._failure: BaseException | None = None
-        self._counts = {"open": 0, "closed": 0, "filtered": 0, "open|filtered": 0, "unreported": 0}
-        self._resends = 0
-        self._dice = Random(plan.targets.seed)
+        self._held = 0
+        self._lost = 0
         self._started = self._clock()
 
     def __repr__(self) -> str:
-        done = sum(self._counts.values())
-        return f"<Scanner: {done} of {self.plan.targets.count} done, {self._waiting} under way>"
+        return (
+            f"<Scanner: {self._findings.done} of {self.plan.targets.count} done, {self._probing.under_way} under way>"
+        )
 
     def run(self) -> Generator[ScanRecord, None, None]:
         """Yield a record for each target as it is known."""
@@ -131,27 +139,29 @@ class Scanner:
             yield from self._take_batches()
         except KeyboardInterrupt:
             self._dismiss()
-            yield self._take_batch()
+            yield self._findings.take()
             raise
         finally:
             self._dismiss()
 
     def statistics(self) -> ScanStatistics:
         """Return how far the scan is."""
-        counts = self._counts
+        counts = self._findings.counts
         return ScanStatistics(
             total=self._total,
-            done=sum(counts.values()),
+            done=self._findings.done,
             open=counts["open"],
             closed=counts["closed"],
             filtered=counts["filtered"],
             unclear=counts["open|filtered"],
             unreported=counts["unreported"],
             silent=self._silent,
-            tries=sum(counts.values()) + self._resends,
-            under_way=self._waiting,
+            tries=self._findings.done + self._findings.resends,
+            under_way=self._probing.under_way,
             window=self._timing.window.size,
             elapsed=self._clock() - self._started,
+            held=self._held,
+            lost=self._lost,
             shortages=dict(self._shortages.counts),
         )
 
@@ -159,24 +169,14 @@ class Scanner:
 
     def _take_batches(self) -> Iterator[list[ScanRecord]]:
         while True:
-            if self._batch:
-                yield self._take_batch()
+            if batch := self._findings.take():
+                yield batch
             elif self._failure is not None:
                 raise self._failure
             elif not self._workers:
                 return
             else:
-                self._reader = getcurrent()
-                self._hub.switch()
-
-    def _take_batch(self) -> list[ScanRecord]:
-        batch, self._batch = self._batch, []
-        return batch
-
-    def _wake_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            self._hub.schedule(reader)
+                self._findings.wait()
 
     def _dismiss(self) -> None:
         """End all workers and wait until they have: they close their sockets and wait for nothing."""
@@ -184,17 +184,19 @@ class Scanner:
         for worker in list(self._workers):
             kill(worker)
         while self._workers:
-            self._reader = getcurrent()
-            self._hub.switch()
+            self._findings.wait()
 
     # -- the workers
 
     def _hire(self) -> None:
         self._workers.add(spawn_n(self._work))
 
-    def _work(self) -> None:
+    def _work(self, host: Host | None = None) -> None:
         asker = self._make_asker(self._hub)
         try:
+            if host is not None and host.way is not None:
+                self._judge(asker, host, host.way)
+                host.way.is_judged = False
             self._ask_all(asker)
         except GreenletExit:
             pass
@@ -204,7 +206,7 @@ class Scanner:
             asker.close()
             self._workers.discard(getcurrent())
             self._gate.call()
-            self._wake_reader()
+            self._findings.wake()
 
     def _ask_all(self, asker: Asker) -> None:
         timing, workers = self._timing, self._workers
@@ -222,7 +224,7 @@ class Scanner:
 
     def _ask(self, asker: Asker, host: Host, port: int, place: int) -> None:
         """Ask a port for the first time, or leave it to a host that has no room now."""
-        if host.backlog or (self._has_host_windows and host.is_full()):
+        if host.is_held or host.backlog or (self._has_host_windows and host.is_full()):
             self._put_back(host, port, place)
             return
         if self._window.on_wire >= self._window.size:
@@ -248,21 +250,9 @@ class Scanner:
         question = self._again.popleft()
         host = question.host
         host.called -= not question.before
-        self._pass_gates(host)
+        self._probing.pass_gates(host)
         started = self._starts.next()
         self._pursue(asker, question, self._start(asker, host, host.sockaddr(question.port)), started)
-
-    def _start(self, asker: Asker, host: Host, sockaddr: tuple[Any, ...]) -> int:
-        try:
-            code = asker.start(host.family, sockaddr, is_near=host.timing.srtt < NEAR)
-        except OSError as error:
-            if error.errno in EXHAUSTED:
-                return error.errno
-            raise
-        if self._starts.was_dropped(code):
-            asker.close()
-            return NO_ENTRY
-        return code
 
     def _host(self, index: int) -> Host:
         hosts = self.plan.targets.hosts
@@ -279,13 +269,21 @@ class Scanner:
 
     def _pursue(self, asker: Asker, question: Question, code: int, started: float) -> None:
         """Go on with a port whose first try ended with `code`, until it is known what it is."""
-        host, port = question.host, question.port
+        host = question.host
         question.is_scout = self._timing.is_scout(host.timing)
+        host.under_way += 1
+        try:
+            self._pursue_on(asker, question, code, started)
+        finally:
+            host.under_way -= 1
+
+    def _pursue_on(self, asker: Asker, question: Question, code: int, started: float) -> None:
+        host, port = question.host, question.port
         while True:
             if code in PENDING:
-                code = self._wait(asker, question, started)
+                code = self._probing.wait(asker, question, started)
             if code in PENDING and not self._starts.may_have_dropped(started, self._clock()):
-                code = self._wait_longer(asker, question, started)
+                code = self._probing.wait_longer(asker, question, started)
             if code in PENDING:
                 asker.close()
                 if not self._asks_again(question, started):
@@ -294,82 +292,17 @@ class Scanner:
                 if code == EADDRNOTAVAIL and not self._is_routed(host.family, host.sockaddr(port)):
                     self._known(host, port, question.place, NOT_ROUTED, None, question.tries)
                     return
-                self._ran_out(errorcode.get(code, str(code)))
+                self._probing.ran_out(errorcode.get(code, str(code)))
             elif code not in (SELF_CONNECT, NO_ENTRY):
-                rtt = self._answered(question, started)
+                rtt = self._probing.answered(question, started)
+                if host.silent_ports:
+                    self._reopen(host)
                 what = verdict(code, asker.icmp) if port < UDP else udp_verdict(code, asker.icmp)
                 self._known(host, port, question.place, what, rtt, question.tries, asker)
                 return
-            self._pass_gates(host)
+            self._probing.pass_gates(host)
             started = self._starts.next()
             code = self._start(asker, host, host.sockaddr(port))
-
-    def _wait(self, asker: Asker, question: Question, started: float) -> int:
-        """Wait for an answer: first as long as the probe is on the wire, which takes a place, then further without."""
-        timing, host = self._timing, question.host
-        is_first = not question.tickets
-        if is_first:
-            question.tickets = tuple([(gate.window, gate.window.sent()) for gate in host.gates])
-        self._waiting += 1
-        try:
-            code = self._wait_on_wire(asker, host, started + timing.ripe(host.timing))
-            # Only now, as answers of other ports may have told meanwhile how far the host is.
-            timeout = timing.timeout(host.timing, question.attempt, is_scout=question.is_scout)
-            if is_first:
-                now = self._clock()
-                for window, round_ in question.tickets:
-                    window.gone(round_, now=now, timeout=timeout)
-                if self.plan.min_rate:
-                    timing.window.keep(round(self.plan.min_rate * timing.ripe(host.timing)))
-            self._call_backlog(host)
-            if code in PENDING:
-                self._hire_for_room()
-                # Spread, or those who were lost together would ask again together, and be lost together again.
-                code = asker.wait(started + timeout * (1 + SPREAD * self._dice.random()))
-            return code
-        finally:
-            self._waiting -= 1
-
-    def _wait_on_wire(self, asker: Asker, host: Host, deadline: float) -> int:
-        for gate in host.gates:
-            gate.window.on_wire += 1
-        self._hire_for_room()
-        try:
-            return asker.wait(deadline)
-        finally:
-            for gate in host.gates:
-                gate.window.on_wire -= 1
-                gate.call()
-
-    def _wait_longer(self, asker: Asker, question: Question, started: float) -> int:
-        """Where connections are short, wait while the kernel asks again from the same socket; else do nothing."""
-        timing = question.host.timing
-        if not self._starts.are_short or question.port > UDP or not timing.answers:
-            return EALREADY
-        tries = min(self._timing.tries(timing), MOST_RESENT)
-        self._waiting += 1
-        try:
-            code = asker.insist(started + 2.0 ** (tries - 1) - 1 + self._timing.timeout(timing, 1))
-        finally:
-            self._waiting -= 1
-        if self._clock() - started >= RESENT_AFTER:
-            question.attempt = tries
-        return code
-
-    def _answered(self, question: Question, started: float) -> float:
-        """Tell `Timing` of an answer, and the windows if it had to be waited for; return its round-trip time."""
-        now = self._clock()
-        rtt = now - started
-        timing, host, attempt = self._timing, question.host, question.attempt
-        timing.answered(host.timing, rtt, attempt)
-        if question.tickets:
-            queue = rtt - host.timing.fastest
-            timeout = timing.timeout(host.timing, 1)
-            for window, round_ in question.tickets:
-                window.answered(round_, is_late=attempt > 1, queue=queue, now=now, timeout=timeout)
-        if host.silent_ports:
-            self._reopen(host)
-        return rtt
 
     def _asks_again(self, question: Question, started: float) -> bool:
         """Decide after a silence: another try, another round of tries if it may be our own fault, or no more."""
@@ -383,35 +316,138 @@ class Scanner:
             else:
                 self._stays_silent(question, question.tries)
             return False
+        if host.is_held:
+            self._suspect(question)
+            return False
         if question.attempt < self._timing.tries(host.timing):
             question.attempt += 1
             return True
         if question.is_doubtful and question.rounds < MAX_ROUNDS:
             question.start_round()
             return True
-        self._stays_silent(question, question.tries)
+        self._suspect(question)
         return False
+
+    # -- the way to a host
+
+    def _suspect(self, question: Question) -> None:
+        """Have a silent port of a host that has answered told, once the way to it has been found open."""
+        host = question.host
+        if host.way is not None and host.way.is_lost:
+            self._known(host, question.port, question.place, NO_LONGER, None, question.tries)
+            return
+        if not host.witness or not self.plan.retries or self._starts.are_short:
+            self._stays_silent(question, question.tries)
+            return
+        if host.way is None:
+            host.way = Way()
+        host.way.suspects.append(question)
+        self._see_to(host)
+
+    def _see_to(self, host: Host) -> None:
+        way = host.way
+        if way is not None and not way.is_judged:
+            way.is_judged = True
+            self._workers.add(spawn_n(self._work, host))
+
+    def _judge(self, asker: Asker, host: Host, way: Way[Question]) -> None:
+        """Ask the witness of a host, and do what follows, until nothing of the host is left to be decided."""
+        while way.suspects or (way.is_held and (way.later or host.backlog)):
+            if self._answers(asker, host):
+                for question in way.opened():
+                    self._stays_silent(question, question.tries)
+                if way.is_held:
+                    self._ask_in_calm(asker, host, way)
+                continue
+            self._held += not way.is_held
+            pause = way.closed()
+            host.is_held = True
+            if way.is_lost:
+                self._give_up(host, way)
+            else:
+                self._probing.rest(pause)
+                self._finish_under_way(asker, host)
+                way.set_aside()  # those were asked while it was closed
+
+    def _answers(self, asker: Asker, host: Host) -> bool:
+        """Ask the witness of a host until it is sure whether the way to it is open."""
+        results: list[bool] = []
+        while (is_open := judge_run(results)) is None:
+            started = self._starts.next()
+            code = self._start(asker, host, host.sockaddr(host.witness))
+            if code in PENDING:
+                code = self._probing.wait_once(asker, host, started)
+            asker.close()
+            self._findings.resends += 1
+            if code in EXHAUSTED:
+                self._probing.ran_out(errorcode.get(code, str(code)))
+            elif code not in (SELF_CONNECT, NO_ENTRY):
+                results.append(code not in PENDING and verdict(code, asker.icmp).state in ("open", "closed"))
+        return is_open
+
+    def _ask_in_calm(self, asker: Asker, host: Host, way: Way[Question]) -> None:
+        """Ask the next few ports of a host, and wait until nothing of it is under way."""
+        batch = way.take_later()
+        for question in batch:
+            question.start_round()
+        while host.backlog and len(batch) < way.batch:
+            batch.append(self._call_next(host))
+        self._again.extend(batch)
+        self._start_waiting(asker, host)
+        is_open = self._answers(asker, host)
+        self._finish_under_way(asker, host)
+        if not is_open:
+            way.overfilled()
+
+    def _finish_under_way(self, asker: Asker, host: Host) -> None:
+        self._start_waiting(asker, host)
+        while host.under_way:
+            self._probing.rest(LOOK)
+
+    def _start_waiting(self, asker: Asker, host: Host) -> None:
+        """Wait until all that is to be asked again of a host has been begun; help where sockets are few."""
+        while any(question.host is host for question in self._again):
+            if len(self._workers) >= self._timing.places:
+                self._ask_again(asker)
+            else:
+                self._probing.rest(LOOK)
+
+    def _give_up(self, host: Host, way: Way[Question]) -> None:
+        """Say of all that is left of a host that it no longer answers."""
+        self._lost += 1
+        for question in way.take_all():
+            self._known(host, question.port, question.place, NO_LONGER, None, question.tries)
+        while host.backlog:
+            question = self._call_next(host)
+            self._known(host, question.port, question.place, NO_LONGER, None, 0)
 
     # -- what waits outside of a worker
 
     def _put_back(self, host: Host, port: int, place: int) -> None:
         """Leave a target to its host, which has no room; wait where too many wait already."""
+        if host.way is not None and host.way.is_lost:
+            self._known(host, port, place, NO_LONGER, None, 0)
+            return
         if host.backlog is None:
             host.backlog = deque()
         host.backlog.append((place, port))
         self._backlog += 1
+        if host.is_held:
+            self._see_to(host)
         while self._backlog > MAX_BACKLOG and not self._again:
             self._hub.sleep(FULL_PAUSE)
 
     def _call_backlog(self, host: Host) -> None:
         """Have what waits for a host asked, as far as there is room now."""
         while host.backlog and not host.is_full():
-            place, port = host.backlog.popleft()
-            self._backlog -= 1
-            host.called += 1
-            self._again.append(Question(host, port, place))
+            self._again.append(self._call_next(host))
         if self._again:
             self._hire_for_room()
+
+    def _call_next(self, host: Host) -> Question:
+        question = host.call_next()
+        self._backlog -= 1
+        return question
 
     def _reopen(self, host: Host) -> None:
         """Ask the silent ports of a host again, which has just answered for the first time."""
@@ -442,23 +478,8 @@ class Scanner:
         workers = len(self._workers)
         window = self._window
         has_room = window.on_wire < window.size and workers < self._timing.places
-        if has_room and self._waiting >= workers and (self._again or not self._is_drained):
+        if has_room and self._probing.under_way >= workers and (self._again or not self._is_drained):
             self._hire()
-
-    def _pass_gates(self, host: Host) -> None:
-        """Wait until there is room for asking again, of the host and of all."""
-        own = host.gates[-1]
-        while own.is_full:
-            self._waiting += 1  # others go on meanwhile
-            try:
-                self._hire_for_room()
-                own.wait(is_again=True)
-            finally:
-                self._waiting -= 1
-            if self._gate.is_full:
-                self._gate.wait(is_again=True)
-        if self._gate.is_full:
-            self._gate.wait(is_again=True)
 
     def _stays_silent(self, question: Question, tries: int) -> None:
         what = NO_RESPONSE if question.port < UDP else UDP_NO_RESPONSE
@@ -474,23 +495,6 @@ class Scanner:
         tries: int,
         asker: Asker | None = None,
     ) -> None:
-        """Hand a record to the reader; `asker` was told more than the verdict."""
-        state, reason = what
-        self._counts[state] += 1
-        self._resends += tries - 1
+        """Hand a record to the reader: the scan went forward."""
         self._shortages.end()
-        sender = asker.icmp.sender if asker is not None and asker.icmp is not None else None
-        service, proto = None, "tcp"
-        if port > UDP:
-            port, proto = port - UDP, "udp"
-            service = spoken(port, asker.said) if asker is not None and state == "open" else None
-        fields = (host.name, host.text, port, state, reason, rtt, tries, sender, service, proto, place)
-        self._batch.append(new(ScanRecord, fields))
-        if self._reader is not None:
-            self._wake_reader()
-
-    def _ran_out(self, name: str) -> None:
-        """Wait a little after something of ours ran out; raises ScanStalled when that goes on for too long."""
-        pause = self._shortages.add(name, self._clock())
-        self._timing.exhausted(self._waiting)
-        self._hub.sleep(pause)
+        self._findings.add(host, port, place, what, rtt, tries, asker)

@@ -106,7 +106,8 @@ class ScanStatistics:
     """How far a scan is.
 
     `unclear` ports are open or filtered, nobody knows. `silent` ports were asked and are decided when more is known of
-    their host. `shortages` counts how often this machine ran out of something, by the errno's name.
+    their host. `held` hosts fell silent as a whole, of which `lost` ones for good.
+    `shortages` counts how often this machine ran out of something, by the errno's name.
     """
 
     total: int
@@ -121,4 +122,6 @@ class ScanStatistics:
     under_way: int
     window: int
     elapsed: float
+    held: int
+    lost: int
     shortages: dict[str, int]

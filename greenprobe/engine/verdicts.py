@@ -32,6 +32,7 @@ from typing import Final, Literal, NamedTuple
 __all__ = [
     "CLOSED",
     "EXHAUSTED",
+    "NO_LONGER",
     "NO_RESPONSE",
     "UDP_NO_RESPONSE",
     "Icmp",
@@ -71,6 +72,7 @@ class Verdict(NamedTuple):
 OPEN: Final = Verdict("open", "syn-ack")
 CLOSED: Final = Verdict("closed", "reset")
 NO_RESPONSE: Final = Verdict("filtered", "no-response")
+NO_LONGER: Final = Verdict("filtered", "no-longer-answers")  # the whole host, that did
 UDP_OPEN: Final = Verdict("open", "udp-response")
 UDP_CLOSED: Final = Verdict("closed", "port-unreach")
 UDP_NO_RESPONSE: Final = Verdict("open|filtered", "no-response")
