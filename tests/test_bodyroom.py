@@ -55,6 +55,16 @@ def test_a_body_that_begins_anew_keeps_its_place_and_gives_it_back_once(hub: Hub
     assert (len(body.content), room.places.balance) == (0, 3)
 
 
+def test_what_was_taken_is_in_memory_once_and_keeps_its_place(hub: Hub) -> None:
+    room = BodyRoom(TOTAL, LONGEST, VISITS)
+    body = Body(room)
+    body.sink(None)(bytes(500))
+    assert body.whole() == bytes(500)
+    assert (len(body.content), room.places.balance) == (0, 2)
+    body.close()
+    assert room.places.balance == 3
+
+
 def test_a_body_over_the_bound_of_its_type_takes_no_place(hub: Hub) -> None:
     room = BodyRoom(TOTAL, LONGEST, VISITS)
     with pytest.raises(BodyTooLarge, match="longer than 200 bytes"):

@@ -51,6 +51,12 @@ class Body:
 
         return take
 
+    def whole(self) -> bytes:
+        """Return the content, which is in memory only once then; the place is kept for it."""
+        content = bytes(self.content)
+        self.content.clear()
+        return content
+
     def close(self) -> None:
         """Let go of the content, and of its place."""
         self.content.clear()

@@ -268,7 +268,7 @@ class CrawlVisits:
             return None
         if trace.status is None or trace.status >= 400:
             self._budgets.refund(claim.address)
-        arrival = self._read(claim, trace, bytes(body.content), error)
+        arrival = self._read(claim, trace, body.whole(), error)
         del self._attempts[claim.number]
         return arrival._replace(exchanges=tuple(trace.exchanges)) if isinstance(trace, RecordedTrace) else arrival
 
