@@ -389,7 +389,7 @@ def test_a_service_manager_passes_the_sockets(start: Start) -> None:
         (["./nothing"], 2, "./nothing is no folder"),
         (["site_x.py"], 2, "site_x.py is no folder"),
         (["site_x:app", "--tls-cert", "nothing.pem"], 2, "'nothing.pem' does not exist"),
-        (["nothing_here:app", "--bind", "127.0.0.1:0"], 1, "no module 'nothing_here'"),
+        (["nothing_here:app", "--bind", "127.0.0.1:0"], 1, "no module or folder 'nothing_here'"),
         (["site_x:nothing", "--bind", "127.0.0.1:0"], 1, "has no 'nothing'"),
         (["site_x:app", "--tls-key", "site_x.py"], 2, "--tls-key needs --tls-cert"),
         (["site_x:app", "--tls-cert", "site_x.py"], 2, "no certificate and key in site_x.py"),

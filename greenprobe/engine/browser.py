@@ -3,7 +3,7 @@
 It is given no way to the network: its proxy is a port where nobody listens, and what it asks for is answered over the
 DevTools socket (`rendering.py`). Its profile is a temporary folder, and so is that of its own temporary files, which it
 leaves behind when it is killed. It dies when we do, also of kill -9: the launcher asks the kernel for that (prctl(2),
-PR_SET_PDEATHSIG) and becomes the browser.
+PR_SET_PDEATHSIG), looks whether we live still, and becomes the browser.
 """
 
 import os
@@ -32,7 +32,12 @@ NAMES: Final = (
     "chrome-headless-shell",
 )
 VARIABLE: Final = "GREENPROBE_CHROMIUM"
-LAUNCHER: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+LAUNCHER: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 START_SECONDS: Final = 30.0
 MAX_FOLDER_CHARS: Final = 33  # that leave room, of 107, for the profile's name and that of a Unix socket in it
 FLAGS: Final = (
@@ -89,7 +94,7 @@ class Browser:
             flags.append("--no-sandbox")  # Chromium refuses to run as root with it
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-S", "-c", LAUNCHER, path, *flags],
+                [sys.executable, "-S", "-c", LAUNCHER, str(os.getpid()), path, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
