@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import IO, Any, Final
 
 from greenprobe.commands.fetch_plan import choice_of, client_options, encoding_of, plan_of, trust_of
+from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.recording import wanted_rows
 from greenprobe.commands.warc import ExchangeWriter
@@ -142,7 +143,7 @@ def main() -> int:
         reporting = Reporting(1, words, fetcher, options.cookies)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            with closing(fetcher.run()) as batches:
+            with rarely_collected(), closing(fetcher.run()) as batches:
                 for batch in batches:
                     reporting.add(batch)
         except KeyboardInterrupt:
