@@ -11,7 +11,6 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
-from shutil import copyfileobj
 from typing import IO, Any, Final
 
 import click
@@ -23,6 +22,7 @@ from greenprobe.lazy import Lazy
 
 __all__ = ["ExchangeWriter", "WarcFile", "stored_head"]
 
+shutil = Lazy("shutil")
 warcwriter = Lazy("warcio.warcwriter")
 
 Row = dict[str, Any]
@@ -126,7 +126,7 @@ class WarcFile:
         try:
             with archive:
                 archive.seek(0)
-                copyfileobj(archive, self._file)
+                shutil.copyfileobj(archive, self._file)
         except OSError as exc:
             raise self._cut(start, exc) from exc
         for row in rows:

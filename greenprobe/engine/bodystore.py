@@ -9,7 +9,6 @@ import os
 import re
 from contextlib import suppress
 from hashlib import sha256
-from mimetypes import guess_extension
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from greenprobe.lazy import Lazy
 
 __all__ = ["BodyStore", "file_name"]
 
+mimetypes = Lazy("mimetypes")
 tempfile = Lazy("tempfile")
 
 MAX_HOST: Final = 80
@@ -39,7 +39,7 @@ def file_name(url: str, content_type: str | None) -> tuple[str, str]:
         stem, extension = path, ""
     digest = sha256(url.encode()).hexdigest()[:12]
     kind = (content_type or "").partition(";")[0].strip().lower()
-    ending = f".{extension}" if extension else guess_extension(kind) or ".bin"
+    ending = f".{extension}" if extension else mimetypes.guess_extension(kind) or ".bin"
     readable = safe(stem)[:MAX_PATH] or "index"
     return safe(host)[:MAX_HOST] or "host", f"{readable}-{digest}{ending}"
 

@@ -4,15 +4,17 @@ Both ends are ours and of one version, started by one another, so pickle may be 
 """
 
 import os
-import pickle
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from greenprobe.hub import Hub
+from greenprobe.lazy import Lazy
 from greenprobe.sync import Lock
 
 __all__ = ["FrameReader", "FrameSource", "frame_of", "read_frame", "write_frame"]
+
+pickle = Lazy("pickle")
 
 READ_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 4
@@ -23,7 +25,7 @@ Extras = dict[str, Any]
 
 def frame_of(value: object) -> bytes:
     """Return a value as a frame."""
-    data = pickle.dumps(value, protocol=5)
+    data: bytes = pickle.dumps(value, protocol=5)
     return len(data).to_bytes(HEAD_BYTES, "big") + data
 
 
