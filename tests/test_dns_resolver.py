@@ -1,9 +1,10 @@
 """The resolver: asked once, remembered while it holds, hosts and search list, both families together, in bad times."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import AF_INET, AF_INET6
+from typing import Any
 
 import dns.message
 import pytest
@@ -12,9 +13,11 @@ from greenlet import GreenletExit
 
 from greenprobe.dns.cache import Cache
 from greenprobe.dns.conf import ResolvConf
+from greenprobe.dns.crew import Crew
 from greenprobe.dns.resolver import Resolver
 from greenprobe.greenthread import spawn
 from greenprobe.hub import Hub
+from greenprobe.outcome import AsyncResult
 from greenprobe.testing import JumpClock, wait_all_blocked
 
 RECORDS = {
@@ -78,10 +81,22 @@ def test_who_waits_when_the_resolver_is_closed_is_not_left_waiting(server: DnsSe
         green.wait(1)
 
 
-def test_a_question_takes_a_greenthread_only_if_its_first_reply_is_not_enough(hub: Hub, server: DnsServer) -> None:
+def test_a_question_takes_a_greenthread_only_if_its_first_reply_is_not_enough(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[object] = []
+    run_into = Crew.run_into
+
+    def noting(self: Crew, outcome: AsyncResult[Any], function: Callable[..., Any], *args: Any) -> None:
+        jobs.append(function)
+        run_into(self, outcome, function, *args)
+
     def hands_of(name: str) -> int:
+        jobs.clear()
         resolver.look_up(name, "A")
-        return len(resolver._tools[hub].crew._hands)
+        return len(jobs)
+
+    monkeypatch.setattr(Crew, "run_into", noting)
 
     server.tricks = {"text": lambda server, query, response, way: [b"\0" * 3, query[:2] + b"\x81\x82" + query[4:]]}
     resolver = make(server, conf=ResolvConf(attempts=1))
