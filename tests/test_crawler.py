@@ -403,6 +403,14 @@ def test_an_endless_calendar_ends_and_says_so(crawl: Callable[..., Crawl]) -> No
     assert any(record.skipped == "budget" for record in done.records().values())
 
 
+def test_who_finds_a_budget_spent_waits_for_news_that_are_under_way(crawl: Callable[..., Crawl]) -> None:
+    words = "red green blue black white grey brown pink gold jade".split()
+    names = [f"{one}-{other}" for one in words for other in words]
+    pages = {f"http://a.test/{number}": page(name) for number, name in enumerate(names)}
+    done = crawl({HOME: page("home", *(f"/{number}" for number in range(len(names)))), **pages}, per_host=100)
+    assert len(done.fetched()) == 1 + len(names)
+
+
 def test_an_endless_redirect_ends(crawl: Callable[..., Crawl]) -> None:
     def hop(url: str) -> Answer:
         return Answer(status=302, location=f"/n{int(url.rpartition('n')[2]) + 1}")

@@ -6,6 +6,7 @@ pages look the same. Choice: what tells a trap is that its pages say nothing new
 long codes and the values of a query left out) share a budget of START pages; each page of theirs that says something
 new adds REFILL. So a catalogue of a million products is walked to its end, and a calendar ends after START empty days.
 New is a page whose text has not been seen in that pattern, its digits and its own address left out of the comparison.
+Who finds a budget spent waits while pages of its pattern are under way: what they say may refill it.
 Price: START requests for each pattern of a trap; and an engine that is begun again begins the budgets again.
 """
 
@@ -32,10 +33,10 @@ _digits: Final = str.maketrans("", "", "0123456789")
 class Pattern:
     """What was spent on one pattern, and earned by it."""
 
-    __slots__ = ("earned", "prints", "redirects", "spent")
+    __slots__ = ("earned", "prints", "redirects", "spent", "under_way")
 
     def __init__(self) -> None:
-        self.spent = self.redirects = 0
+        self.spent = self.redirects = self.under_way = 0
         self.earned = START
         self.prints: set[int] = set()
 
@@ -53,6 +54,19 @@ class Budgets:
             return False
         pattern.spent += 1
         return True
+
+    def may_be_refilled(self, address: Address) -> bool:
+        """Tell whether pages are under way whose news would let an address be fetched that may not be now."""
+        return self._of(address).under_way > 0
+
+    def begin(self, address: Address) -> None:
+        """Note that an address is being fetched, until `end`."""
+        self._of(address).under_way += 1
+
+    def end(self, address: Address) -> None:
+        """Note that an address is no longer being fetched."""
+        pattern = self._of(address)
+        pattern.under_way = max(0, pattern.under_way - 1)  # its pattern may have been forgotten meanwhile
 
     def redirect(self, address: Address) -> bool:
         """Tell whether the redirect that an address turned out to be may be followed; it then costs no page."""

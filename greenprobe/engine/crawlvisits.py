@@ -6,7 +6,7 @@
 | the pages of its host, if they are limited | skipped: "host limit" |
 | the addresses of its host, if it must be where a start is | skipped: "other address" |
 | the clock of its host and of its IP address | it comes again when it may |
-| the budget of its pattern | skipped: "budget" |
+| the budget of its pattern | it comes again while pages of the pattern are under way; then skipped: "budget" |
 
 An answer of a media type that nobody wants is left after its head, and skipped: "content type".
 """
@@ -57,6 +57,7 @@ __all__ = ["Arrival", "CrawlVisits"]
 FIRST_PAUSE: Final = 1.0  # seconds before what failed is visited again; doubled each time
 LONGEST_PAUSE: Final = 120.0
 LONGEST_GAP: Final = 5.0  # between two starts to a host that refuses: it may be a few of its pages only
+REFILL_PAUSE: Final = 0.05  # before who found a budget spent asks whether news have refilled it
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 BUSY: Final = frozenset({429, 503})
 TRANSIENT: Final = (ConnectionLost, ConnectTimeout, ReadTimeout, PoolTimeout)
@@ -149,14 +150,19 @@ class CrawlVisits:
         if reason is None or self._is_early(host, claim):
             return None
         if not reason and not self._attempts[claim.number] and not self._budgets.spend(claim.address):
+            if self._budgets.may_be_refilled(claim.address):
+                self._come_again(claim, self._hub.clock() + REFILL_PAUSE)
+                return None
             reason = "budget"
         if reason:
             return Arrival(claim, self._skipped(host, claim, reason), [], [])
         body = Body(self._room)
         self._begin(host, origin)
+        self._budgets.begin(claim.address)
         try:
             return self._fetched(host, claim, body)
         finally:
+            self._budgets.end(claim.address)
             body.close()
             self._end(host, origin)
 
