@@ -146,7 +146,7 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "message"),
     (
-        (["none.txt"], "does not exist"),
+        (["none.txt"], "no such file: 'none.txt'"),
         (["."], "is a directory"),
         (["URLS", "--concurrency", "0"], "0 is not in the range"),
         (["URLS", "--timeout", "0"], "0.0 is not in the range"),
@@ -198,6 +198,27 @@ def test_columns_of_the_list_come_along(port: int, urls: Path, capfd: pytest.Cap
     run(cli, ["fetch", str(urls), "--input-format", "csv", "--url-column", "link"])
     found = rows(capfd.readouterr().out)
     assert {line: row["input"] for line, row in found.items()} == {2: {"id": "7"}, 3: {"id": "8"}}
+
+
+@pytest.mark.parametrize("processes", ("1", pytest.param("2", marks=pytest.mark.slow)))
+def test_a_row_without_a_url_says_what_is_wrong_with_it(
+    port: int, urls: Path, capfd: pytest.CaptureFixture[str], processes: str
+) -> None:
+    """With two processes it starts them: 0.5 s."""
+    urls.write_text(f'{{"url": "http://127.0.0.1:{port}/"}}\n{{"id": 7}}\n{{"id": 8}}\n')
+    words = ["fetch", str(urls), "--input-format", "jsonl", "--unique", "--processes", processes]
+    assert run(cli, words) == 0
+    found = rows(capfd.readouterr().out)
+    assert {line: row["status"] for line, row in found.items()} == {1: 200, 2: None, 3: None}
+    assert found[3]["input"] == {"id": 8}
+    assert found[3]["error"] == {"class": "UrlError", "message": "line 3 has no column 'url'; it has id"}
+
+
+def test_a_mistyped_list_is_no_host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["fetch", "no-such-list"]) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "no such file: 'no-such-list'; if it is a host, write http://no-such-list, or -- before it" in said.err
 
 
 def test_templates_are_expanded(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from greenprobe.engine.bodystore import BodyStore, file_name
 from greenprobe.engine.conditions import is_wanted, read_condition
 from greenprobe.engine.facts import MAX_TITLE, BodyFacts, mmh3, technologies, title_of
 from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
-from greenprobe.engine.lineforms import TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded
+from greenprobe.engine.lineforms import MAX_ROW_LINES, TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded
 from greenprobe.engine.politeness import Pace, PaceOptions
 from greenprobe.engine.similarity import simhash
 from greenprobe.engine.tally import Tally, Timing
@@ -51,9 +51,27 @@ def test_urls_of_a_template_have_numbers_of_their_own_and_know_their_line() -> N
 
 def test_rows_of_json_carry_their_other_columns() -> None:
     form = JsonRows("u")
-    lines = [b'{"u": "http://a/", "n": [1]}', b"", b'{"u": "http://b/"}', b"broken", b"[1]", b'{"u": 5}']
-    assert [number for number, _ in form.entries(1, lines)] == [1, 3, 4, 5, 6]
+    lines = [b'{"u": "http://a/", "n": [1]}', b"", b'{"u": " http://b/ "}']
+    assert form.entries(1, lines) == [(1, b"http://a/"), (3, b"http://b/")]
     assert form.carried == {1: {"input": {"n": [1]}}}
+
+
+@pytest.mark.parametrize(
+    ("line", "carried"),
+    (
+        (b"http://a/", {"fault": "line 7 is no JSON object: 'http://a/'"}),
+        (b"[1]", {"fault": "line 7 is no JSON object: '[1]'"}),
+        (b"x" * 99, {"fault": f"line 7 is no JSON object: '{'x' * 60}...'"}),
+        (b'{"u": 5}', {"fault": "line 7: column 'u' holds '5', which is no text"}),
+        (b'{"u": null, "n": 1}', {"input": {"n": 1}, "fault": "line 7: column 'u' is empty"}),
+        (b'{"n": 1, "m": 2}', {"input": {"n": 1, "m": 2}, "fault": "line 7 has no column 'u'; it has n, m"}),
+        (b"{}", {"fault": "line 7 has no column 'u'; it has none"}),
+    ),
+)
+def test_a_row_of_json_without_a_url_says_its_line_and_column(line: bytes, carried: dict[str, Any]) -> None:
+    form = JsonRows("u")
+    assert form.entries(7, [line]) == [(7, b"")]
+    assert form.carried == {7: carried}
 
 
 def test_rows_of_csv_may_span_lines() -> None:
@@ -61,6 +79,33 @@ def test_rows_of_csv_may_span_lines() -> None:
     lines = [b"name,url\r", b'"a ""b""\r', b'c",http://a/\r', b"", b"x,http://b/,more"]
     assert list(form.entries(1, lines)) == [(2, b"http://a/"), (5, b"http://b/")]
     assert form.carried == {2: {"input": {"name": 'a "b"\nc'}}, 5: {"input": {"name": "x"}}}
+
+
+def test_a_row_of_csv_without_a_url_says_its_line_and_column() -> None:
+    form = CsvRows("url")
+    assert form.entries(1, [b"name,url", b"short", b"x, "]) == [(2, b""), (3, b"")]
+    assert form.carried == {
+        2: {"input": {"name": "short"}, "fault": "line 2 has no column 'url'; it has name"},
+        3: {"input": {"name": "x"}, "fault": "line 3: column 'url' is empty"},
+    }
+
+
+def test_a_row_of_csv_that_lost_a_quote_is_given_up_after_a_while_or_at_the_end() -> None:
+    form = CsvRows("url")
+    assert form.entries(1, [b"url", b'"http://a/', *[b"http://b/"] * (MAX_ROW_LINES - 1), b"http://c/", b'"x']) == [
+        (2, b""),
+        (MAX_ROW_LINES + 2, b"http://c/"),
+    ]
+    assert form.carried.pop(2) == {"fault": f"line 2 opens a quote that is not closed by line {MAX_ROW_LINES + 1}"}
+    assert form.end() == [(MAX_ROW_LINES + 3, b"")]
+    assert form.carried == {MAX_ROW_LINES + 3: {"fault": "line 1003 opens a quote that is not closed by line 1003"}}
+    assert form.end() == []
+
+
+def test_a_row_of_csv_that_the_reader_refuses_is_a_fault() -> None:
+    form = CsvRows("url")
+    assert form.entries(1, [b"url", b"x" * 200_000]) == [(2, b"")]
+    assert form.carried[2]["fault"].startswith("line 2 is no row of CSV: field larger than")
 
 
 def test_csv_without_the_column_says_which_there_are() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from greenprobe.commands.given import list_path, opened
+from greenprobe.commands.given import WordsCommand, list_path, opened
 
 
 @click.command()
@@ -21,9 +21,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "known").write_text("a.test\nb.test\n")
 
 
-def path_of(*words: str, have_paths: bool = False) -> str:
+def path_of(*words: str, are_urls: bool = False) -> str:
     with click.Context(command):
-        return list_path(words, have_paths=have_paths)
+        return list_path(words, are_urls=are_urls)
 
 
 def content_of(*words: str) -> bytes:
@@ -52,15 +52,46 @@ def test_a_dash_is_standard_input() -> None:
 
 @pytest.mark.parametrize("word", ("names.txt", "NAMES.TXT", "names.csv", "names.lst", "lists/names", "./names"))
 def test_what_looks_like_a_file_and_is_none_is_an_error(word: str) -> None:
-    with pytest.raises(click.BadParameter, match="does not exist"):
+    with pytest.raises(click.BadParameter, match=f"no such file: '{word}'$"):
         path_of(word)
 
 
-@pytest.mark.parametrize("words", (("known", "more.txt"), ("-", "a.test"), ("a.test", "lists/names")))
-def test_a_list_has_nothing_beside_it(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", (("known", "known.txt"), ("-", "a.test"), ("a.test", "./known")))
+def test_a_list_has_nothing_beside_it(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "known.txt").write_text("a.test\n")
     with pytest.raises(click.BadParameter, match="is a list; give one list, and nothing beside it"):
         path_of(*words)
 
 
 def test_urls_without_a_scheme_may_have_paths() -> None:
-    assert path_of("example.test/a", "example.test/robots.txt", have_paths=True) == "-"
+    assert path_of("example.test/a", "example.test/robots.txt", are_urls=True) == "-"
+
+
+@pytest.mark.parametrize("words", (("urls",), ("urls.jsonl",), ("a.test/x",), ("a.test", "urls"), ("5",)))
+def test_among_urls_a_name_without_a_dot_is_a_mistyped_file(words: tuple[str, ...]) -> None:
+    wrong = words[-1]
+    with pytest.raises(
+        click.BadParameter, match=f"no such file: '{wrong}'; if it is a host, write http://{wrong}, or -- before it"
+    ):
+        path_of(*words, are_urls=True)
+
+
+def test_among_urls_a_list_has_nothing_beside_it() -> None:
+    with pytest.raises(click.BadParameter, match="'known' is a list"):
+        path_of("a.test", "known", are_urls=True)
+
+
+@pytest.mark.parametrize("word", ("a.test", "localhost", "urls:80", "[::1]", "web{1..3}", "http://urls", "127.0.0.1"))
+def test_among_urls_a_host_is_one(word: str) -> None:
+    assert path_of(word, are_urls=True) == "-"
+
+
+def test_behind_dashes_every_word_means_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    @click.command(cls=WordsCommand)
+    @click.argument("things", nargs=-1)
+    def spoken(things: tuple[str, ...]) -> None:
+        click.echo(list_path(things, are_urls=True))
+
+    for words in (["--", "urls"], ["--", "known"], ["--", "a.test/robots.txt"]):
+        spoken.main(words, standalone_mode=False)
+    assert capfd.readouterr().out == "-\n" * 3

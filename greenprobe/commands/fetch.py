@@ -21,7 +21,7 @@ from greenprobe.commands.fetch_plan import (
 )
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
 from greenprobe.commands.garbage import rarely_collected
-from greenprobe.commands.given import list_path, opened
+from greenprobe.commands.given import WordsCommand, list_path, opened
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
@@ -42,7 +42,7 @@ from greenprobe.hub import get_hub
 __all__ = ["fetch"]
 
 
-@click.command()
+@click.command(cls=WordsCommand)
 @click.argument("urls", metavar="URLS", nargs=-1, required=True)
 @fetch_options()
 @click.pass_obj
@@ -50,7 +50,8 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     """Fetch every URL of a list and write one result each, as it comes.
 
     URLS is a file with a URL a line, or - for standard input, or URLs themselves. A list is read as it is needed, so
-    it may be of any length, or a pipe that never ends. {1..100} in a URL stands for each of these numbers.
+    it may be of any length, or a pipe that never ends. {1..100} in a URL stands for each of these numbers. A word
+    that looks like a file's name must be one; behind --, every word is a URL or a host.
 
     \b
       greenprobe fetch urls.txt
@@ -68,7 +69,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     except (TargetError, LocalProtocolError) as exc:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
-        path = list_path(urls, have_paths=True)
+        path = list_path(urls, are_urls=True)
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
         recording = _recording(stack, path, words, chosen, journal)

@@ -1,7 +1,9 @@
 """What a command is asked about: a list in a file or on standard input, or the words of the command line themselves.
 
 One word that is a file is a list. A word that only looks like one (`names.txt`) is taken for a mistyped file, not for a
-host: an error now says more than a result about a host of that name.
+host: an error now says more than a result about a host of that name. Where URLs are asked about, that is so for a word
+without any dot, too: few lists are named so that they cannot be mistaken for `urls`, and few hosts have such names. Who
+means a host writes a URL, or puts `--` before it: `WordsCommand` sees to that.
 """
 
 import os
@@ -13,27 +15,48 @@ import click
 
 from greenprobe.engine.namelist import NUMERIC
 
-__all__ = ["list_path", "opened", "refuse_lists"]
+__all__ = ["WordsCommand", "list_path", "opened", "refuse_lists"]
 
 LIST: Final = click.Path(exists=True, dir_okay=False, readable=True)
-LIST_SUFFIXES: Final = (".txt", ".csv", ".lst")
+LIST_SUFFIXES: Final = (".txt", ".csv", ".tsv", ".lst", ".list", ".json", ".jsonl", ".ndjson")
+HOSTS: Final = frozenset({"localhost"})
+NOT_IN_NAMES: Final = frozenset("./:[{?#@")
+DASHES: Final = "greenprobe.dashes"
 
 
-def list_path(words: tuple[str, ...], *, have_paths: bool = False) -> str:
+class WordsCommand(click.Command):
+    """A command whose words mean themselves behind `--`, whatever they look like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note whether the dashes are there; click takes them away."""
+        ctx.meta[DASHES] = "--" in args
+        return super().parse_args(ctx, args)
+
+
+def list_path(words: tuple[str, ...], *, are_urls: bool = False) -> str:
     """Return the file of the list, "-" for standard input and for words that mean themselves.
 
-    `have_paths` says that what is asked about may have slashes in it. Raises click.BadParameter.
+    `are_urls` says that what is asked about may have slashes in it. Raises click.BadParameter.
     """
-    if words == ("-",):
-        return "-"
     context = click.get_current_context()
+    if words == ("-",) or context.meta.get(DASHES):
+        return "-"
     argument = next(each for each in context.command.params if isinstance(each, click.Argument))
-    if len(words) == 1 and "://" not in words[0] and (os.path.exists(words[0]) or means_a_file(words[0])):
+    if len(words) == 1 and "://" not in words[0] and os.path.exists(words[0]):
         return str(LIST.convert(words[0], argument, context))
+    looks = means_urls_file if are_urls else means_a_file
     for word in words:
-        if word == "-" or (means_a_file(word) and not (have_paths and "/" in word)):
-            raise click.BadParameter(f"{word!r} is a list; give one list, and nothing beside it", context, argument)
+        is_path = are_urls and "/" in word and len(words) > 1  # of a URL without a scheme
+        if word == "-" or (looks(word) and not is_path):
+            raise click.BadParameter(refusal(word, are_urls=are_urls), context, argument)
     return "-"
+
+
+def refusal(word: str, *, are_urls: bool) -> str:
+    """Return what to say of a word that is a list where none may be, or that looks like one and is none."""
+    if word == "-" or os.path.isfile(word):
+        return f"{word!r} is a list; give one list, and nothing beside it"
+    return f"no such file: {word!r}" + (f"; if it is a host, write http://{word}, or -- before it" if are_urls else "")
 
 
 def refuse_lists(words: tuple[str, ...]) -> None:
@@ -48,6 +71,11 @@ def means_a_file(word: str) -> bool:
     if "://" in word or NUMERIC.issuperset(word):
         return False
     return "/" in word or word.lower().endswith(LIST_SUFFIXES)
+
+
+def means_urls_file(word: str) -> bool:
+    """Tell whether a word looks like a file's name rather than like a host: also one without a dot."""
+    return means_a_file(word) or (word not in HOSTS and NOT_IN_NAMES.isdisjoint(word))
 
 
 @contextmanager

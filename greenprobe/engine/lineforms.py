@@ -2,7 +2,8 @@
 
 A form turns numbered lines into entries, (number, URL), and remembers in `carried` what else belongs to an entry until
 its record takes it: the other columns, or the line that a template stood on. Numbers are unique. An entry that a
-template made has the number of its line plus a multiple of TEMPLATE_STEP.
+template made has the number of its line plus a multiple of TEMPLATE_STEP. A row without a URL is an entry without
+text, and under FAULT it carries what is wrong with it.
 """
 
 import csv
@@ -15,10 +16,13 @@ import orjson
 
 from greenprobe.errors import TargetError
 
-__all__ = ["CsvRows", "Entry", "JsonRows", "LineForm", "PlainLines", "expanded"]
+__all__ = ["FAULT", "CsvRows", "Entry", "JsonRows", "LineForm", "PlainLines", "expanded"]
 
 TEMPLATE_STEP: Final = 1 << 40
 MAX_EXPANSION: Final = 10_000_000  # URLs of one line
+MAX_ROW_LINES: Final = 1000  # of a row of CSV; one more has lost a quote
+MAX_SHOWN: Final = 60  # characters of a row that is none
+FAULT: Final = "fault"
 
 Entry = tuple[int, bytes]
 
@@ -30,6 +34,9 @@ class LineForm(Protocol):
 
     def entries(self, first: int, lines: list[bytes]) -> Iterable[Entry]:
         """Return the entries of these lines, the first of which has the number `first`; blank lines have none."""
+
+    def end(self) -> Iterable[Entry]:
+        """Return the entries that are left when there are no more lines."""
 
 
 class PlainLines:
@@ -44,6 +51,10 @@ class PlainLines:
         if b"{" in b"".join(lines):
             return self._expanded(plain)
         return plain
+
+    def end(self) -> Iterable[Entry]:
+        """Return nothing: a line is an entry."""
+        return ()
 
     def _expanded(self, entries: list[Entry]) -> Iterator[Entry]:
         for number, line in entries:
@@ -93,24 +104,23 @@ class JsonRows:
         self.carried: dict[int, dict[str, Any]] = {}
 
     def entries(self, first: int, lines: list[bytes]) -> Iterable[Entry]:
-        """Return the URLs; a line without one is an entry that becomes a record with an error."""
+        """Return the URLs; a row without one is an entry without text, whose fault is carried."""
         return list(self._entries(first, lines))
+
+    def end(self) -> Iterable[Entry]:
+        """Return nothing: a line is an entry."""
+        return ()
 
     def _entries(self, first: int, lines: list[bytes]) -> Iterator[Entry]:
         for number, line in enumerate(map(bytes.strip, lines), first):
             if not line:
                 continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                row = None
-            url = row.pop(self._column, None) if isinstance(row, dict) else None
-            if not isinstance(url, str):
-                yield number, line
+            row = object_of(line)
+            if row is None:
+                self.carried[number] = {FAULT: f"line {number} is no JSON object: {shown(line)}"}
+                yield number, b""
                 continue
-            if row:
-                self.carried[number] = {"input": row}
-            yield number, url.strip().encode("utf-8", "backslashreplace")
+            yield entry_of(number, row, self._column, self.carried)
 
 
 class CsvRows:
@@ -120,36 +130,93 @@ class CsvRows:
         self._column = column
         self._names: list[str] | None = None
         self._rest: list[str] = []  # lines of a row whose quotes are still open
+        self._is_quoted = False
         self._number = 0
         self.carried: dict[int, dict[str, Any]] = {}
 
     def entries(self, first: int, lines: list[bytes]) -> Iterable[Entry]:
-        """Return the URLs. Raises TargetError if the heading has no such column."""
+        """Return the URLs; a row without one is an entry without text.
+
+        Raises TargetError if the heading has no such column.
+        """
         return list(self._entries(first, lines))
+
+    def end(self) -> Iterable[Entry]:
+        """Return a row whose quotes are still open as an entry with a fault."""
+        return [self._unclosed()] if self._rest else []
 
     def _entries(self, first: int, lines: list[bytes]) -> Iterator[Entry]:
         for number, line in enumerate(lines, first):
             if not self._rest:
                 self._number = number
             self._rest.append(line.decode("utf-8", "replace").rstrip("\r"))
-            text = "\n".join(self._rest)
-            if text.count('"') % 2:
+            self._is_quoted ^= line.count(b'"') % 2 == 1
+            if self._is_quoted:
+                if len(self._rest) >= MAX_ROW_LINES:
+                    yield self._unclosed()
                 continue
+            text = "\n".join(self._rest)
             self._rest.clear()
-            cells = next(csv.reader([text], strict=False), []) if text.strip() else []
+            try:
+                cells = next(csv.reader([text], strict=False), []) if text.strip() else []
+            except csv.Error as exc:  # a field longer than 128 KiB
+                yield self._faulty(f"is no row of CSV: {exc}")
+                continue
             if not cells:
                 continue
             if self._names is None:
                 self._take_heading(cells)
                 continue
             row = dict(zip(self._names, cells, strict=False))
-            url = row.pop(self._column, "")
-            if row:
-                self.carried[self._number] = {"input": row}
-            yield self._number, url.strip().encode("utf-8", "replace")
+            yield entry_of(self._number, row, self._column, self.carried)
+
+    def _unclosed(self) -> Entry:
+        """Give a row up, and begin anew with the next line."""
+        last = self._number + len(self._rest) - 1
+        self._rest.clear()
+        self._is_quoted = False
+        return self._faulty(f"opens a quote that is not closed by line {last}")
+
+    def _faulty(self, what: str) -> Entry:
+        self.carried[self._number] = {FAULT: f"line {self._number} {what}"}
+        return self._number, b""
 
     def _take_heading(self, cells: list[str]) -> None:
         self._names = [cell.strip() for cell in cells]
         if self._column not in self._names:
             shown = ", ".join(self._names[:10])
             raise TargetError(f"the list has no column {self._column!r}; it has {shown}: name one with --url-column")
+
+
+def object_of(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a line is, None if it is none."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def entry_of(number: int, row: dict[str, Any], column: str, carried: dict[int, dict[str, Any]]) -> Entry:
+    """Return the entry of a row, and leave in `carried` what else belongs to it."""
+    fault = fault_of(number, row, column)
+    url = row.pop(column, None)
+    if row or fault:
+        carried[number] = ({"input": row} if row else {}) | ({FAULT: fault} if fault else {})
+    return number, b"" if fault else str(url).strip().encode("utf-8", "backslashreplace")
+
+
+def fault_of(number: int, row: dict[str, Any], column: str) -> str | None:
+    """Return what is wrong with a row whose `column` is no URL: it is missing, empty, or holds something else."""
+    if column not in row:
+        return f"line {number} has no column {column!r}; it has {', '.join([*row][:10]) or 'none'}"
+    value = row[column]
+    if value is not None and not isinstance(value, str):
+        return f"line {number}: column {column!r} holds {shown(orjson.dumps(value))}, which is no text"
+    return None if value and value.strip() else f"line {number}: column {column!r} is empty"
+
+
+def shown(data: bytes) -> str:
+    """Return the beginning of what was found, for a message."""
+    text = data.decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")

@@ -24,7 +24,9 @@ class Repeats:
         self.count = 0
 
     def is_repeat(self, line: bytes) -> bool:
-        """Tell whether an entry was there before; from now on it was."""
+        """Tell whether an entry was there before; from now on it was. One without text never was."""
+        if not line:
+            return False
         try:
             url = self._reader.read(line)
             text = b"%b %b %b" % (url.credentials or b"", url.origin.key.encode(), url.target)

@@ -98,6 +98,8 @@ class UrlList:
         self._number += len(whole)
         self._rest = rest[:MAX_LINE_BYTES]
         entries = self._form.entries(first, whole)
+        if self.is_over:
+            entries = [*entries, *self._form.end()]
         if self._is_repeat is not None:  # before those that are done go: what repeats them is no news either
             is_repeat = self._is_repeat
             entries = self._without(entries, lambda number, line: is_repeat(line))

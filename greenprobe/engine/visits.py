@@ -12,6 +12,7 @@ from typing import Any
 
 from greenprobe.engine.favicons import Favicons
 from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, Timings
+from greenprobe.engine.lineforms import FAULT
 from greenprobe.engine.politeness import Pace
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import Client
@@ -233,8 +234,9 @@ def tls_row(trace: Trace) -> Extras:
 
 def unread(number: int, line: bytes, exc: UrlError, carried: dict[int, Extras]) -> FetchRecord:
     """Return the record of an entry that is no URL."""
-    failure = Failure(type(exc).__name__, str(exc))
+    extras = carried.pop(number, None)
+    fault = extras.pop(FAULT, None) if extras is not None else None
+    failure = Failure(type(exc).__name__, fault or str(exc))
     text = without_credentials(line.decode("utf-8", "backslashreplace"))
     nothing = Timings(None, None, None, None, 0.0)
-    extras = carried.pop(number, None)
     return FetchRecord(number, text, None, None, 0, NO_HEADERS, (), nothing, failure, extras=extras)
