@@ -134,6 +134,20 @@ def test_a_database_can_be_asked_for_broken_links(site: str, tmp_path: Path) -> 
     assert json.loads(row)["title"] == "home"
 
 
+def test_each_link_of_a_database_has_what_its_target_answered(site: str, tmp_path: Path) -> None:
+    base = tmp_path / "crawl.db"
+    words = ["crawl", site, "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state"), "--sqlite", str(base)]
+    assert run(cli, [*words, "--max-pages", "1"]) == 0
+    assert {status for (status,) in query(base, "SELECT status FROM link")} == {None}
+    assert run(cli, words) == 0
+    found = query(base, "SELECT DISTINCT target, status FROM link")
+    assert {target.removeprefix(site): status for target, status in found} == {
+        "/old": 301, "/gone": 404, "/picture": 200, "/p1": 200, "/p2": 200, "/p3": 200
+    }  # fmt: skip
+    broken = query(base, "SELECT source FROM link WHERE status >= 400")
+    assert sorted(source.removeprefix(site) for (source,) in broken) == ["/", "/p1", "/p2", "/p3"]
+
+
 def test_a_database_goes_on_where_the_state_is(site: str, tmp_path: Path) -> None:
     base = tmp_path / "crawl.db"
     words = ["crawl", site, "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state"), "--sqlite", str(base)]

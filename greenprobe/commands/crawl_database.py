@@ -1,13 +1,15 @@
 """A crawl in SQLite: a table of pages and one of links, to be asked who holds the broken ones.
 
-    SELECT page.status, link.source, link.target FROM page JOIN link ON link.target = page.url WHERE page.status >= 400
+    SELECT status, source, target FROM link WHERE status >= 400
 
 Rows are numbered as they are written, and a batch is one transaction; so the mark of a crawl is how many rows there
-are, and who goes on deletes what is behind it.
+are, and who goes on deletes what is behind it. A link is written with its page, before its target is visited: what
+that answered is filled in when the crawl ends, from the table of pages, which has an index for it from then on.
 """
 
 from collections.abc import Iterable
 from itertools import count
+from time import monotonic
 from typing import Any, Final
 
 import click
@@ -27,10 +29,18 @@ PAGE: Final = (
 ).split()
 SCHEMA: Final = f"""
 CREATE TABLE page (id INTEGER PRIMARY KEY, {", ".join(PAGE)}, error, message, row TEXT NOT NULL);
-CREATE TABLE link (id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, kind, rel, text, verdict);
+CREATE TABLE link (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, kind, rel, text, verdict, status
+);
 """
 INSERT_PAGE: Final = f"INSERT INTO page VALUES ({', '.join('?' * (len(PAGE) + 4))})"
-INSERT_LINK: Final = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_LINK: Final = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+INDEX: Final = "CREATE INDEX IF NOT EXISTS page_by_url ON page (url)"
+COMPLETE: Final = """
+UPDATE link SET status = (SELECT page.status FROM page WHERE page.url = link.target)
+WHERE status IS NULL AND id > ? AND id <= ?
+"""
+MANY_LINKS: Final = 10_000  # that are completed in one go; then the clock is asked
 
 
 class CrawlDatabase(Database):
@@ -65,6 +75,17 @@ class CrawlDatabase(Database):
                 self._connection.execute(INSERT_PAGE, page_values(self._pages, row))
                 self._connection.executemany(INSERT_LINK, map(link_values, count(self._links + 1), arrival.links))
                 self._links += len(arrival.links)
+
+    def complete(self, seconds: float = float("inf")) -> None:
+        """Fill in what each link's target answered; leave off after so many seconds."""
+        until = monotonic() + seconds
+        with self._naming_errors():
+            self._connection.execute(INDEX)
+            for done in range(0, self._links, MANY_LINKS):
+                if monotonic() >= until:
+                    break
+                self._connection.execute(COMPLETE, (done, done + MANY_LINKS))
+            self._connection.commit()
 
     def length(self) -> tuple[int, int]:
         """Commit, and return how many pages and links there are."""

@@ -124,6 +124,8 @@ class Results:
         """Fill in, when the crawl ends, what was not known as it was written: what links lead to."""
         if self._links is not None:
             self._links.complete(status_of, seconds)
+        if self._database is not None:
+            self._database.complete(seconds)
 
     def mark(self) -> str:
         """Return the mark for what is written by now; "" where nobody needs one."""
