@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, Self
 from greenlet import getcurrent, greenlet
 
 from greenprobe.bare_greenthread import bare_greenthread
-from greenprobe.greenthread import GreenThread, kill, spawn
+from greenprobe.greenthread import GreenThread, kill, spawn, unstarted
 from greenprobe.hub import get_hub
 from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome, Unasked
 from greenprobe.queue import Empty, Queue
@@ -77,7 +77,7 @@ class GreenPool:
         if not self._take_place():
             return run_here(function, args, kwargs)
         hub = get_hub()
-        worker = Worker(hub, function, args, kwargs)
+        worker = unstarted(Worker, hub, function, args, kwargs)
         worker._pool = self
         worker._links = []  # so that its end is announced
         self._workers[worker] = None
@@ -253,7 +253,7 @@ def outcome_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 def over(state: int, result: Any) -> GreenThread:
     """Return a greenthread that never ran and has an outcome."""
-    green = GreenThread(get_hub(), outcome_of, (), {})
+    green = unstarted(GreenThread, get_hub(), outcome_of, (), {})
     green._function = None
     green._settle(state, result)
     return green

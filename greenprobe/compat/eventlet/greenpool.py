@@ -69,7 +69,7 @@ class GreenPool:
         if self._must_run_here():
             return run_here(function, args, kwargs)
         self.sem.acquire()
-        worker = GreenThread(get_hub(), function, args, kwargs)
+        worker = core.unstarted(GreenThread, get_hub(), function, args, kwargs)
         self._admit(worker)
         return worker
 
@@ -79,7 +79,7 @@ class GreenPool:
             report_errors(function, args, kwargs)
             return
         self.sem.acquire()
-        self._admit(core.GreenThread(get_hub(), report_errors, (function, args, kwargs), {}))
+        self._admit(core.unstarted(core.GreenThread, get_hub(), report_errors, (function, args, kwargs), {}))
 
     def _must_run_here(self) -> bool:
         return self.sem.locked() and getcurrent() in self.coroutines_running
@@ -141,7 +141,7 @@ def tuple_of(*args: Any) -> tuple[Any, ...]:
 
 def run_here(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> GreenThread:
     """Call a function now; return a greenthread that has its result. What it raises is raised here."""
-    green = GreenThread(get_hub(), function, (), {})
+    green = core.unstarted(GreenThread, get_hub(), function, (), {})
     green._settle(VALUE, function(*args, **kwargs))
     green._function = None
     return green

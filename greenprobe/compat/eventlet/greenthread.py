@@ -72,7 +72,7 @@ class GreenThread(core.GreenThread):
 def spawn(func: Callable[..., Any], *args: Any, **kwargs: Any) -> GreenThread:
     """Run `func(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it."""
     hub = get_hub()
-    green = GreenThread(hub, func, args, kwargs)
+    green = core.unstarted(GreenThread, hub, func, args, kwargs)
     hub.ready.append(green)
     return green
 
@@ -83,7 +83,7 @@ spawn_n = core.spawn_n
 def spawn_after(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any) -> GreenThread:
     """Run a function in a new greenthread, `seconds` from now; `cancel` it before that and it never runs."""
     hub = get_hub()
-    green = GreenThread(hub, func, args, kwargs)
+    green = core.unstarted(GreenThread, hub, func, args, kwargs)
     start_later(hub, green, seconds, green)
     return green
 
@@ -91,7 +91,7 @@ def spawn_after(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: 
 def spawn_after_local(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any) -> GreenThread:
     """Do as `spawn_after`, unless the current greenthread is dead by then."""
     hub = get_hub()
-    green = GreenThread(hub, func, args, kwargs)
+    green = core.unstarted(GreenThread, hub, func, args, kwargs)
     start_later(hub, green, seconds, green, ref(getcurrent()))
     return green
 
