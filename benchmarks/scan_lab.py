@@ -21,6 +21,8 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 TOP100 = "TOP100"  # the laboratory's own list
 V6 = "fd5c:0:0:2::1"
+NAME = "scanbench"
+ROUTER = f"scanlab-{NAME}-rtr"
 MOST_ENTRIES = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # the same for all namespaces
 
 
@@ -35,6 +37,7 @@ class Scene:
     ours: tuple[str, ...] = ()
     peer: tuple[str, ...] = ()
     shell: str = ""  # runs before the scanner, in the same shell
+    router: str = ""  # runs once in the namespace of the router on the way
     services: bool = False
     entries: int = 0  # in the table of connection tracking of this machine, while the scene runs; 0 leaves it
 
@@ -66,6 +69,15 @@ SCENES = {
         "slash24", "198.19.4.0/24", TOP100, shell="sysctl -qw net.ipv4.ip_local_port_range='40000 40199'"
     ),
     "conntrack300": Scene("lossy", "198.19.0.1", "10001-12050", shell=TRACKING, entries=300),
+    "router300": Scene("lossy", "198.19.0.1", "10001-12050", router=TRACKING.replace("output", "forward"), entries=300),
+    "router300hosts": Scene(
+        "slash24",
+        "198.19.4.0/27",
+        "1-60",
+        sets=('targets.0.v4=["198.19.4.0/27"]', 'targets.0.filtered={"count":30,"from":"1-60","seed":4}'),
+        router=TRACKING.replace("output", "forward"),
+        entries=300,
+    ),
     "banners": Scene(
         "banners", "198.19.0.1", "20001-20200", ours=("--service",), peer=("-sV", "--version-light"), services=True
     ),
@@ -97,13 +109,15 @@ class Lab:
     """The laboratory, up with one scene while the block runs."""
 
     def __init__(self, folder: Path, scene: Scene) -> None:
-        self._base = [sys.executable, str(folder / "lab.py"), "--name", "scanbench"]
+        self._base = [sys.executable, str(folder / "lab.py"), "--name", NAME]
         self._scene = scene
         self._entries = MOST_ENTRIES.read_text() if scene.entries else ""
 
     def __enter__(self) -> Self:
         sets = [word for one in self._scene.sets for word in ("--set", one)]
         subprocess.run([*self._base, "up", "--config", self._scene.preset, *sets], check=True, stdout=sys.stderr)
+        if self._scene.router:
+            subprocess.run(["ip", "netns", "exec", ROUTER, "sh", "-ec", self._scene.router], check=True)
         if self._entries:
             MOST_ENTRIES.write_text(str(self._scene.entries))
         return self

@@ -83,11 +83,11 @@ LAYERS = """
     engine.probes.caches engine.probes.messaging engine.probes.desktop engine.probes.directory
     engine.probes.certificates engine.probes.datagrams engine.probes.registry
     engine.verdicts engine.scanplan engine.starts engine.gate engine.way engine.hosts engine.connector
-    engine.udp engine.findings engine.probing engine.scanner engine.link engine.services engine.examined
-    engine.icmp engine.discovery engine.scan_shards
+    engine.udp engine.findings engine.probing engine.waiting engine.judge engine.workers engine.scanner
+    engine.link engine.services engine.examined engine.icmp engine.discovery engine.scan_shards
     engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
     engine.politeness engine.earlier engine.fetchplan engine.favicons engine.visits engine.aside
-    engine.workers engine.fetcher
+    engine.fetcher
     engine.journal engine.tally engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan

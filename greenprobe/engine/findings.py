@@ -1,16 +1,15 @@
-"""What a scan has found and nobody has taken yet, and who waits for it."""
+"""What a scan has found: records are made here, and counted."""
 
+from collections.abc import Callable
 from typing import Final
 
-from greenlet import getcurrent, greenlet
-
 from greenprobe.engine.connector import Asker
-from greenprobe.engine.hosts import Host
+from greenprobe.engine.hosts import Host, Question
 from greenprobe.engine.ports import UDP
 from greenprobe.engine.scanplan import ScanRecord
+from greenprobe.engine.shortage import Shortages
 from greenprobe.engine.udp import spoken
-from greenprobe.engine.verdicts import Verdict
-from greenprobe.hub import Hub
+from greenprobe.engine.verdicts import NO_RESPONSE, UDP_NO_RESPONSE, Verdict
 
 __all__ = ["Findings"]
 
@@ -18,14 +17,16 @@ new: Final = tuple.__new__  # half the price of calling a named tuple
 
 
 class Findings:
-    """Records for one reader, counted by their state in `counts`; `resends` is how many tries were not the first."""
+    """Gives records to `leave`, counted by their state in `counts`; `resends` is how many tries were not the first.
 
-    __slots__ = ("_batch", "_hub", "_reader", "counts", "resends")
+    A record is a step forward, which ends what was short.
+    """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._batch: list[ScanRecord] = []
-        self._reader: greenlet | None = None
+    __slots__ = ("_leave", "_shortages", "counts", "resends")
+
+    def __init__(self, leave: Callable[[ScanRecord], object], shortages: Shortages) -> None:
+        self._leave = leave
+        self._shortages = shortages
         self.counts = {"open": 0, "closed": 0, "filtered": 0, "open|filtered": 0, "unreported": 0}
         self.resends = 0
 
@@ -33,22 +34,6 @@ class Findings:
     def done(self) -> int:
         """How many ports are known."""
         return sum(self.counts.values())
-
-    def take(self) -> list[ScanRecord]:
-        """Return what has come since the last time."""
-        batch, self._batch = self._batch, []
-        return batch
-
-    def wait(self) -> None:
-        """Wait until there is something, or `wake` is called."""
-        self._reader = getcurrent()
-        self._hub.switch()
-
-    def wake(self) -> None:
-        """Wake the reader, if it waits."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            self._hub.schedule(reader)
 
     def add(
         self,
@@ -61,6 +46,7 @@ class Findings:
         asker: Asker | None = None,
     ) -> None:
         """Have a record for the reader; `asker` was told more than the verdict."""
+        self._shortages.end()
         state, reason = what
         self.counts[state] += 1
         self.resends += tries - 1
@@ -72,6 +58,9 @@ class Findings:
         elif state == "open" or (state == "closed" and not host.witness):
             host.witness = port
         fields = (host.name, host.text, port, state, reason, rtt, tries, sender, service, proto, place)
-        self._batch.append(new(ScanRecord, fields))
-        if self._reader is not None:
-            self.wake()
+        self._leave(new(ScanRecord, fields))
+
+    def add_silent(self, question: Question, tries: int) -> None:
+        """Have a record of a port that did not answer any of its tries."""
+        what = NO_RESPONSE if question.port < UDP else UDP_NO_RESPONSE
+        self.add(question.host, question.port, question.place, what, None, tries)

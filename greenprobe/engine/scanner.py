@@ -4,22 +4,18 @@ A worker is a loop with one socket. A probe that is answered at once never leave
 all the work and nobody switches; only when a worker has to wait is another one hired, as far as the windows of `Timing`
 go. So there are as many greenthreads as connects under way, and no queue, timer or object a probe.
 
-What cannot go on now waits outside of any worker: a target whose host has no room stands in the host's backlog, a
-silent port of a host without any answer in its list, and what is to be asked again in `_again`, which goes before new
-targets.
+What cannot go on now waits outside of any worker (`waiting.py`). Before a silent port of a host that has answered is
+told, somebody makes sure of the way to the host (`judge.py`).
 
 What we run out of (descriptors, local ports, memory, entries of our connection tracking) is never a state: the worker
 keeps its target, tells `Timing`, waits and tries again. Only if nothing at all goes forward for PATIENCE seconds does
 the scan give up.
 """
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from errno import EADDRNOTAVAIL, ECONNREFUSED, errorcode
 from functools import partial
 from typing import Any, Final
-
-from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker, Connector, is_routed
 from greenprobe.engine.conntrack import Tracking
@@ -27,6 +23,7 @@ from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 from greenprobe.engine.findings import Findings
 from greenprobe.engine.gate import Gate
 from greenprobe.engine.hosts import Host, Question
+from greenprobe.engine.judge import Judge
 from greenprobe.engine.ledger import Ledger
 from greenprobe.engine.ports import UDP, has_udp
 from greenprobe.engine.probing import NO_ENTRY, Probing
@@ -36,19 +33,10 @@ from greenprobe.engine.starts import Starts
 from greenprobe.engine.targets import BLOCK, Target
 from greenprobe.engine.timing import Timing
 from greenprobe.engine.udp import BothAsker
-from greenprobe.engine.verdicts import (
-    CLOSED,
-    EXHAUSTED,
-    NO_LONGER,
-    NO_RESPONSE,
-    UDP_NO_RESPONSE,
-    Verdict,
-    udp_verdict,
-    verdict,
-)
-from greenprobe.engine.way import Way, judge_run
+from greenprobe.engine.verdicts import CLOSED, EXHAUSTED, NO_LONGER, Verdict, udp_verdict, verdict
+from greenprobe.engine.waiting import Waiting
 from greenprobe.engine.window import Window
-from greenprobe.greenthread import kill, spawn_n
+from greenprobe.engine.workers import Workers
 from greenprobe.hub import Hub, get_hub
 
 __all__ = ["Scanner"]
@@ -56,10 +44,8 @@ __all__ = ["Scanner"]
 TURN: Final = 64  # probes in a row before others get their turn
 MAX_HOSTS: Final = 3 * BLOCK  # that are remembered; the one known longest is settled and forgotten first
 FULL_PAUSE: Final = 0.005  # seconds between two looks whether a backlog has shrunk
-MAX_BACKLOG: Final = 50_000  # targets whose hosts have no room, before all wait for them
 MAX_ROUNDS: Final = 8  # of tries for a port that stays silent while its rounds turn out lossy again and again
 NOT_ROUTED: Final = Verdict("filtered", "net-unreach")
-LOOK: Final = 0.02  # seconds between two looks whether a batch is done
 
 
 class Scanner:
@@ -93,7 +79,12 @@ class Scanner:
         self._starts = Starts(hub, rate_per_s=plan.rate, tracking=tracking(hub.clock()), shortages=self._shortages)
         self._hosts: dict[int, Host] = {}
         self._has_host_windows = plan.targets.hosts.count > 1 and not plan.min_rate
-        self._workers: set[greenlet] = set()
+        self._workers: Workers[ScanRecord] = Workers(hub, self._work)
+        self._crew = self._workers.crew
+        self._findings = Findings(self._workers.leave, self._shortages)
+        self._known = self._findings.add
+        self._waiting = Waiting(self._findings, hire=self._hire_for_room, asks_twice=plan.retries > 0)
+        self._again = self._waiting.again
         self._window = self._timing.window
         self._gate = Gate(hub, self._window)
         self._probing = Probing(
@@ -104,17 +95,18 @@ class Scanner:
             shortages=self._shortages,
             gate=self._gate,
             hire=self._hire_for_room,
-            call=self._call_backlog,
+            call=self._waiting.call,
         )
         self._start = self._probing.start
-        self._again: deque[Question] = deque()
-        self._backlog = 0
-        self._silent = 0
+        self._judge = Judge(
+            probing=self._probing,
+            starts=self._starts,
+            waiting=self._waiting,
+            findings=self._findings,
+            send=self._workers.start,
+            helps=self._helps,
+        )
         self._is_drained = False
-        self._findings = Findings(hub)
-        self._failure: BaseException | None = None
-        self._held = 0
-        self._lost = 0
         self._started = self._clock()
 
     def __repr__(self) -> str:
@@ -134,15 +126,7 @@ class Scanner:
         """
         self._timing.limit_to(free_descriptors(raise_limit()))
         self._started = self._clock()
-        self._hire()
-        try:
-            yield from self._take_batches()
-        except KeyboardInterrupt:
-            self._dismiss()
-            yield self._findings.take()
-            raise
-        finally:
-            self._dismiss()
+        yield from self._workers.batches()
 
     def statistics(self) -> ScanStatistics:
         """Return how far the scan is."""
@@ -155,71 +139,41 @@ class Scanner:
             filtered=counts["filtered"],
             unclear=counts["open|filtered"],
             unreported=counts["unreported"],
-            silent=self._silent,
+            silent=self._waiting.silent,
             tries=self._findings.done + self._findings.resends,
             under_way=self._probing.under_way,
             window=self._timing.window.size,
             elapsed=self._clock() - self._started,
-            held=self._held,
-            lost=self._lost,
+            held=self._judge.held,
+            lost=self._judge.lost,
             shortages=dict(self._shortages.counts),
         )
 
-    # -- the reader's side
-
-    def _take_batches(self) -> Iterator[list[ScanRecord]]:
-        while True:
-            if batch := self._findings.take():
-                yield batch
-            elif self._failure is not None:
-                raise self._failure
-            elif not self._workers:
-                return
-            else:
-                self._findings.wait()
-
-    def _dismiss(self) -> None:
-        """End all workers and wait until they have: they close their sockets and wait for nothing."""
-        self._walk = iter(())
-        for worker in list(self._workers):
-            kill(worker)
-        while self._workers:
-            self._findings.wait()
-
     # -- the workers
 
-    def _hire(self) -> None:
-        self._workers.add(spawn_n(self._work))
-
     def _work(self, host: Host | None = None) -> None:
+        """Ask what there is; if a host is given, judge the way to it first."""
         asker = self._make_asker(self._hub)
         try:
-            if host is not None and host.way is not None:
-                self._judge(asker, host, host.way)
-                host.way.is_judged = False
+            if host is not None:
+                self._judge.judge(asker, host)
             self._ask_all(asker)
-        except GreenletExit:
-            pass
-        except BaseException as error:  # raised where somebody listens: in `batches`
-            self._failure = error
         finally:
             asker.close()
-            self._workers.discard(getcurrent())
             self._gate.call()
-            self._findings.wake()
 
     def _ask_all(self, asker: Asker) -> None:
-        timing, workers = self._timing, self._workers
+        timing, crew = self._timing, self._crew
         for turn, (place, index, port) in enumerate(self._walk, 1):
             self._ask(asker, self._hosts.get(index) or self._host(index), port, place)
-            while self._again and len(workers) <= timing.places:
+            while self._again and len(crew) <= timing.places:
                 self._ask_again(asker)
-            if len(workers) > timing.places:
+            if len(crew) > timing.places:
                 return
             if turn % TURN == 0:
                 self._hub.sleep(0)
         self._is_drained = True
-        while self._again or (len(workers) == 1 and self._settle_all()):
+        while self._again or (len(crew) == 1 and self._settle_all()):
             self._ask_again(asker)
 
     def _ask(self, asker: Asker, host: Host, port: int, place: int) -> None:
@@ -236,7 +190,7 @@ class Scanner:
             rtt = self._clock() - started
             self._timing.answered(host.timing, rtt, 1)
             if host.silent_ports:
-                self._reopen(host)
+                self._waiting.reopen(host)
             self._known(host, port, place, CLOSED, rtt, 1)
         else:
             self._pursue(asker, Question(host, port, place), code, started)
@@ -264,7 +218,7 @@ class Scanner:
             gates += (Gate(self._hub, window),)
         host = self._hosts[index] = Host(address, hosts.name_of(address), gates)
         if len(self._hosts) > MAX_HOSTS:
-            self._settle(self._hosts.pop(next(iter(self._hosts))))
+            self._waiting.settle(self._hosts.pop(next(iter(self._hosts))))
         return host
 
     def _pursue(self, asker: Asker, question: Question, code: int, started: float) -> None:
@@ -296,7 +250,7 @@ class Scanner:
             elif code not in (SELF_CONNECT, NO_ENTRY):
                 rtt = self._probing.answered(question, started)
                 if host.silent_ports:
-                    self._reopen(host)
+                    self._waiting.reopen(host)
                 what = verdict(code, asker.icmp) if port < UDP else udp_verdict(code, asker.icmp)
                 self._known(host, port, question.place, what, rtt, question.tries, asker)
                 return
@@ -311,115 +265,20 @@ class Scanner:
         if self._starts.may_have_dropped(started, now):
             return True
         if not host.timing.answers:
-            if host.keep_silent(question):
-                self._silent += 1
-            else:
-                self._stays_silent(question, question.tries)
+            self._waiting.keep(question)
             return False
-        if host.is_held:
-            self._suspect(question)
-            return False
-        if question.attempt < self._timing.tries(host.timing):
-            question.attempt += 1
-            return True
-        if question.is_doubtful and question.rounds < MAX_ROUNDS:
-            question.start_round()
-            return True
-        self._suspect(question)
+        if not host.is_held:
+            if question.attempt < self._timing.tries(host.timing):
+                question.attempt += 1
+                return True
+            if question.is_doubtful and question.rounds < MAX_ROUNDS:
+                question.start_round()
+                return True
+        if self.plan.retries:
+            self._judge.suspect(question)
+        else:
+            self._findings.add_silent(question, question.tries)
         return False
-
-    # -- the way to a host
-
-    def _suspect(self, question: Question) -> None:
-        """Have a silent port of a host that has answered told, once the way to it has been found open."""
-        host = question.host
-        if host.way is not None and host.way.is_lost:
-            self._known(host, question.port, question.place, NO_LONGER, None, question.tries)
-            return
-        if not host.witness or not self.plan.retries or self._starts.are_short:
-            self._stays_silent(question, question.tries)
-            return
-        if host.way is None:
-            host.way = Way()
-        host.way.suspects.append(question)
-        self._see_to(host)
-
-    def _see_to(self, host: Host) -> None:
-        way = host.way
-        if way is not None and not way.is_judged:
-            way.is_judged = True
-            self._workers.add(spawn_n(self._work, host))
-
-    def _judge(self, asker: Asker, host: Host, way: Way[Question]) -> None:
-        """Ask the witness of a host, and do what follows, until nothing of the host is left to be decided."""
-        while way.suspects or (way.is_held and (way.later or host.backlog)):
-            if self._answers(asker, host):
-                for question in way.opened():
-                    self._stays_silent(question, question.tries)
-                if way.is_held:
-                    self._ask_in_calm(asker, host, way)
-                continue
-            self._held += not way.is_held
-            pause = way.closed()
-            host.is_held = True
-            if way.is_lost:
-                self._give_up(host, way)
-            else:
-                self._probing.rest(pause)
-                self._finish_under_way(asker, host)
-                way.set_aside()  # those were asked while it was closed
-
-    def _answers(self, asker: Asker, host: Host) -> bool:
-        """Ask the witness of a host until it is sure whether the way to it is open."""
-        results: list[bool] = []
-        while (is_open := judge_run(results)) is None:
-            started = self._starts.next()
-            code = self._start(asker, host, host.sockaddr(host.witness))
-            if code in PENDING:
-                code = self._probing.wait_once(asker, host, started)
-            asker.close()
-            self._findings.resends += 1
-            if code in EXHAUSTED:
-                self._probing.ran_out(errorcode.get(code, str(code)))
-            elif code not in (SELF_CONNECT, NO_ENTRY):
-                results.append(code not in PENDING and verdict(code, asker.icmp).state in ("open", "closed"))
-        return is_open
-
-    def _ask_in_calm(self, asker: Asker, host: Host, way: Way[Question]) -> None:
-        """Ask the next few ports of a host, and wait until nothing of it is under way."""
-        batch = way.take_later()
-        for question in batch:
-            question.start_round()
-        while host.backlog and len(batch) < way.batch:
-            batch.append(self._call_next(host))
-        self._again.extend(batch)
-        self._start_waiting(asker, host)
-        is_open = self._answers(asker, host)
-        self._finish_under_way(asker, host)
-        if not is_open:
-            way.overfilled()
-
-    def _finish_under_way(self, asker: Asker, host: Host) -> None:
-        self._start_waiting(asker, host)
-        while host.under_way:
-            self._probing.rest(LOOK)
-
-    def _start_waiting(self, asker: Asker, host: Host) -> None:
-        """Wait until all that is to be asked again of a host has been begun; help where sockets are few."""
-        while any(question.host is host for question in self._again):
-            if len(self._workers) >= self._timing.places:
-                self._ask_again(asker)
-            else:
-                self._probing.rest(LOOK)
-
-    def _give_up(self, host: Host, way: Way[Question]) -> None:
-        """Say of all that is left of a host that it no longer answers."""
-        self._lost += 1
-        for question in way.take_all():
-            self._known(host, question.port, question.place, NO_LONGER, None, question.tries)
-        while host.backlog:
-            question = self._call_next(host)
-            self._known(host, question.port, question.place, NO_LONGER, None, 0)
 
     # -- what waits outside of a worker
 
@@ -428,73 +287,30 @@ class Scanner:
         if host.way is not None and host.way.is_lost:
             self._known(host, port, place, NO_LONGER, None, 0)
             return
-        if host.backlog is None:
-            host.backlog = deque()
-        host.backlog.append((place, port))
-        self._backlog += 1
+        self._waiting.put_back(host, port, place)
         if host.is_held:
-            self._see_to(host)
-        while self._backlog > MAX_BACKLOG and not self._again:
+            self._judge.see_to(host)
+        while self._waiting.is_full:
             self._hub.sleep(FULL_PAUSE)
 
-    def _call_backlog(self, host: Host) -> None:
-        """Have what waits for a host asked, as far as there is room now."""
-        while host.backlog and not host.is_full():
-            self._again.append(self._call_next(host))
-        if self._again:
-            self._hire_for_room()
-
-    def _call_next(self, host: Host) -> Question:
-        question = host.call_next()
-        self._backlog -= 1
-        return question
-
-    def _reopen(self, host: Host) -> None:
-        """Ask the silent ports of a host again, which has just answered for the first time."""
-        self._silent -= len(host.silent_ports)
-        self._again.extend(host.take_silent())
-        self._hire_for_room()
-
-    def _settle(self, host: Host) -> None:
-        """Say of a host without any answer that its ports are silent, or ask them once more if that is doubtful."""
-        self._silent -= len(host.silent_ports)
-        asks_again = host.is_doubtful() and self.plan.retries > 0
-        for question in host.take_silent():
-            if asks_again:
-                self._again.append(question)
-            else:
-                self._stays_silent(question, question.before)
-        host.is_settled = True
+    def _helps(self, asker: Asker) -> bool:
+        """Ask something that waits, if we may have no further worker to do so."""
+        if len(self._crew) < self._timing.places:
+            return False
+        self._ask_again(asker)
+        return True
 
     def _settle_all(self) -> bool:
         """Settle every host that is left; tell whether that gave something to ask."""
         for host in self._hosts.values():
             if host.silent_ports:
-                self._settle(host)
+                self._waiting.settle(host)
         return bool(self._again)
 
     def _hire_for_room(self) -> None:
         """Hire one more worker if all wait for answers and the network and our sockets have room for a probe."""
-        workers = len(self._workers)
+        workers = len(self._crew)
         window = self._window
         has_room = window.on_wire < window.size and workers < self._timing.places
         if has_room and self._probing.under_way >= workers and (self._again or not self._is_drained):
-            self._hire()
-
-    def _stays_silent(self, question: Question, tries: int) -> None:
-        what = NO_RESPONSE if question.port < UDP else UDP_NO_RESPONSE
-        self._known(question.host, question.port, question.place, what, None, tries)
-
-    def _known(
-        self,
-        host: Host,
-        port: int,
-        place: int,
-        what: Verdict,
-        rtt: float | None,
-        tries: int,
-        asker: Asker | None = None,
-    ) -> None:
-        """Hand a record to the reader: the scan went forward."""
-        self._shortages.end()
-        self._findings.add(host, port, place, what, rtt, tries, asker)
+            self._workers.start()

@@ -30,7 +30,7 @@ class Workers(Generic[Record]):
 
     __slots__ = ("_consumer", "_has_more", "_has_room", "_hub", "_is_stopped", "_records", "_work", "crash", "crew")
 
-    def __init__(self, hub: Hub, work: Callable[[], None], *, has_more: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, hub: Hub, work: Callable[..., None], *, has_more: Callable[[], bool] = lambda: False) -> None:
         self._hub = hub
         self._work = work
         self._has_more = has_more
@@ -41,18 +41,21 @@ class Workers(Generic[Record]):
         self._is_stopped = False
         self.crash: Exception | None = None
 
-    def start(self) -> None:
-        """Start one more, unless all are being stopped."""
+    def start(self, *args: object) -> None:
+        """Start one more, unless all are being stopped; `work` gets the arguments."""
         if not self._is_stopped:
-            self.crew.add(spawn_n(self._run))
+            self.crew.add(spawn_n(self._run, *args))
+
+    def leave(self, record: Record) -> None:
+        """Leave a record for the consumer, however far it is behind. For workers."""
+        self._records.append(record)
+        if self._consumer is not None:
+            self._wake_consumer()
 
     def hand_over(self, record: Record) -> None:
         """Leave a record for the consumer; wait if it is too far behind. For workers."""
-        records = self._records
-        records.append(record)
-        if self._consumer is not None:
-            self._wake_consumer()
-        elif len(records) >= MAX_WAITING:
+        self.leave(record)
+        if len(self._records) >= MAX_WAITING and self._consumer is None:
             self._wait_for_room()
 
     def batches(self) -> Generator[list[Record], None, None]:
@@ -67,6 +70,8 @@ class Workers(Generic[Record]):
                 if self._records:
                     yield self._take_records()
             if self.crash is not None:
+                if self._records:
+                    yield self._take_records()
                 raise self.crash
         except KeyboardInterrupt:
             self._stop()
@@ -75,9 +80,9 @@ class Workers(Generic[Record]):
         finally:
             self._stop()
 
-    def _run(self) -> None:
+    def _run(self, *args: object) -> None:
         try:
-            self._work()
+            self._work(*args)
         except Exception as exc:
             self.crash = exc
         finally:
