@@ -1,5 +1,6 @@
 """Echo requests: their bytes, and on loopback, where everybody answers."""
 
+from errno import EPERM
 from socket import AF_INET, AF_INET6
 
 import pytest
@@ -43,8 +44,8 @@ def test_noise_raises_nothing(data: bytes, has_ip: bool) -> None:
 @pytest.mark.parametrize("words", (["127.0.0.0/28"], ["::1"], ["127.0.0.1", "::1"]))
 def test_everybody_on_loopback_answers(hub: Hub, words: list[str]) -> None:
     hosts = parse_hosts(words, lambda name: [])
-    found = echo_hosts(hub, hosts, seed=1, timeout=0.05)
-    if not found:
+    found, refusals = echo_hosts(hub, hosts, seed=1, timeout=0.05)
+    if refusals:
         pytest.skip("no echo request may be sent here")
     wanted = {number for number in range(hosts.count) if hosts.at(number).text != "127.0.0.0"}  # a network's own
     assert found >= wanted
@@ -52,11 +53,14 @@ def test_everybody_on_loopback_answers(hub: Hub, words: list[str]) -> None:
 
 def test_who_may_send_none_finds_nobody(hub: Hub) -> None:
     def refuse(sock: object) -> None:
-        raise PermissionError
+        raise PermissionError(EPERM, "Operation not permitted")
 
-    assert echo_hosts(hub, parse_hosts(["127.0.0.1"], lambda name: []), seed=1, timeout=9.0, prepare=refuse) == set()
+    hosts = parse_hosts(["127.0.0.1"], lambda name: [])
+    found, refusals = echo_hosts(hub, hosts, seed=1, timeout=9.0, prepare=refuse)
+    assert found == set()
+    assert {family: error.errno for family, error in refusals.items()} == {AF_INET: EPERM}
 
 
 def test_a_host_that_cannot_be_asked_is_silent(hub: Hub) -> None:
     broadcast = parse_hosts(["127.255.255.255"], lambda name: [])
-    assert echo_hosts(hub, broadcast, seed=1, timeout=0.01) == set()
+    assert echo_hosts(hub, broadcast, seed=1, timeout=0.01).alive == set()

@@ -102,7 +102,7 @@ LAYERS = """
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal
-    commands.scan_formats commands.scan_sink commands.scan_shard
+    commands.scan_formats commands.scan_sink commands.scan_shard commands.scan_says
     commands.zone_format commands.diff commands.report commands.fetch commands.resolve commands.probes commands.scan
     commands.serve
     commands.crawl_graph commands.crawl_links commands.crawl_database commands.crawl_results commands.crawl_options

@@ -146,7 +146,8 @@ def test_shards_meet_everything_once(capfd: pytest.CaptureFixture[str]) -> None:
     (
         (["127.0.0.1", "1", "--shard", "4/3", "--seed", "1"], "--shard '4/3' is no part"),
         (["127.0.0.1", "1", "--shard", "1/3"], "--shard needs --seed"),
-        (["127.0.0.1", "1", "--resume", "x"], "--resume needs -o FILE"),
+        (["127.0.0.1", "1", "--resume", "x"], "--format table is written at the end"),
+        (["127.0.0.1", "1", "--resume", "x", "--format", "csv"], "--resume needs -o FILE"),
         (["127.0.0.1", "1", "--exclude-ports", "1"], "--exclude-ports leaves no port"),
         (["127.0.0.1", "1", "--source", "192.0.2.77"], "cannot send from --source 192.0.2.77"),
         (["127.0.0.1", "1", "--source", "here"], "--source 'here' is no address"),

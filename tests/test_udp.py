@@ -71,6 +71,15 @@ def test_answers_errors_and_silence_are_told_apart(host: str) -> None:
     assert found["udp", talker].row()["proto"] == "udp"
 
 
+def test_an_answer_from_an_ipv4_address_in_ipv6_form_is_heard() -> None:
+    try:
+        with server("127.0.0.1", answers=True) as talker:
+            found = scan("::ffff:127.0.0.1", UDP + talker)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    assert [(record.ip, record.state) for record in found.values()] == [("::ffff:127.0.0.1", "open")]
+
+
 def test_both_kinds_of_ports_go_in_one_scan() -> None:
     listener = listen(("127.0.0.1", 0))
     port = listener.getsockname()[1]

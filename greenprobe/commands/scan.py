@@ -15,6 +15,7 @@ from greenprobe.commands.scan_formats import ScanDatabase
 from greenprobe.commands.scan_journal import ScanJournal
 from greenprobe.commands.scan_options import ScanOptions, scan_options
 from greenprobe.commands.scan_plan import plan_of
+from greenprobe.commands.scan_says import no_echoes, summarize, troubles_told
 from greenprobe.commands.scan_shard import ScanTask, batches_of
 from greenprobe.commands.scan_sink import ROWS, Sink, sink_for
 from greenprobe.engine.discovery import alive_hosts
@@ -60,12 +61,13 @@ def scan(progress: Progress, /, **words: Any) -> None:
             _begin(journal, plan, options, out)
         scanner, batches = _scan(options, plan, journal)
         database = _database(stack, options, journal)
-        stack.callback(lambda: _summarize(scanner.statistics()))
+        stack.callback(lambda: summarize(scanner.statistics()))
         sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=bool(goes_on_at)), out))
         write = _writer(options, sink, out, journal, database)
         if "-" not in options.hosts_files:
             stack.enter_context(status_on_key(lambda: _reading(scanner.statistics())))
         stack.enter_context(progress(lambda: _reading(scanner.statistics())))
+        stack.enter_context(troubles_told(scanner.statistics))
         for batch in stack.enter_context(closing(batches)):
             write(batch)
         if journal is not None:
@@ -83,7 +85,9 @@ def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
     plan = plan_of(options)
     if not options.ping:
         return plan
-    hosts = alive_hosts(plan)
+    hosts, refusals = alive_hosts(plan)
+    for line in no_echoes(refusals):
+        click.echo(line, err=True)
     total = counted(plan.targets.hosts.count, "host answers", "hosts answer")
     click.echo(f"{hosts.count:,} of {total}", err=True)
     return replace(plan, targets=Targets(hosts, plan.targets.ports, seed=plan.targets.seed))
@@ -110,11 +114,13 @@ def _journal(options: ScanOptions) -> ScanJournal | None:
     if options.resume is None:
         return None
     journal = ScanJournal.open(options.resume)
-    if journal.is_new and (options.output == "-" or options.format_name not in ROWS):
+    if journal.is_new and options.format_name not in ROWS:
         raise click.UsageError(
-            f"--resume needs -o FILE and --format {' or '.join(ROWS)}, whose lines are written as they come; "
-            "--sqlite goes with it, the other forms are written at the end"
+            f"--format {options.format_name} is written at the end, so --resume could not go on with it; "
+            f"give --format {', '.join(ROWS[:-1])} or {ROWS[-1]}, with --sqlite if you like"
         )
+    if journal.is_new and options.output == "-":
+        raise click.UsageError("--resume needs -o FILE, to go on with")
     return journal
 
 
@@ -197,28 +203,3 @@ def _reading(now: ScanStatistics) -> tuple[float, str]:
     part = reached / now.total if now.total else 1.0
     rate = reached / now.elapsed if now.elapsed else 0.0
     return part, f"{reached:,} of {counted(now.total, 'port')}, {rate:,.0f} a second, {now.open:,} open"
-
-
-def _summarize(end: ScanStatistics) -> None:
-    """Say on standard error what was found, what is missing, and what we ran out of."""
-    rate = end.done / end.elapsed if end.elapsed else 0.0
-    ports = counted(end.done, "port")
-    click.echo(f"{ports} in {end.elapsed:.2f} s ({rate:,.0f} a second): {_by_state(end)}", err=True)
-    if end.done < end.total:
-        total = counted(end.total, "port is", "ports are")
-        click.echo(f"{end.total - end.done:,} of {total} not finished", err=True)
-    if end.held:
-        who = counted(end.held, "host")
-        lost = f"; {end.lost:,} never answered again" if end.lost else ""
-        click.echo(
-            f"{who} fell silent on ports that had answered, so their others were asked again in calm{lost}", err=True
-        )
-    if end.shortages:
-        short = ", ".join(f"{name} {counted(count, 'time')}" for name, count in end.shortages.items())
-        click.echo(f"this machine ran short ({short}), so the scan went slower", err=True)
-
-
-def _by_state(end: ScanStatistics) -> str:
-    counts = {"open": end.open, "closed": end.closed, "filtered": end.filtered, "open or filtered": end.unclear}
-    counts["unreported"] = end.unreported
-    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "open")

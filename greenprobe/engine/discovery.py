@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
-from typing import Final
+from typing import Final, NamedTuple
 
 from greenprobe.engine.icmp import echo_hosts
 from greenprobe.engine.scanner import Scanner
@@ -12,24 +12,31 @@ from greenprobe.engine.scanplan import ScanPlan, ScanRecord
 from greenprobe.engine.targets import Hosts, Span, Targets
 from greenprobe.hub import get_hub
 
-__all__ = ["PING_PORTS", "alive_hosts"]
+__all__ = ["PING_PORTS", "Alive", "alive_hosts"]
 
 PING_PORTS: Final = (22, 80, 135, 443, 445, 3389)
 OF_A_ROUTER: Final = frozenset({"host-unreach", "net-unreach", "time-exceeded"})
 
 
-def alive_hosts(plan: ScanPlan) -> Hosts:
-    """Return the hosts of a plan that answer. Raises what a scan raises."""
+class Alive(NamedTuple):
+    """The hosts that answered, and why those of a family could not be asked for echoes."""
+
+    hosts: Hosts
+    refusals: dict[int, OSError]
+
+
+def alive_hosts(plan: ScanPlan) -> Alive:
+    """Ask the hosts of a plan whether they are there. Raises what a scan raises."""
     hosts = plan.targets.hosts
     seed = plan.targets.seed
-    numbers = echo_hosts(get_hub(), hosts, seed=seed, timeout=plan.timeout, rate_per_s=plan.rate, prepare=plan.prepare)
-    spans = [_span(hosts.at(number).text) for number in numbers]
+    echoes = echo_hosts(get_hub(), hosts, seed=seed, timeout=plan.timeout, rate_per_s=plan.rate, prepare=plan.prepare)
+    spans = [_span(hosts.at(number).text) for number in echoes.alive]
     left = hosts.without(Hosts(spans))
     if left.count:
         targets = Targets(left, PING_PORTS, seed=seed)
         records = Scanner(replace(plan, targets=targets, shard=0, shards=1)).run()
         spans += _spans(records)
-    return Hosts(spans, names=hosts.names)
+    return Alive(Hosts(spans, names=hosts.names), echoes.refusals)
 
 
 def _spans(records: Iterator[ScanRecord]) -> Iterator[Span]:

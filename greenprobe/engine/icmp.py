@@ -10,7 +10,6 @@ time. Every host is asked twice at the most. Source: RFC 792; RFC 4443, section 
 import os
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from errno import EAGAIN, ENOBUFS
 from itertools import islice
 from socket import (
@@ -26,14 +25,14 @@ from socket import (
     SOL_SOCKET,
 )
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from greenprobe.engine.order import Permutation
 from greenprobe.engine.targets import Address, Hosts
 from greenprobe.engine.timing import HostTiming
 from greenprobe.hub import Hub
 
-__all__ = ["Pinger", "checksum", "echo_hosts", "parse_reply"]
+__all__ = ["Echoes", "Pinger", "checksum", "echo_hosts", "parse_reply"]
 
 RATE_PER_S: Final = 5000.0
 BURST: Final = 32
@@ -135,30 +134,43 @@ def _opened(family: int) -> tuple[KernelSocket, bool]:
         return KernelSocket(family, SOCK_RAW | flags, PROTOCOL[family]), True
 
 
+class Echoes(NamedTuple):
+    """What echo requests came to: the numbers of the hosts that answered, and why a family could not be asked."""
+
+    alive: set[int]
+    refusals: dict[int, OSError]
+
+
 def echo_hosts(
     hub: Hub, hosts: Hosts, *, seed: int, timeout: float, rate_per_s: float = 0.0, prepare: Prepare | None = None
-) -> set[int]:
-    """Return the numbers of the hosts that answer an echo request; none of a family whose requests may not be sent.
+) -> Echoes:
+    """Ask hosts for echoes, those of the families whose requests may be sent.
 
     `timeout` is how long to wait for a reply, in seconds; replies teach a shorter time.
     """
     alive: set[int] = set()
-    pingers = _pingers(hub, {span.family for span in hosts.spans}, prepare) if hosts.count < MOST_HOSTS else {}
+    refusals: dict[int, OSError] = {}
+    families = {span.family for span in hosts.spans} if hosts.count < MOST_HOSTS else set()
+    pingers = _pingers(hub, families, prepare, refusals)
     try:
         for _ in range(TRIES if pingers else 0):
             Round(hub, pingers, alive, timeout).run(hosts, seed, rate_per_s or RATE_PER_S)
     finally:
         for pinger in pingers.values():
             pinger.close()
-    return alive
+    return Echoes(alive, refusals)
 
 
-def _pingers(hub: Hub, families: Iterable[int], prepare: Prepare | None) -> dict[int, Pinger]:
-    """Return one of each family whose requests may be sent."""
+def _pingers(
+    hub: Hub, families: Iterable[int], prepare: Prepare | None, refusals: dict[int, OSError]
+) -> dict[int, Pinger]:
+    """Return one of each family whose requests may be sent; note why not of the others."""
     found: dict[int, Pinger] = {}
-    for family in families:
-        with suppress(OSError):
+    for family in sorted(families):
+        try:
             found[family] = Pinger(hub, family, prepare)
+        except OSError as exc:
+            refusals[family] = exc
     return found
 
 
