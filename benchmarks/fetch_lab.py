@@ -8,6 +8,8 @@ in Python and has their packages. What is not installed is left out. Clients run
 whole process, its start included, from wait4. greenprobe writes JSON lines with all headers, and every row is checked.
 Needs root.
 
+The `floor` is `fetch_floor.py`: one epoll loop that does nothing but send, receive and write the rows.
+
 Cases: `kept` (50,000 GETs of 1 kB), `closing` (20,000, a connection each), `tls` (2,000 full handshakes, verified),
 `hosts` and `names` (10,000 hosts by address and over the laboratory's DNS, 1,000 at once), `http2` (10,000 GETs,
 greenprobe and curl on 10 connections).
@@ -37,6 +39,7 @@ class Case(NamedTuple):
     urls: list[str]
     at_once: int = 100
     http2: bool = False
+    has_floor: bool = False
 
     @property
     def is_tls(self) -> bool:
@@ -45,7 +48,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "kept": Case(["http://127.0.0.1/1k"] * 50_000),
+    "kept": Case(["http://127.0.0.1/1k"] * 50_000, has_floor=True),
     "closing": Case(["http://127.0.0.1:81/1k"] * 20_000),
     "tls": Case(["https://127.0.0.1:8444/1k"] * 2_000),
     "hosts": Case([f"http://127.40.{n // 250}.{n % 250 + 1}/1k" for n in range(10_000)], at_once=1000),
@@ -103,6 +106,11 @@ class Lab:
         """Go's net/http."""
         return [str(self.state / "c_go"), str(self.list), str(case.at_once), *([self.ca] if case.is_tls else [])]
 
+    def floor(self, case: Case) -> list[str]:
+        """What no client in Python can be cheaper than."""
+        program = str(SOURCE / "benchmarks" / "fetch_floor.py")
+        return [sys.executable, program, str(self.list), str(case.at_once), str(self.out.with_suffix(".floor"))]
+
     def python(self, program: str, *more: str) -> Callable[[Case], list[str]]:
         """Return what makes the command of a program in Python."""
 
@@ -118,6 +126,7 @@ class Lab:
         found |= {"curl -Z": self.curl} if shutil.which("curl") else {}
         found |= {"wget2": self.wget2} if shutil.which("wget2") else {}
         found |= {"Go net/http": self.go} if (self.state / "c_go").exists() else {}
+        found |= {"floor": self.floor} if case.has_floor else {}
         if case.http2:
             return found | (self._if_there("httpx", "httpx", "c_httpx.py", "--opt", "h2"))
         found |= self._if_there("pycurl", "pycurl", "c_pycurl.py")

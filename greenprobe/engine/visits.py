@@ -15,7 +15,7 @@ from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, 
 from greenprobe.engine.lineforms import FAULT
 from greenprobe.engine.politeness import Pace
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
-from greenprobe.http.client import Client
+from greenprobe.http.client import UNSETTLED, Client
 from greenprobe.http.conditional import NOT_MODIFIED
 from greenprobe.http.decoding import Sink
 from greenprobe.http.recorded import RecordedTrace
@@ -40,6 +40,7 @@ class Visits:
     def __init__(self, hub: Hub, client: Client, carried: dict[int, Extras]) -> None:
         self._hub = hub
         self._client = client
+        self._visit = client.visit
         self._carried = carried
         self._epoch = time() - hub.clock()
 
@@ -48,7 +49,12 @@ class Visits:
         trace = Trace(url)
         failure = None
         try:
-            self._client.fetch(trace)
+            if self._visit is None or url.credentials is not None:
+                self._client.fetch(trace)
+            else:
+                self._visit(trace, None)
+                if trace.status in UNSETTLED:
+                    self._client.settle(trace, None)
         except (FetchError, PoolTimeout) as exc:
             failure = Failure(type(exc).__name__, str(exc))
             trace.ended = self._hub.clock()
