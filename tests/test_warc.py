@@ -32,6 +32,7 @@ PAGES = {
     "/hinted": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok(b"final"),
     "/stump": ok(b"0123456789").replace(b": 10", b": 100").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
     "/long": ok(b"x" * 3000),
+    "/same": ok(b"x" * 3000),
     "/none": b"",
     "/rubbish": b"what?\r\n\r\n",
 }
@@ -180,6 +181,84 @@ def test_an_exchange_of_http2_is_written_as_http1(archive: Path, tmp_path: Path)
     assert request.head.startswith(f"GET /one HTTP/1.1\r\nHost: localhost:{port}\r\n".encode())
     row = json.loads((tmp_path / "rows").read_text())
     assert len(response.body) == row["bytes"] > 0
+
+
+# -- revisits
+
+NOT_MODIFIED = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
+TAGGED = {"/": [ok(b"x" * 2000, 'ETag: "1"'), NOT_MODIFIED, NOT_MODIFIED]}
+PROFILE = "http://netpreserve.org/warc/1.1/revisit/"
+
+
+def test_what_has_not_changed_is_a_revisit_of_the_body_in_the_earlier_archive(archive: Path, tmp_path: Path) -> None:
+    """Also where the results that are named are of a revisit themselves."""
+    answers = iter(TAGGED["/"])
+    with web_server(lambda _: next(answers)) as port:
+        fetch(port, archive, "/")
+        whole = archived(archive)[0]
+        for _ in range(2):
+            (tmp_path / "rows").rename(tmp_path / "earlier")
+            (row,) = fetch(port, archive, "/", words=("--since", str(tmp_path / "earlier")))
+            assert row["not_modified"]
+            revisit, request = archived(archive)
+            assert (revisit.kind, revisit.head, revisit.body) == ("revisit", NOT_MODIFIED, b"")
+            assert b'\r\nIf-None-Match: "1"\r\n' in request.head
+            assert revisit.headers["WARC-Profile"] == PROFILE + "server-not-modified"
+            assert revisit.headers["WARC-Refers-To-Target-URI"] == whole.url == row["warc_body"]["url"]
+            assert revisit.headers["WARC-Refers-To-Date"] == whole.headers["WARC-Date"] == row["warc_body"]["date"]
+
+
+@pytest.mark.parametrize("spoilt", (None, {"url": "http://a/"}, {"url": "a\r\nb: c", "date": "d"}, 5))
+def test_what_has_not_changed_refers_to_nothing_if_nothing_is_known(archive: Path, tmp_path: Path, spoilt: Any) -> None:
+    with web_server(lambda _: NOT_MODIFIED) as port:
+        url = f"http://127.0.0.1:{port}/"
+        known = {"v": 1, "url": url, "status": 200, "headers": {"etag": ['"1"']}, "error": None, "warc_body": spoilt}
+        (tmp_path / "earlier").write_text(json.dumps(known))
+        (row,) = fetch(port, archive, "/", words=("--since", str(tmp_path / "earlier")))
+    revisit = archived(archive)[0]
+    assert (revisit.kind, row["warc_body"]) == ("revisit", None)
+    assert not {name for name in revisit.headers if "Refers-To" in name}
+
+
+def test_a_304_that_nobody_asked_for_is_a_response(archive: Path) -> None:
+    with web_server(lambda _: NOT_MODIFIED) as port:
+        fetch(port, archive, "/")
+    assert [record.kind for record in archived(archive)] == ["response", "request"]
+
+
+@pytest.mark.parametrize("words", ((), ("--warc-dedup",)))
+def test_a_payload_that_is_there_already_is_referred_to_if_wanted(
+    port: int, archive: Path, words: tuple[str, ...]
+) -> None:
+    rows = fetch(port, archive, "/long", "/", "/", "/same", "/long", words=words)
+    records = archived(archive)[::2]
+    again = "revisit" if words else "response"
+    assert [record.kind for record in records] == ["response", "response", "response", again, again]
+    first = {"url": records[0].url, "date": records[0].headers["WARC-Date"]}
+    if words:
+        assert records[3].headers["WARC-Profile"] == PROFILE + "identical-payload-digest"
+        assert records[3].headers["WARC-Payload-Digest"] == records[0].headers["WARC-Payload-Digest"]
+        assert records[3].headers["WARC-Refers-To-Target-URI"] == records[0].url
+        assert records[3].headers["WARC-Refers-To-Date"] == records[0].headers["WARC-Date"]
+        assert (records[3].head, records[3].body) == (records[0].head, b"")
+        assert rows[0]["warc_body"] == rows[3]["warc_body"] == rows[4]["warc_body"] == first
+    else:
+        assert records[3].body == records[0].body
+
+
+def test_a_broken_body_is_no_payload_to_refer_to(archive: Path) -> None:
+    stump = ok(b"x" * 2000).replace(b": 2000", b": 3000").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with web_server(lambda _: stump) as port:
+        rows = fetch(port, archive, "/", "/", words=("--warc-dedup",))
+    assert [record.kind for record in archived(archive)[::2]] == ["response", "response"]
+    assert [row["warc_body"] for row in rows] == [None, None]
+
+
+def test_the_oldest_payload_is_forgotten(port: int, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.commands.warc.MAX_PAYLOADS", 1)
+    monkeypatch.setattr("greenprobe.commands.warc.MIN_PAYLOAD_BYTES", 1)
+    fetch(port, archive, "/long", "/", "/long", "/long", words=("--warc-dedup",))
+    assert [record.kind for record in archived(archive)[::2]] == ["response", "response", "response", "revisit"]
 
 
 def test_rows_that_are_not_written_are_not_archived(port: int, archive: Path) -> None:

@@ -110,6 +110,7 @@ class Results:
                 row["warc"] = arrival.exchanges
             self._warc.write(rows)
             for row in rows:
+                row.pop("warc_body", None)
                 if row["status"] is None:
                     row.pop("warc_offset", None)  # that of a robots.txt
         self._out.write(b"".join([self._encode(row) for row in rows]))

@@ -135,7 +135,7 @@ def _recording(
         raise click.UsageError("--state needs the results in a file, which can be gone on with: add -o FILE")
     warc = None
     if words["warc"]:
-        warc = WarcFile(words["warc"], goes_on_at=lengths.get("warc"))
+        warc = WarcFile(words["warc"], goes_on_at=lengths.get("warc"), dedups=words["warc_dedup"])
         stack.enter_context(closing(warc))
     database = None
     if words["sqlite"]:

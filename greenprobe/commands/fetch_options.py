@@ -168,6 +168,7 @@ OUTPUT: Final[list[Decorator]] = [
     ),
     output_option(),
     click.option("--warc", metavar="FILE", type=FILE, help="Also write a WARC file, gzipped."),
+    click.option("--warc-dedup", is_flag=True, help="In it, refer to a body that is there already."),
     click.option("--save", metavar="DIR", type=click.Path(file_okay=False), help="Also write each body to a file."),
     click.option("--sqlite", metavar="FILE", type=FILE, help="Also write a SQLite database."),
     click.option("--state", metavar="FILE", type=FILE, help="Keep what is done there; the same command goes on."),

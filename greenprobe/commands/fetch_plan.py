@@ -163,6 +163,7 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         longest_retry_after=words["max_retry_after"],
         knows_all=words["adapt"],
     )
+    earlier = EarlierResults(words["since"]) if words["since"] else None
     return FetchPlan(
         concurrency=words["concurrency"],
         client=client,
@@ -172,7 +173,8 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         retries=RetryPolicy(words["retries"], longest_retry_after=words["max_retry_after"]),
         takers=_takers(words, chosen),
         wants_favicons=words["favicon"],
-        conditions=EarlierResults(words["since"]).revalidation if words["since"] else None,
+        conditions=earlier.revalidation if earlier is not None else None,
+        archived=earlier.archived if earlier is not None else None,
     )
 
 

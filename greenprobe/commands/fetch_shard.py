@@ -49,7 +49,7 @@ class Reporting:
         self._encode = encoding_of(words)[1]
         self._keeps_numbers = bool(words["state"])
         self._keeps_rows = bool(words["warc"] or words["sqlite"])  # which are not lines before their place is known
-        self._archive = Archive() if words["warc"] else None
+        self._archive = Archive(dedups=words["warc_dedup"]) if words["warc"] else None
         self._numbers: list[int] = []
         self._rows: list[NumberedRow] = []
         self._lines: list[bytes] = []
@@ -110,9 +110,9 @@ class Reporting:
 class Archive:
     """What a process has archived since its last batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dedups: bool) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
-        self._writer = ExchangeWriter(self._file)
+        self._writer = ExchangeWriter(self._file, dedups=dedups)
 
     def write(self, rows: list[dict[str, Any]]) -> int:
         """Archive the exchanges that rows carry, and return how many bytes that makes."""

@@ -3,7 +3,10 @@
 Redirects and challenges are exchanges too, each with its own target URI. The blocks are what was on the wire, in the
 content coding that came: heads byte for byte, only that chunks are joined, so that block and payload are what readers
 take them for; the header that spoke of chunks is kept under the name that web archives give it, X-Archive-Orig-...
-What broke off is stored as far as it came, with WARC-Truncated. Records are written by whoever writes the lines, so
+What broke off is stored as far as it came, with WARC-Truncated. A 304 that was asked for is a `revisit` record (6.7,
+server-not-modified), which says where the body is, if the results that `--since` named have it in an archive. With
+`--warc-dedup`, so is an answer whose payload is in this file already (identical-payload-digest); the table of what is
+holds the last MAX_PAYLOADS, and is not kept from run to run. Records are written by whoever writes the lines, so
 that an entry is in all outputs or in none. Source: ISO 28500:2017; the writer is warcio's.
 """
 
@@ -17,7 +20,7 @@ import click
 
 from greenprobe.commands.output import opened_at
 from greenprobe.engine.journal import LastingFile
-from greenprobe.http.recorded import RecordedExchange
+from greenprobe.http.recorded import ArchivedBody, RecordedExchange
 from greenprobe.lazy import Lazy
 
 __all__ = ["ExchangeWriter", "WarcFile", "stored_head"]
@@ -26,8 +29,13 @@ shutil = Lazy("shutil")
 warcwriter = Lazy("warcio.warcwriter")
 
 Row = dict[str, Any]
+Fields = dict[str, str]
 
 FRAMING: Final = frozenset({b"transfer-encoding", b"content-length"})
+CONDITIONS: Final = (b"\r\nif-none-match:", b"\r\nif-modified-since:")
+PROFILE: Final = "http://netpreserve.org/warc/1.1/revisit/"
+MIN_PAYLOAD_BYTES: Final = 1 << 10  # less is hardly longer than the words that refer to it
+MAX_PAYLOADS: Final = 50_000  # some 20 MB
 
 
 class RawHead:
@@ -43,9 +51,10 @@ class RawHead:
 class ExchangeWriter:
     """Writes exchanges to a file as the records of a WARC."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        """Raises click.ClickException if warcio is not installed."""
+    def __init__(self, file: IO[bytes], *, dedups: bool = False) -> None:
+        """With `dedups`, write payloads once. Raises click.ClickException if warcio is not installed."""
         self._file = file
+        self._payloads: dict[str, ArchivedBody] | None = {} if dedups else None  # by digest, the oldest first
         try:
             self._writer = warcwriter.WARCWriter(file, gzip=True, warc_version="WARC/1.1")
         except ImportError as exc:
@@ -59,42 +68,79 @@ class ExchangeWriter:
         info.raw_stream.close()
 
     def write(self, rows: list[Row]) -> None:
-        """Write the exchanges that rows carry; put in their stead where the last response begins. Raises OSError."""
+        """Write the exchanges that rows carry; put in their stead where the last response is. Raises OSError."""
         for row in rows:
             for exchange in row.pop("warc", ()):
                 if exchange.head:
                     row["warc_offset"] = self._file.tell()
-                    self._write(exchange)
+                    body = self._write(exchange)
+                    row["warc_body"] = body and body._asdict()
                 exchange.close()
 
-    def _write(self, exchange: RecordedExchange) -> None:
+    def _write(self, exchange: RecordedExchange) -> ArchivedBody | None:
+        """Write an exchange, and return where its body is."""
         about = {"WARC-Date": date_of(exchange.started)}
         if exchange.address is not None:
             about["WARC-IP-Address"] = exchange.address
-        truncated = {} if exchange.truncated is None else {"WARC-Truncated": exchange.truncated}
         head, _, sent_body = bytes(exchange.request).partition(b"\r\n\r\n")
-        exchange.body.seek(0)
-        response, request = (
-            self._writer.create_warc_record(
-                exchange.url.text,
-                kind,
-                payload,
-                length=length,  # so that warcio copies nothing
-                http_headers=RawHead(head),
-                warc_headers_dict=headers,
-            )
-            for kind, head, payload, length, headers in (
-                ("response", stored_head(exchange), exchange.body, exchange.body_bytes, about | truncated),
-                ("request", head + b"\r\n\r\n", BytesIO(sent_body), len(sent_body), dict(about)),
-            )
-        )
+        request = self._record(exchange, "request", head + b"\r\n\r\n", about, BytesIO(sent_body), len(sent_body))
+        response, body = self._response(exchange, about)
         self._writer.write_request_response_pair(request, response)
+        return body
+
+    def _response(self, exchange: RecordedExchange, about: Fields) -> tuple[Any, ArchivedBody | None]:
+        """Return the record of an answer, and where its body is."""
+        if is_not_modified(exchange):
+            body = exchange.refers_to
+            return self._revisit(exchange, about, "server-not-modified", body), body
+        exchange.body.seek(0)
+        truncated = {} if exchange.truncated is None else {"WARC-Truncated": exchange.truncated}
+        length = exchange.body_bytes
+        head = stored_head(exchange)
+        whole = self._record(exchange, "response", head, about | truncated, exchange.body, length)
+        here = ArchivedBody(exchange.url.text, about["WARC-Date"])
+        if truncated or self._payloads is None or length < MIN_PAYLOAD_BYTES:
+            return whole, None if truncated else here
+        digest = whole.rec_headers.get_header("WARC-Payload-Digest")
+        before = self._payloads.get(digest)
+        if before is not None:
+            more = about | {"WARC-Payload-Digest": digest}
+            return self._revisit(exchange, more, "identical-payload-digest", before), before
+        if len(self._payloads) >= MAX_PAYLOADS:
+            del self._payloads[next(iter(self._payloads))]
+        self._payloads[digest] = here
+        return whole, here
+
+    def _revisit(self, exchange: RecordedExchange, about: Fields, profile: str, body: ArchivedBody | None) -> Any:
+        """Return the record of an answer whose body is elsewhere. Source: ISO 28500:2017, section 6.7."""
+        fields = about | {"WARC-Profile": PROFILE + profile}
+        if body is not None:
+            fields |= {"WARC-Refers-To-Target-URI": body.url, "WARC-Refers-To-Date": body.date}
+        return self._record(exchange, "revisit", stored_head(exchange), fields)
+
+    def _record(
+        self,
+        exchange: RecordedExchange,
+        kind: str,
+        head: bytes,
+        fields: Fields,
+        payload: IO[bytes] | None = None,
+        length: int = 0,  # given, so that warcio copies nothing
+    ) -> Any:
+        return self._writer.create_warc_record(
+            exchange.url.text,
+            kind,
+            payload,
+            length=length,
+            http_headers=RawHead(head),
+            warc_headers_dict=dict(fields),
+        )
 
 
 class WarcFile:
     """A WARC file that is being written. Errors are click.ClickExceptions that name it."""
 
-    def __init__(self, path: str, *, goes_on_at: int | None = None) -> None:
+    def __init__(self, path: str, *, goes_on_at: int | None = None, dedups: bool = False) -> None:
         """Open `path`; with `goes_on_at`, cut it to so many bytes and go on behind them."""
         self._path = path
         self._lasting = LastingFile(path)
@@ -103,7 +149,7 @@ class WarcFile:
         except OSError as exc:
             raise self._error(exc) from exc
         try:
-            self._writer = ExchangeWriter(self._file)
+            self._writer = ExchangeWriter(self._file, dedups=dedups)
             if not goes_on_at:
                 self._writer.write_info(os.path.basename(path))
         except OSError as exc:
@@ -167,6 +213,12 @@ class WarcFile:
 
     def _error(self, exc: OSError) -> click.ClickException:
         return click.ClickException(f"cannot write to {self._path}: {exc.strerror}")
+
+
+def is_not_modified(exchange: RecordedExchange) -> bool:
+    """Tell whether an answer says that what was asked about has not changed."""
+    asked = bytes(exchange.request).partition(b"\r\n\r\n")[0].lower()
+    return exchange.head.partition(b" ")[2][:3] == b"304" and any(name in asked for name in CONDITIONS)
 
 
 def date_of(unix: float) -> str:

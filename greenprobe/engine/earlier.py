@@ -14,6 +14,7 @@ import orjson
 
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.conditional import revalidation
+from greenprobe.http.recorded import ArchivedBody
 from greenprobe.http.request import Fields
 
 __all__ = ["EarlierResults"]
@@ -58,6 +59,15 @@ class EarlierResults:
             return revalidation(headers)
         except (LocalProtocolError, LookupError, TypeError):
             return ()  # somebody has had his hands in the file
+
+    def archived(self, url: str) -> ArchivedBody | None:
+        """Return where the archive of that run has the body of a URL; None if it kept none."""
+        row = self.row(url)
+        place = row.get("warc_body") if row is not None else None
+        if not isinstance(place, dict) or not all(isinstance(place.get(name), str) for name in ArchivedBody._fields):
+            return None
+        body = ArchivedBody(place["url"], place["date"])
+        return body if "".join(body).isprintable() else None  # it becomes a line of a head
 
     def _places(self) -> dict[int, int]:
         """Return where the last record of each URL begins, by the hash of the URL."""

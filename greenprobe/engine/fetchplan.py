@@ -6,12 +6,23 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from greenprobe.engine.politeness import PaceOptions
 from greenprobe.http.options import ClientOptions
+from greenprobe.http.recorded import ArchivedBody
 from greenprobe.http.request import Fields, Request
 from greenprobe.http.retries import RetryPolicy
 from greenprobe.http.trace import Hop, Trace
 from greenprobe.http.wire import Headers
 
-__all__ = ["Conditions", "Failure", "FetchPlan", "FetchRecord", "FetchStatistics", "Taker", "TakerMaker", "Timings"]
+__all__ = [
+    "Archived",
+    "Conditions",
+    "Failure",
+    "FetchPlan",
+    "FetchRecord",
+    "FetchStatistics",
+    "Taker",
+    "TakerMaker",
+    "Timings",
+]
 
 SCHEMA: Final = 1  # of `FetchRecord.row`; see docs/fetch-records.md
 
@@ -36,6 +47,9 @@ class Taker(Protocol):
 # Returns the header fields that make the request for an entry, spelled as in its record, a conditional one.
 Conditions = Callable[[str], Fields]
 
+# Returns where the body is archived that such a request asked about, if it is.
+Archived = Callable[[str], ArchivedBody | None]
+
 # Makes a taker for the answer in the trace, the head of which is there, to the entry of the list with this number.
 TakerMaker = Callable[[int, Trace], Taker]
 
@@ -46,7 +60,7 @@ class FetchPlan:
 
     `scheme` is put before a host without one. `retries` are those of the list: a URL that is to be tried again waits
     aside meanwhile. `takers` get the bodies. `conditions` gives the fields that make the request for an entry a
-    conditional one.
+    conditional one, `archived` where a body is that has not changed.
     """
 
     concurrency: int = 100
@@ -58,6 +72,7 @@ class FetchPlan:
     takers: tuple[TakerMaker, ...] = ()
     wants_favicons: bool = False
     conditions: Conditions | None = None
+    archived: Archived | None = None
 
     @property
     def is_plain(self) -> bool:

@@ -66,9 +66,7 @@ class Visits:
         """Make the record of a fetch that is over."""
         timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
         origin, target, _ = trace.url
-        text = line.decode()
-        if url.credentials is not None:
-            text = without_credentials(text)
+        text = line.decode() if url.credentials is None else spelled(line, url)
         if self._carried:
             extras = {**self._carried.pop(number, NOTHING), **(extras or NOTHING)}
         return _new_record(
@@ -93,6 +91,12 @@ class Visits:
 
 
 NOTHING: Extras = {}
+
+
+def spelled(line: bytes, url: Url) -> str:
+    """Return an entry as its record spells it."""
+    text = line.decode()
+    return text if url.credentials is None else without_credentials(text)
 
 
 class RichVisits(Visits):
@@ -144,10 +148,12 @@ class RichVisits(Visits):
             if isinstance(trace, RecordedTrace):
                 trace.close()
             return None
-        if isinstance(trace, RecordedTrace):
-            extras["warc"] = trace.exchanges
         if is_conditional:
             extras["not_modified"] = trace.status == NOT_MODIFIED
+        if isinstance(trace, RecordedTrace):
+            if extras.get("not_modified") and self._plan.archived is not None:
+                trace.exchanges[-1].refers_to = self._plan.archived(spelled(line, url))
+            extras["warc"] = trace.exchanges
         if trace.tls_facts is not None:
             extras["tls"] = tls_row(trace)
         if self._favicons is not None and failure is None:
@@ -159,8 +165,7 @@ class RichVisits(Visits):
         plan = self._plan
         if plan.conditions is None:
             return plan.request, False
-        text = line.decode()
-        fields = plan.conditions(text if url.credentials is None else without_credentials(text))
+        fields = plan.conditions(spelled(line, url))
         if not fields:
             return plan.request, False
         request = plan.request or Request()

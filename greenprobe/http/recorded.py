@@ -9,7 +9,7 @@ that were redirects and challenges too.
 
 from http import HTTPStatus
 from time import time
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from greenprobe.errors import BodyTooLarge, FetchError, IncompleteBody, StorageError
 from greenprobe.http.decoding import Sink
@@ -19,7 +19,14 @@ from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Url
 from greenprobe.lazy import Lazy
 
-__all__ = ["RecordedExchange", "RecordedTrace", "RecordingExchange", "final_head", "without_secret_lines"]
+__all__ = [
+    "ArchivedBody",
+    "RecordedExchange",
+    "RecordedTrace",
+    "RecordingExchange",
+    "final_head",
+    "without_secret_lines",
+]
 
 tempfile = Lazy("tempfile")
 
@@ -27,10 +34,18 @@ IN_MEMORY_BYTES: Final = 1 << 16
 MAX_HEARD_BYTES: Final = 1 << 18  # interim answers and a head; the reader of heads gives up long before
 
 
+class ArchivedBody(NamedTuple):
+    """Where a body was archived: the target URI and the date of that record."""
+
+    url: str
+    date: str
+
+
 class RecordedExchange:
     """A request and what came of it. Small bodies wait in memory, others in a temporary file.
 
-    `truncated` says why a body is not whole, in the words of WARC: "length", "time", "disconnect", "unspecified".
+    `refers_to` is where the body is that an answer without one (304) speaks of, if that is known. `truncated` says why
+    a body is not whole, in the words of WARC: "length", "time", "disconnect", "unspecified".
     """
 
     __slots__ = (
@@ -40,6 +55,7 @@ class RecordedExchange:
         "head",
         "heard",
         "is_listening",
+        "refers_to",
         "request",
         "started",
         "truncated",
@@ -57,6 +73,7 @@ class RecordedExchange:
         self.body: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
         self.body_bytes = 0
         self.truncated: str | None = None
+        self.refers_to: ArchivedBody | None = None
 
     def hear(self, data: bytes) -> None:
         """Take what came over the connection, as long as the head is not complete."""
