@@ -1,29 +1,38 @@
-"""A browser to look at pages with: Chromium without a screen, driven over its own protocol."""
+"""A browser to look at pages with: the Chromium that crawls render with, without the crawl."""
 
-import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from greenprobe.http.client import Client
-from greenprobe.websocket import WebSocket, connect
+from greenprobe.engine.browser import Browser, find_browser
+from greenprobe.engine.devtools import DevTools
+from greenprobe.errors import RenderError
+from greenprobe.hub import get_hub
+from greenprobe.sync import Event
+from greenprobe.timeout import fail_after
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOADING_SECONDS = 30.0  # at most
+
+
+def chromium() -> str:
+    """Return the path of a Chromium; skip the test if there is none."""
+    try:
+        return find_browser()
+    except RenderError as exc:
+        pytest.skip(str(exc))
 
 
 class Page:
     """A page that is open in a browser."""
 
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-        self._numbers = count(1)
+    def __init__(self, tools: DevTools) -> None:
+        self._tools = tools
+        target = tools.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session: str = tools.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        self._call("Page.enable")
 
     def evaluate(self, script: str) -> Any:
         """Run a script in the page and return its value; raises AssertionError if it throws."""
@@ -33,38 +42,20 @@ class Page:
 
     def show(self, url: str) -> None:
         """Load a page, and wait for it."""
-        self._call("Page.enable")
+        loaded = Event()
+        self._tools.listen(self._session, lambda name, _: loaded.set() if name == "Page.loadEventFired" else None)
         self._call("Page.navigate", url=url)
-        self._read(lambda said: said.get("method") == "Page.loadEventFired")
+        with fail_after(LOADING_SECONDS):
+            loaded.wait()
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._socket.send(orjson.dumps({"id": number, "method": method, "params": params}).decode())
-        result: dict[str, Any] = self._read(lambda said: said.get("id") == number)["result"]
-        return result
-
-    def _read(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        return next(filter(is_it, map(orjson.loads, self._socket)))
+        return self._tools.call(method, params, session=self._session)
 
 
 @contextmanager
-def opened(page: Path, folder: Path) -> Iterator[Page]:
+def opened(page: Path) -> Iterator[Page]:
     """Open a page, once it is loaded; skip the test if there is no browser."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    with subprocess.Popen(
-        [*command, "--remote-debugging-port=0", "about:blank"], stderr=subprocess.PIPE, text=True
-    ) as browser:
-        try:
-            assert browser.stderr is not None
-            found = next(filter(None, (re.search(r"listening on ws://([\w.:]+)/", line) for line in browser.stderr)))
-            with Client() as client:
-                tabs = client.get(f"http://{found[1]}/json/list").json()
-            url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-            with connect(url) as socket:
-                shown = Page(socket)
-                shown.show(page.as_uri())
-                yield shown
-        finally:
-            browser.kill()
+    with closing(Browser(get_hub(), chromium())) as browser:
+        shown = Page(browser.tools)
+        shown.show(page.as_uri())
+        yield shown

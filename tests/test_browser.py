@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
-from browser import CHROMIUM
+from browser import chromium
 
 from greenprobe.outcome import AsyncResult
 from greenprobe.static_files import StaticFiles
@@ -17,10 +17,7 @@ from greenprobe.threadpool import run_in_thread
 from greenprobe.websocket import WebSocket, WebSocketApp
 from greenprobe.wsgi import Server
 
-pytestmark = [
-    pytest.mark.slow,  # a browser takes a second to start
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = pytest.mark.slow  # a browser takes a second to start
 
 PAGE = """<!doctype html>
 <link rel="stylesheet" href="/static/style.css">
@@ -103,10 +100,9 @@ class Site:
 
 
 def browse(url: str, profile: Path) -> subprocess.Popen[bytes]:
-    assert CHROMIUM is not None
     words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]
     words += ["--no-first-run", "--disable-background-networking", "--ignore-certificate-errors"]
-    command = [CHROMIUM, *words, f"--user-data-dir={profile}", url]
+    command = [chromium(), *words, f"--user-data-dir={profile}", url]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
