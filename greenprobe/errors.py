@@ -23,6 +23,7 @@ __all__ = [
     "EmptyReply",
     "FetchError",
     "ForbiddenAddress",
+    "FrontierError",
     "GreenletExit",
     "GreenprobeError",
     "HeaderTooLarge",
@@ -36,6 +37,7 @@ __all__ = [
     "RedirectError",
     "RemoteProtocolError",
     "RenderError",
+    "ScanStalled",
     "StopServe",
     "StorageError",
     "SwitchError",
@@ -114,6 +116,14 @@ class TargetError(GreenprobeError):
 
 class UnreadablePage(GreenprobeError):
     """A page was fetched, and reading it would take too long or too much memory."""
+
+
+class FrontierError(GreenprobeError):
+    """A frontier's file cannot be used: the message says which and why. Nothing in it was changed."""
+
+
+class ScanStalled(GreenprobeError):
+    """This machine ran out of something and did not get it back: the message says of what."""
 
 
 class RenderError(GreenprobeError):

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from greenprobe.engine import sqlite_frontier
 from greenprobe.engine.canonical import Address
 from greenprobe.engine.frontier import Claim, Found, rank_of
-from greenprobe.engine.sqlite_frontier import FrontierError, SqliteFrontier
+from greenprobe.engine.sqlite_frontier import SqliteFrontier
+from greenprobe.errors import FrontierError
 
 
 def found(url: str, depth: int = 0, rank: int | None = None) -> Found:

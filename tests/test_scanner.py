@@ -18,9 +18,10 @@ from greenprobe.engine.conntrack import TRICKLE, Tracking
 from greenprobe.engine.ports import parse_ports
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
-from greenprobe.engine.shortage import PATIENCE, ScanStalled
+from greenprobe.engine.shortage import PATIENCE
 from greenprobe.engine.targets import Targets, parse_hosts
 from greenprobe.engine.verdicts import Icmp
+from greenprobe.errors import ScanStalled
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub, get_hub
 from greenprobe.testing import JumpClock

@@ -2,16 +2,12 @@
 
 from typing import Final
 
-from greenprobe.errors import GreenprobeError
+from greenprobe.errors import ScanStalled
 
-__all__ = ["PATIENCE", "ScanStalled", "Shortages"]
+__all__ = ["PATIENCE", "Shortages"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # seconds between two tries to get what we ran out of
 PATIENCE: Final = 240.0  # seconds; entries of connection tracking, the slowest shortage to end, last up to 180
-
-
-class ScanStalled(GreenprobeError):
-    """This machine ran out of something and did not get it back: the message says of what."""
 
 
 class Shortages:

@@ -14,15 +14,16 @@ counts how often each is linked to. At 4, 16, 64... links its rank improves by o
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Any, Final
 
 from greenprobe.engine.canonical import Address
 from greenprobe.engine.frontier import NO_STATUSES, Claim, Found, FrontierStatistics
-from greenprobe.errors import GreenprobeError
+from greenprobe.errors import FrontierError
 
-__all__ = ["FrontierError", "SqliteFrontier"]
+__all__ = ["SqliteFrontier"]
 
 APPLICATION: Final = 0x6770_6672  # "gpfr", in the file's header
 VERSION: Final = 2
@@ -44,6 +45,7 @@ INSERT INTO mark VALUES ('');
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
+PRAGMAS: Final = ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -32768", "temp_store = MEMORY")  # 32 MiB
 PUT: Final = (
     "INSERT OR IGNORE INTO address (digest, host, target, depth, via, rank, state) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -52,10 +54,6 @@ UPDATE address SET state = 1 WHERE id IN (
     SELECT id FROM address WHERE host = ? AND state = 0 ORDER BY rank, id LIMIT ?
 ) RETURNING id, target, depth, via, rank
 """
-
-
-class FrontierError(GreenprobeError):
-    """A frontier's file cannot be used: the message says which and why. Nothing in it was changed."""
 
 
 class Host:
@@ -90,8 +88,7 @@ class SqliteFrontier:
     def _begin(self) -> None:
         execute = self._database.execute
         execute("UPDATE address SET state = 0 WHERE state = 1")  # leases of whoever had this file before
-        for state, count in execute("SELECT state, count(*) FROM address GROUP BY state"):
-            self._counts[state] = count
+        self._recount()
         rows = execute("SELECT id, origin FROM host WHERE id IN (SELECT DISTINCT host FROM address WHERE state = 0)")
         for number, origin in rows.fetchall():
             self._queue(self._remember(number, origin))
@@ -306,22 +303,18 @@ def digest_of(url: str) -> int:
 
 def opened(path: str) -> sqlite3.Connection:
     """Return the open database of a frontier, with a transaction begun. Raises FrontierError."""
-    database = None
     refuse_other_files(path)
-    try:
-        database = sqlite3.connect(path, isolation_level=None, timeout=0.0)
-        check(path, database)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -32768", "temp_store = MEMORY"):
-            database.execute(f"PRAGMA {pragma}")
-        database.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as exc:
-        if database is not None:
-            database.close()
-        raise FrontierError(complaint(path, exc)) from exc
-    except FrontierError:
-        assert database is not None
-        database.close()
-        raise
+    with ExitStack() as undo:
+        try:
+            database = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+            undo.callback(database.close)
+            check(path, database)
+            for pragma in PRAGMAS:
+                database.execute(f"PRAGMA {pragma}")
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            raise FrontierError(complaint(path, exc)) from exc
+        undo.pop_all()
     return database
 
 
