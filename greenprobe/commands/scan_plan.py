@@ -104,12 +104,12 @@ def _addresses(names: Any, name: str) -> list[str]:
 # -- what may be asked without a word
 
 
-def public_hosts(hosts: Hosts, *, enough: int = MANY + 1) -> int:
-    """Return how many of the hosts are neither private nor of this machine, up to about `enough`."""
+def public_hosts(hosts: Hosts) -> int:
+    """Return how many of the hosts are neither private nor of this machine; what is beyond MANY is not counted on."""
     count = 0
     for span in hosts.without(PRIVATE).spans:
         count += span.high - span.low + 1
-        if count >= enough:
+        if count > MANY:
             break
     return count
 

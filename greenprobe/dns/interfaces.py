@@ -15,7 +15,7 @@ __all__ = ["Interface", "family_out", "interfaces", "parse_dump"]
 NETLINK_ROUTE, RTM_NEWADDR, RTM_GETADDR, NLMSG_DONE, NLMSG_ERROR = 0, 20, 22, 3, 2
 REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 IFA_ADDRESS, IFA_LOCAL = 1, 2
-IFA_F_DEPRECATED, IFA_F_HOMEADDRESS = 0x20, 0x10
+IFA_F_DEPRECATED = 0x20
 CHUNK_BYTES: Final = 1 << 16
 LINK_LOCAL: Final = ("fe8", "fe9", "fea", "feb")  # fe80::/10
 header = struct.Struct("=IHHII")

@@ -19,7 +19,6 @@ PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
 PENALTY: Final = 30.0  # seconds
 MAX_PENALTY: Final = 600.0
 EDNS_MEMORY: Final = 86400.0  # seconds
-MAX_FILE_LINES: Final = 10_000
 
 
 class Server(NamedTuple):

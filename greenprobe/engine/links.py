@@ -39,8 +39,6 @@ MAX_JSON_LD: Final = 256  # links of one page's JSON-LD
 MAX_REFRESH: Final = 10_000  # characters
 MAX_DEPTH: Final = 200  # of JSON-LD; of HTML, libxml2 has a bound of its own (2,048)
 
-Attributes = Any
-
 
 class Link(NamedTuple):
     """A link as a page has it: `kind` is a name in KINDS, `rel` its lower-case words, `text` what it is called."""

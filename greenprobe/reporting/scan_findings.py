@@ -34,7 +34,6 @@ class ScanFindings:
         self._ports: Counter[tuple[str, int]] = Counter()
         self._open: list[list[Any]] = []
         self._hosts: dict[str, str] = {}
-        self._all_hosts = 0
         self._certificates: list[list[Any]] = []
 
     def add(self, row: Row) -> None:
