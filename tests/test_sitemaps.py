@@ -1,6 +1,7 @@
 """Sitemaps, indexes and feeds: what they list, in bounds."""
 
 import gzip
+from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
@@ -60,6 +61,17 @@ def test_a_gzip_bomb_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sitemaps, "MAX_BYTES", 1000)
     assert len(unpacked(gzip.compress(b"x" * 1_000_000))) == 1000
     assert unpacked(b"\x1f\x8bbroken") == b""
+
+
+def test_what_is_packed_and_broken_is_read_as_far_as_it_is_whole() -> None:
+    chance = Random(1)
+    names = [f"http://h/{chance.getrandbits(64):x}" for _ in range(2000)]
+    packed = gzip.compress("\n".join(names).encode())
+    half = len(packed) // 2
+    for broken in (packed[:half], packed[:half] + b"\xff" * 1000, packed[:-8] + bytes(8)):
+        found = [entry.url for entry in listed(broken)]
+        assert 500 < len(found) <= 2000
+        assert found[:500] == names[:500]
 
 
 def test_no_more_entries_are_taken_than_the_protocol_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ loaded, and a gzip is unpacked up to MAX_BYTES only. Sources: https://www.sitema
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ __all__ = ["Listed", "listed", "unpacked"]
 
 MAX_BYTES: Final = 50 << 20  # the protocol's own limit for a sitemap, unpacked
 MAX_ENTRIES: Final = 50_000  # likewise
+PIECE_BYTES: Final = 1 << 12  # that are unpacked in one go
 
 
 class Listed(NamedTuple):
@@ -26,14 +28,17 @@ class Listed(NamedTuple):
 
 
 def unpacked(body: bytes) -> bytes:
-    """Return a body without its gzip, cut at MAX_BYTES; what is broken ends where it breaks."""
+    """Return a body without its gzip, cut at MAX_BYTES; what is broken ends where it breaks, or a little before."""
     if not body.startswith(b"\x1f\x8b"):
         return body[:MAX_BYTES]
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        return unpacker.decompress(body, MAX_BYTES)
-    except zlib.error:
-        return b""
+    whole = bytearray()
+    with suppress(zlib.error):  # which takes with it what a piece has given by then
+        for start in range(0, len(body), PIECE_BYTES):
+            whole += unpacker.decompress(body[start : start + PIECE_BYTES], MAX_BYTES - len(whole))
+            if len(whole) == MAX_BYTES:
+                break
+    return bytes(whole)
 
 
 def listed(body: bytes) -> Iterator[Listed]:
