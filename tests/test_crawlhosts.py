@@ -112,3 +112,27 @@ def test_who_was_not_asked_for_the_longest_is_forgotten_unless_it_is_at_work(mon
     for number in range(5):
         hosts.of(f"http://{number}.test")
     assert hosts.of(C) is busy
+
+
+def test_what_those_at_work_kept_in_memory_is_forgotten_when_they_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawlhosts, "MAX_HOSTS", 2)
+    hosts = Hosts(0.0)
+    origins = [A, B, C, "http://d.test"]
+    for origin in origins:
+        hosts.begin(hosts.of(origin))
+    for origin in origins:
+        hosts.end(hosts.of(origin), 0.0)
+    hosts.of("http://e.test")
+    assert sum(hosts.known(origin) is not None for origin in [*origins, "http://e.test"]) == 2
+
+
+def test_an_address_keeps_its_clock_as_long_as_hosts_are_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawlhosts, "MAX_HOSTS", 2)
+    hosts = Hosts(1.0)
+    first, again, last = Host(1.0), Host(1.0), Host(1.0)
+    hosts.share(first, ["192.0.2.1"])
+    hosts.share(Host(1.0), ["192.0.2.2"])
+    hosts.share(again, ["192.0.2.1"])
+    hosts.share(Host(1.0), ["192.0.2.3"])
+    hosts.share(last, ["192.0.2.1"])
+    assert first.ip is again.ip is last.ip

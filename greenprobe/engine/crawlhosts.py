@@ -74,6 +74,8 @@ class Hosts:
             clock = self._addresses[address] = Clock()
             if len(self._addresses) > MAX_HOSTS:
                 self._addresses.popitem(last=False)
+        else:
+            self._addresses.move_to_end(address)
         host.ip = clock
 
     def wait_time(self, host: Host, now: float) -> float:
@@ -110,7 +112,9 @@ class Hosts:
         return until
 
     def _forget(self) -> None:
-        if len(self._hosts) > MAX_HOSTS:
+        while len(self._hosts) > MAX_HOSTS:
             origin, oldest = next(iter(self._hosts.items()))
-            if not oldest.in_flight:
-                del self._hosts[origin]
+            if oldest.in_flight:
+                self._hosts.move_to_end(origin)  # nobody is asked later than who is being asked
+                return
+            del self._hosts[origin]
