@@ -81,7 +81,8 @@ def crawl(
     """
     options = client or ClientOptions(user_agent=plan.get("agent", "greenprobe"))
     rules = ScopeRules(Within(within), max_depth=max_depth, include=include, exclude=exclude)
-    plan.setdefault("per_host", 1 if plan.get("delay") else 4)
+    if plan.get("delay"):
+        plan.setdefault("per_host", 1)
     what = CrawlPlan(tuple(map(start_of, starts)), rules, client=without_redirects(options), **plan)
     return records(what, state, examiner(extract) if extract is not None else None)
 

@@ -42,7 +42,7 @@ def test_rules_allow_and_forbid(text: str, verdicts: dict[str, bool]) -> None:
 def test_an_answer_without_rules_allows_all_or_nothing(status: int | None, allowed: bool) -> None:
     robots = robots_of(status, b"User-agent: *\nDisallow: /\n", AGENT)
     assert robots.allows(HOME + "/a") is allowed
-    assert "robots.txt" in robots.why
+    assert (robots.error is None) is allowed
 
 
 def test_delay_and_sitemaps_are_told() -> None:

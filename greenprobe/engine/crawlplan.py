@@ -36,19 +36,19 @@ class CrawlPlan:
     """How to crawl: from where, how far, how fast, and how each page is asked for.
 
     `delay` is seconds between the end of one request to a host (and to an IP address) and the start of the next;
-    robots.txt may ask for more. `max_pages` and `max_host_pages` count requests that brought a page. `retries` is how
-    often what failed for the moment is asked again. Big pages are read by up to `processes` others (see readers.py).
-    `same_ip` keeps to hosts that have an address of a start. `types` bounds bodies by their media type, the first that
-    fits; what fits none is taken as it is, or left after its head; `body_memory_bytes` bounds all bodies together (see
-    bodyroom.py). With a `browser` (its path), up to `renders` HTML pages at once are rendered before they are read,
-    each in so many seconds.
+    robots.txt may ask for more. `max_pages` and `max_host_pages` count addresses that are asked for, however often, and
+    `max_seconds` is how long new ones are. `retries` is how often what failed for the moment is asked again. Big pages
+    are read by up to `processes` others (see readers.py). `same_ip` keeps to hosts that have an address of a start.
+    `types` bounds bodies by their media type, the first that fits; what fits none is taken as it is, or left after its
+    head; `body_memory_bytes` bounds all bodies together (see bodyroom.py). With a `browser` (its path), up to `renders`
+    HTML pages at once are rendered before they are read, each in so many seconds.
     """
 
     starts: tuple[Address, ...]
     scope: ScopeRules = field(default_factory=ScopeRules)
     query: QueryRule = QueryRule.CLEAN
     concurrency: int = 100
-    per_host: int = 16
+    per_host: int = 4
     delay: float = 0.0
     max_pages: int | None = None
     max_host_pages: int | None = None
@@ -133,10 +133,11 @@ class LinkRecord(NamedTuple):
 class PageRecord(NamedTuple):
     """What came of one address. With an error, the rest is what was learned before it.
 
-    `skipped` tells why it was not asked for ("robots", "budget", "host limit"), "" if it was. `location` is where a
-    redirect leads; `left_out` counts links over the bound, `unread_bytes` what is beyond the part of a page that is
-    read; `duplicate_of` is an address that had the same bytes. `rendered` is "ok", or why what a browser made of the
-    page is not whole. `fields` are what a script extracted.
+    `skipped` tells why there is no page: not asked for ("robots", "budget", "host limit", "other address"), or not
+    wanted ("content type"); "" if there is one, or was to be. `location` is where a redirect leads; `left_out` counts
+    links over the bound, `unread_bytes` what is beyond the part of a page that is read; `duplicate_of` is an address
+    that had the same bytes. `rendered` is "ok", or why what a browser made of the page is not whole. `fields` are what
+    a script extracted.
     """
 
     url: str
@@ -179,7 +180,7 @@ class PageRecord(NamedTuple):
 
 
 class CrawlStatistics(NamedTuple):
-    """How far a crawl is. `pages` were asked for and answered, `failed` not answered, `skipped` never asked for."""
+    """How far a crawl is. `pages` were asked for and answered, `failed` not; `skipped` were not to be had."""
 
     pages: int
     failed: int

@@ -20,6 +20,9 @@ LONGEST_GAP: Final = 60.0
 SMALLEST_GAP: Final = 0.005  # a gap below this is none
 SLOW_FACTOR: Final = 8.0
 SLOW_AT_LEAST: Final = 0.5  # seconds; below, an answer is never called slow
+FIRST_SLOW_GAP: Final = 0.05  # seconds, after a slow answer; half as much again after each
+LONGEST_SLOW_GAP: Final = 1.0
+FADING: Final = 1.01  # the best time of a host counts for so much more with each answer: what it was once is past
 MAX_HOSTS: Final = 100_000
 
 
@@ -100,9 +103,9 @@ class Pace:
             self._relax(known or self._add(host), seconds)
 
     def _relax(self, known: _Host, seconds: float) -> None:
-        known.best = seconds if known.best is None else min(known.best * 1.01, seconds)
+        known.best = seconds if known.best is None else min(known.best * FADING, seconds)
         if seconds > SLOW_AT_LEAST and seconds > SLOW_FACTOR * known.best:
-            known.gap = min(1.0, max(0.05, 1.5 * known.gap))
+            known.gap = min(LONGEST_SLOW_GAP, max(FIRST_SLOW_GAP, 1.5 * known.gap))
         elif known.gap:
             known.gap *= 0.9
             if known.gap < SMALLEST_GAP:

@@ -26,7 +26,7 @@ MAX_SITEMAPS: Final = 100
 
 
 class Robots(NamedTuple):
-    """What the robots.txt of a host says to one agent. `why` is the rule behind it.
+    """What the robots.txt of a host says to one agent; `delay` is in seconds.
 
     `error`, a class and a message, tells why it could not be had, if that is so.
     """
@@ -36,7 +36,6 @@ class Robots(NamedTuple):
     agent: str
     delay: float | None
     sitemaps: tuple[str, ...]
-    why: str
     error: tuple[str, str] | None = None
 
     def allows(self, url: str) -> bool:
@@ -49,18 +48,19 @@ class Robots(NamedTuple):
 def robots_of(status: int | None, body: bytes, agent: str, error: Exception | None = None) -> Robots:
     """Return what an answer to /robots.txt means; `status` None is no answer at all, because of `error`."""
     if status is None or status >= 500 or status == 429:
-        why = f"robots.txt: {'no answer' if status is None else f'status {status}'}, so nothing is allowed"
+        said = "no answer" if status is None else f"status {status}"
+        failure = ("RobotsUnavailable", f"robots.txt: {said}, so nothing is allowed")
         if error is not None:
-            return Robots(None, False, agent, None, (), why, (type(error).__name__, f"robots.txt: {error}"))
-        return Robots(None, False, agent, None, (), why, ("RobotsUnavailable", why))
+            failure = (type(error).__name__, f"robots.txt: {error}")
+        return Robots(None, False, agent, None, (), failure)
     if not 200 <= status < 300:
-        return Robots(None, True, agent, None, (), f"robots.txt: status {status}, so everything is allowed")
+        return Robots(None, True, agent, None, ())
     text = body[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").replace("\0", "")
     if text.startswith("<"):
-        return Robots(None, True, agent, None, (), "robots.txt: it is markup, so everything is allowed")
+        return Robots(None, True, agent, None, ())
     if len(body) > MAX_BYTES:
         text = text[: text.rfind("\n") + 1]  # a rule cut in half would forbid too much
     rules = Protego.parse(text)
     delay = rules.crawl_delay(agent)
     sitemaps = tuple(url for url, _ in zip(rules.sitemaps, range(MAX_SITEMAPS), strict=False))
-    return Robots(rules, True, agent, None if delay is None else min(float(delay), MAX_DELAY), sitemaps, "robots.txt")
+    return Robots(rules, True, agent, None if delay is None else min(float(delay), MAX_DELAY), sitemaps)

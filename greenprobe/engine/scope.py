@@ -54,10 +54,9 @@ class Scope:
         self._hosts: set[str] = set()
         self._folders: dict[str, list[str]] = {}
         for start in starts:
-            self.add_start(start)
+            self._add_start(start)
 
-    def add_start(self, start: Address) -> None:
-        """Let another start widen the scope."""
+    def _add_start(self, start: Address) -> None:
         host = host_of(start.origin)
         self._hosts.add(self._domain(host) if self._rules.within is Within.DOMAIN else host)
         folder = start.target.partition("?")[0].rpartition("/")[0] + "/"

@@ -17,7 +17,7 @@ MAX_SAMPLE: Final = 1 << 16
 PERCENTILES: Final = (50, 90, 95, 99)
 MAX_EXAMPLES: Final = 3
 MAX_HOSTS: Final = 1000
-MANY: Final = 64
+MANY: Final = 64  # records that are counted together
 SLOW_S: Final = 0.5  # hosts are only looked at for answers that took longer
 
 
