@@ -2,8 +2,8 @@
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from socket import socket
+from contextlib import contextmanager, suppress
+from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
 from fakes import served_in_threads
@@ -79,7 +79,8 @@ class Talk:
             ANSWERS.get(self.paths[event.stream_id], answer)(self, event.stream_id)
         elif isinstance(event, WindowUpdated):
             for number in list(self.unsent):
-                self.send(number)
+                with suppress(StreamClosedError):  # the client has left it
+                    self.send(number)
 
     def head(self, number: int, *fields: tuple[str, str], status: str = "200", end: bool = False) -> None:
         self.h2.send_headers(number, [(":status", status), *fields], end_stream=end)
@@ -167,6 +168,7 @@ def flood(talk: Talk, number: int) -> None:
 
 ANSWERS: dict[str, Callable[[Talk, int], None]] = {
     "/big": lambda talk, number: answer(talk, number, b"x" * 3_000_000),
+    "/large": lambda talk, number: answer(talk, number, b"x" * 300_000),
     "/moved": lambda talk, number: talk.head(number, ("location", "/"), status="302", end=True),
     "/refused": refuse_once,
     "/go-away": go_away,
@@ -193,6 +195,7 @@ def http2_server(context: ssl.SSLContext, server: Http2Server) -> Iterator[int]:
 def converse(sock: socket, context: ssl.SSLContext, server: Http2Server, socks: list[Any]) -> None:
     """Serve one connection to its end."""
     try:
+        sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         with context.wrap_socket(sock, server_side=True) as secure:
             socks.append(secure)
             server.connections += 1

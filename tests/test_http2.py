@@ -9,6 +9,7 @@ import trustme
 from fakes import ok, web_server
 from http2_server import Http2Server, http2_server
 
+from greenprobe.engine.bodyroom import Body, BodyRoom
 from greenprobe.errors import (
     ConnectionLost,
     FetchError,
@@ -18,9 +19,12 @@ from greenprobe.errors import (
 )
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client
+from greenprobe.http.http2 import HELD_BYTES, shares
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.response import Response
+from greenprobe.http.trace import Trace
 from greenprobe.http.trust import trusting
+from greenprobe.http.urls import read_url
 from greenprobe.hub import Hub
 
 
@@ -103,6 +107,48 @@ def test_a_stream_that_is_left_leaves_the_connection_to_the_others(bench: Bench)
             pass
     assert client.get(bench.url).content == b"ok"
     assert bench.server.connections == 1
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than is allowed else, so that few bytes fill it."""
+    monkeypatch.setattr("greenprobe.http.http2.LARGEST_STREAM_WINDOW_BYTES", 1 << 16)
+    monkeypatch.setattr("greenprobe.http.http2.HELD_BYTES", 1 << 20)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_streams_that_are_left_give_back_what_they_took_of_the_connections_window(bench: Bench) -> None:
+    client = bench.client(max_streams=16)
+    for _ in range(150):
+        with client.stream("GET", f"{bench.url}/large"):
+            pass
+    assert len(client.get(f"{bench.url}/large").content) == 300_000
+    assert bench.server.connections == 1
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_any_number_of_bodies_that_wait_for_room_leave_the_connection_to_the_one_that_has_it(bench: Bench) -> None:
+    room = BodyRoom(0, 300_000, 20)  # of one body: who comes next waits before its first byte
+    client = bench.client(max_streams=20)
+
+    def fetched() -> int:
+        body = Body(room)
+        trace = Trace(read_url(f"{bench.url}/large"))
+        client.fetch(trace, open_sink=lambda _: body.sink(None))
+        size = len(body.content)
+        body.close()
+        return size
+
+    assert [green.wait() for green in [spawn(fetched) for _ in range(20)]] == [300_000] * 20
+    assert bench.server.connections == 1
+
+
+@pytest.mark.parametrize(("streams", "window"), ((1, 1 << 20), (100, 671_088), (4096, 1 << 14), (1_000_000, 1 << 14)))
+def test_all_windows_of_streams_together_are_within_half_of_the_connections(streams: int, window: int) -> None:
+    allowed, each = shares(streams)
+    assert each == window
+    assert 0 < allowed <= streams
+    assert allowed * each <= HELD_BYTES
 
 
 def test_redirects_stay_on_the_connection(bench: Bench) -> None:

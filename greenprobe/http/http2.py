@@ -2,7 +2,12 @@
 
 A session has a greenthread that reads, for as long as the connection lives: it feeds h2 and hands every event to its
 stream. Those who fetch send for themselves and wait on their stream. What was received is acknowledged when its owner
-has taken it, so that a slow reader slows its own stream down and no other.
+has taken it, or has left, so that a slow reader slows its own stream down and no other.
+
+Facts. All streams live from the window of the connection, too. Failure: if the windows of a few streams fill that one,
+and their owners wait, for room in memory perhaps, then who has room receives nothing, and all wait for each other.
+Choice: the streams share what a connection may hold, and the connection's window is twice that, as h2 renews a window
+when half of it was taken. Price: with many streams allowed, each has a smaller window, so at most so much a round trip.
 
 GOAWAY closes the session for new streams. Streams that the server has not begun (their number is above the last it
 names) and streams that it refuses (REFUSED_STREAM) have done nothing, so they are asked again elsewhere, whatever
@@ -40,8 +45,9 @@ h2_settings = Lazy("h2.settings")
 h2_errors = Lazy("h2.errors")
 h2_exceptions = Lazy("h2.exceptions")
 
-STREAM_WINDOW_BYTES: Final = 1 << 20
-CONNECTION_WINDOW_BYTES: Final = 1 << 24
+HELD_BYTES: Final = 1 << 26  # of a connection, received and not taken by anybody
+LARGEST_STREAM_WINDOW_BYTES: Final = 1 << 20
+SMALLEST_STREAM_WINDOW_BYTES: Final = 1 << 14  # a frame
 MAX_HEADER_LIST_BYTES: Final = 1 << 16  # of a head, when unpacked
 MAX_INTERIM: Final = 100
 MAX_IDLE_BYTES: Final = 1 << 18  # in a row that serve no exchange: SETTINGS, PING, resets, empty DATA
@@ -58,13 +64,14 @@ class NotBegun(ConnectionLost):
 class Stream:
     """One exchange: what has come for it and was not taken yet."""
 
-    __slots__ = ("arrived", "events", "failure", "interim", "window")
+    __slots__ = ("arrived", "events", "failure", "held_bytes", "interim", "window")
 
     def __init__(self) -> None:
         self.events: deque[Any] = deque()
         self.arrived = Event()
         self.window = Event()
         self.failure: Exception | None = None
+        self.held_bytes = 0  # received and not acknowledged
         self.interim = 0
 
     def put(self, event: Any) -> None:
@@ -108,7 +115,7 @@ class Http2Session:
         self._hub = hub
         self._exchange = exchange
         self._key = key
-        self._max_streams = max_streams
+        self._max_streams, self._window_bytes = shares(max_streams)
         self._idle_timeout = idle_timeout
         self._on_end = on_end
         self._streams: dict[int, Stream] = {}
@@ -125,13 +132,14 @@ class Http2Session:
         codes = h2_settings.SettingCodes
         wanted = {
             codes.ENABLE_PUSH: 0,
-            codes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            codes.INITIAL_WINDOW_SIZE: self._window_bytes,
             codes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
         }
         # In their place and not as an update: what an update says counts only once the server has acknowledged it.
         self._h2.local_settings = h2_settings.Settings(client=True, initial_values=wanted)
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES)
+        self._h2.increment_flow_control_window(2 * HELD_BYTES)
+        self.connection.send_at_once()  # or Nagle's algorithm holds a window back until the peer's delayed ACK
         self._flush(deadline)
         self._reader = spawn_n(self._read)
 
@@ -241,12 +249,13 @@ class Http2Session:
                 trace.received_bytes += len(event.data)
                 if event.data:
                     yield event.data
-                self._acknowledge(event.flow_controlled_length, number, trace)
+                self._acknowledge(event.flow_controlled_length, number, stream, trace)
             elif kind == "StreamEnded":
                 return True
 
-    def _acknowledge(self, size_bytes: int, number: int, trace: Trace) -> None:
+    def _acknowledge(self, size_bytes: int, number: int, stream: Stream, trace: Trace) -> None:
         if size_bytes and number in self._streams:
+            stream.held_bytes -= size_bytes
             try:
                 self._h2.acknowledge_received_data(size_bytes, number)
                 self._flush(trace.deadline)
@@ -255,10 +264,12 @@ class Http2Session:
 
     def _forget(self, number: int) -> None:
         """Leave a stream; if it is not over, tell the server that nobody wants the rest."""
-        self._streams.pop(number, None)
+        stream = self._streams.pop(number, None)
         try:
+            if stream is not None and stream.held_bytes:  # the others live from the same window
+                self._h2.acknowledge_received_data(stream.held_bytes, number)
             self._h2.reset_stream(number, h2_errors.ErrorCodes.CANCEL)
-            self._idle_bytes -= STREAM_WINDOW_BYTES  # which may be under way
+            self._idle_bytes -= self._window_bytes  # which may be under way
             self._flush(self._hub.clock() + 1.0)
         except (h2_exceptions.ProtocolError, ConnectionLost):
             pass  # it is over
@@ -323,6 +334,7 @@ class Http2Session:
     def _hand_over(self, event: Any) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
+            stream.held_bytes += getattr(event, "flow_controlled_length", 0)
             stream.put(event)
         elif type(event).__name__ == "DataReceived" and event.flow_controlled_length:
             # Nobody wants it any more, but the others live from the same window.
@@ -384,6 +396,12 @@ HANDLERS: Final[dict[str, Callable[[Http2Session, Any], None]]] = {
 
 class StreamEnded:
     """Stands for h2's event where a reset means the end."""
+
+
+def shares(max_streams: int) -> tuple[int, int]:
+    """Return how many streams a connection may have, and the window of each: together at most HELD_BYTES."""
+    streams = min(max_streams, HELD_BYTES // SMALLEST_STREAM_WINDOW_BYTES)
+    return streams, min(LARGEST_STREAM_WINDOW_BYTES, HELD_BYTES // streams)
 
 
 def is_of_use(event: Any) -> bool:
