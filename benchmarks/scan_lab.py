@@ -21,7 +21,7 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 TOP100 = "TOP100"  # the laboratory's own list
 V6 = "fd5c:0:0:2::1"
-NAME = "scanbench"
+NAME = f"scan{os.getpid()}"  # two runs may go side by side
 ROUTER = f"scanlab-{NAME}-rtr"
 MOST_ENTRIES = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # the same for all namespaces
 

@@ -1,10 +1,8 @@
 """The way to a host: what its witness says, and what follows."""
 
-from collections.abc import Callable
-
 import pytest
 
-from greenprobe.engine.way import BIGGEST_BATCH, FIRST_BATCH, PATIENCE, SMALLEST_BATCH, Way, judge_run
+from greenprobe.engine.way import FIRST_CALM, LEAST_CALM, MOST_CALM, PATIENCE, Calm, Way, judge_run
 
 
 @pytest.mark.parametrize(
@@ -40,8 +38,8 @@ def test_what_was_silent_while_the_way_was_closed_is_asked_again_in_calm() -> No
     assert way.closed() > 0
     assert way.is_held
     assert way.opened() == []
-    assert way.take_later() == ["a", "b"]
-    assert way.take_later() == []
+    assert way.take_later(10) == ["a", "b"]
+    assert way.take_later(10) == []
 
 
 def test_pauses_double_and_end_in_a_loss_when_the_patience_is_over() -> None:
@@ -54,24 +52,37 @@ def test_pauses_double_and_end_in_a_loss_when_the_patience_is_over() -> None:
     assert PATIENCE <= sum(pauses) < PATIENCE + 16
 
 
-def settle(way: Way[int]) -> None:
-    way.opened()
+def test_room_in_calm_doubles_while_the_way_is_open() -> None:
+    calm = Calm()
+    sizes = []
+    for _ in range(8):
+        calm.give_back(calm.take(5000), is_open=True)
+        sizes.append(calm.size)
+    assert sizes == [64, 128, 256, 512, MOST_CALM, MOST_CALM, MOST_CALM, MOST_CALM]
 
 
-def fail(way: Way[int]) -> None:
-    way.closed()
+def test_room_in_calm_is_halved_where_the_way_closes() -> None:
+    calm = Calm()
+    sizes = []
+    for _ in range(5):
+        calm.give_back(calm.take(5000), is_open=False)
+        sizes.append(calm.size)
+    assert sizes == [16, 8, LEAST_CALM, LEAST_CALM, LEAST_CALM]
 
 
-@pytest.mark.parametrize(("then", "bound"), [(settle, BIGGEST_BATCH), (fail, SMALLEST_BATCH)])
-def test_batches_grow_while_the_way_is_open_and_shrink_when_it_is_closed(
-    then: Callable[[Way[int]], None], bound: int
-) -> None:
-    way: Way[int] = Way()
-    sizes = [way.batch]
-    for _ in range(10):
-        way.suspects = [1]
-        then(way)
-        sizes.append(way.batch)
-    assert sizes[0] == FIRST_BATCH
-    assert sizes[-1] == bound
-    assert sizes == sorted(sizes, reverse=bound < FIRST_BATCH)
+def test_room_in_calm_grows_slowly_once_a_way_has_closed() -> None:
+    calm = Calm()
+    calm.give_back(calm.take(5000), is_open=False)
+    sizes = []
+    for _ in range(4):
+        calm.give_back(calm.take(5000), is_open=True)
+        sizes.append(calm.size)
+    assert sizes == [18, 21, 24, 27]
+
+
+def test_hosts_share_the_room_in_calm() -> None:
+    calm = Calm()
+    assert (calm.take(20), calm.take(20)) == (20, FIRST_CALM - 20)
+    assert calm.on_wire == calm.size
+    calm.give_back(20, is_open=False)
+    assert calm.size - calm.on_wire == 10

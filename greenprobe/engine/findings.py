@@ -55,8 +55,10 @@ class Findings:
         if port > UDP:
             port, proto = port - UDP, "udp"
             service = spoken(port, asker.said) if asker is not None and state == "open" else None
-        elif state == "open" or (state == "closed" and not host.witness):
-            host.witness = port
+        elif state == "closed":
+            host.closed_port = port
+        elif state == "open":
+            host.open_port = port
         fields = (host.name, host.text, port, state, reason, rtt, tries, sender, service, proto, place)
         self._leave(new(ScanRecord, fields))
 

@@ -1,21 +1,31 @@
 """A window and the greenthreads that wait for room in it."""
 
 from collections import deque
+from typing import Generic, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from greenprobe.engine.window import Window
 from greenprobe.hub import Hub
 
 __all__ = ["Gate"]
 
 
-class Gate:
+class Room(Protocol):
+    """What a gate looks at."""
+
+    size: int
+    on_wire: int
+
+
+R = TypeVar("R", bound=Room)
+
+
+class Gate(Generic[R]):
     """Lets as many pass as `window` has room for. The one who passes counts itself into `window.on_wire`."""
 
     __slots__ = ("_hub", "_line", "window")
 
-    def __init__(self, hub: Hub, window: Window) -> None:
+    def __init__(self, hub: Hub, window: R) -> None:
         self._hub = hub
         self._line: deque[list[greenlet]] | None = None  # made when somebody waits: there is a gate a host
         self.window = window

@@ -33,12 +33,14 @@ class Host:
     __slots__ = (
         "backlog",
         "called",
+        "closed_port",
         "family",
         "gates",
         "ip",
         "is_held",
         "is_settled",
         "name",
+        "open_port",
         "silent_places",
         "silent_ports",
         "silent_rounds",
@@ -47,10 +49,9 @@ class Host:
         "timing",
         "under_way",
         "way",
-        "witness",
     )
 
-    def __init__(self, address: Address, name: str, gates: tuple[Gate, ...]) -> None:
+    def __init__(self, address: Address, name: str, gates: tuple[Gate[Window], ...]) -> None:
         self.family = address.family
         self.ip = address.ip
         self.text = address.text
@@ -64,7 +65,8 @@ class Host:
         self.silent_ports = array("L")
         self.silent_places = array("Q")
         self.silent_rounds: list[Round] = []
-        self.witness = 0  # a port known to answer
+        self.open_port = 0  # one that is known, as is a closed one
+        self.closed_port = 0
         self.way: Way[Question] | None = None  # made when a port falls silent
         self.is_held = False  # as the way was closed: its ports wait for calm
         self.under_way = 0
@@ -77,6 +79,18 @@ class Host:
             return False
         window = self.gates[1].window
         return window.on_wire + self.called >= window.size
+
+    @property
+    def has_witness(self) -> bool:
+        """Whether a port is known that answers."""
+        return bool(self.open_port or self.closed_port)
+
+    def witnesses(self) -> tuple[int, int]:
+        """Return two ports known to answer, or the same one twice; first the better one to ask now."""
+        first, second = self.open_port, self.closed_port
+        if self.is_held:  # maybe by a table in which a refusal leaves nothing
+            first, second = second, first
+        return first or second, second or first
 
     def call_next(self) -> "Question":
         """Return the first of the backlog, which must not be empty, to be asked."""

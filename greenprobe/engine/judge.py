@@ -10,12 +10,14 @@ from typing import Final
 
 from greenprobe.engine.connector import PENDING, SELF_CONNECT, Asker
 from greenprobe.engine.findings import Findings
+from greenprobe.engine.gate import Gate
 from greenprobe.engine.hosts import Host, Question
 from greenprobe.engine.probing import NO_ENTRY, Probing
 from greenprobe.engine.starts import Starts
 from greenprobe.engine.verdicts import EXHAUSTED, NO_LONGER, verdict
 from greenprobe.engine.waiting import Waiting
-from greenprobe.engine.way import Way, judge_run
+from greenprobe.engine.way import Calm, Way, judge_run
+from greenprobe.hub import Hub
 
 __all__ = ["Judge"]
 
@@ -25,10 +27,11 @@ LOOK: Final = 0.02  # seconds between two looks whether a batch is done
 class Judge:
     """`held` is how many hosts fell silent as a whole, `lost` how many of them for good."""
 
-    __slots__ = ("_findings", "_helps", "_probing", "_send", "_starts", "_waiting", "held", "lost")
+    __slots__ = ("_calm", "_findings", "_gate", "_helps", "_probing", "_send", "_starts", "_waiting", "held", "lost")
 
     def __init__(
         self,
+        hub: Hub,
         *,
         probing: Probing,
         starts: Starts,
@@ -38,6 +41,8 @@ class Judge:
         helps: Callable[[Asker], bool],
     ) -> None:
         """`send` has a worker call `judge` for a host. `helps` asks what waits, where nobody else can; else False."""
+        self._calm = Calm()
+        self._gate = Gate(hub, self._calm)
         self._probing = probing
         self._starts = starts
         self._waiting = waiting
@@ -52,7 +57,7 @@ class Judge:
         host = question.host
         if host.way is not None and host.way.is_lost:
             self._findings.add(host, question.port, question.place, NO_LONGER, None, question.tries)
-        elif not host.witness or self._starts.are_short:
+        elif not host.has_witness or self._starts.are_short:
             self._findings.add_silent(question, question.tries)
         else:
             if host.way is None:
@@ -75,6 +80,7 @@ class Judge:
             if self._answers(asker, host):
                 for question in way.opened():
                     self._findings.add_silent(question, question.tries)
+                    self._calm.settled += way.is_held
                 if way.is_held:
                     self._ask_in_calm(asker, host, way)
             else:
@@ -82,11 +88,12 @@ class Judge:
         way.is_judged = False
 
     def _answers(self, asker: Asker, host: Host) -> bool:
-        """Ask the witness of a host until it is sure whether the way to it is open."""
+        """Ask the witnesses of a host, the other one where one is silent, until it is sure whether the way is open."""
         results: list[bool] = []
+        port, other = host.witnesses()
         while (is_open := judge_run(results)) is None:
             started = self._starts.next()
-            code = self._probing.start(asker, host, host.sockaddr(host.witness))
+            code = self._probing.start(asker, host, host.sockaddr(port))
             if code in PENDING:
                 code = self._probing.wait_once(asker, host, started)
             asker.close()
@@ -95,12 +102,14 @@ class Judge:
                 self._probing.ran_out(errorcode.get(code, str(code)))
             elif code not in (SELF_CONNECT, NO_ENTRY):
                 results.append(code not in PENDING and verdict(code, asker.icmp).state in ("open", "closed"))
+                if not results[-1]:
+                    port, other = other, port
         return is_open
 
     def _hold(self, asker: Asker, host: Host, way: Way[Question]) -> None:
         """Ask nothing of a host for a while, as the way to it is closed."""
         self.held += not way.is_held
-        pause = way.closed()
+        pause = way.closed(self._calm.settled)
         host.is_held = True
         if way.is_lost:
             self._give_up(host, way)
@@ -110,18 +119,31 @@ class Judge:
             way.set_aside()  # those were asked while it was closed
 
     def _ask_in_calm(self, asker: Asker, host: Host, way: Way[Question]) -> None:
-        """Ask the next few ports of a host, and wait until nothing of it is under way."""
-        batch = way.take_later()
+        """Ask the next few ports of a host, once there is room for that, until nothing of it is under way."""
+        wanted = len(way.later) + len(host.backlog or ())
+        if not wanted:
+            return
+        self._probing.stand_at(self._gate, is_again=False)
+        room = self._calm.take(wanted)
+        is_open = False
+        try:
+            self._ask_batch(host, way, room)
+            self._start_waiting(asker, host)
+            is_open = self._answers(asker, host)
+            self._finish_under_way(asker, host)
+        finally:
+            self._calm.give_back(room, is_open=is_open)
+            self._gate.call()
+        if not is_open:
+            way.set_aside()
+
+    def _ask_batch(self, host: Host, way: Way[Question], most: int) -> None:
+        batch = way.take_later(most)
         for question in batch:
             question.start_round()
-        while host.backlog and len(batch) < way.batch:
+        while host.backlog and len(batch) < most:
             batch.append(self._waiting.call_next(host))
         self._waiting.again.extend(batch)
-        self._start_waiting(asker, host)
-        is_open = self._answers(asker, host)
-        self._finish_under_way(asker, host)
-        if not is_open:
-            way.overfilled()
 
     def _finish_under_way(self, asker: Asker, host: Host) -> None:
         self._start_waiting(asker, host)

@@ -18,6 +18,7 @@ from greenprobe.engine.shortage import Shortages
 from greenprobe.engine.starts import Starts
 from greenprobe.engine.timing import RESENT_AFTER, Timing
 from greenprobe.engine.verdicts import EXHAUSTED
+from greenprobe.engine.window import Window
 from greenprobe.hub import Hub
 
 __all__ = ["NO_ENTRY", "Probing"]
@@ -53,7 +54,7 @@ class Probing:
         timing: Timing,
         starts: Starts,
         shortages: Shortages,
-        gate: Gate,
+        gate: Gate[Window],
         hire: Callable[[], object],
         call: Callable[[Host], object],
     ) -> None:
@@ -160,16 +161,20 @@ class Probing:
         """Wait until there is room for asking again, of the host and of all."""
         own = host.gates[-1]
         while own.is_full:
-            self.under_way += 1  # others go on meanwhile
-            try:
-                self._hire()
-                own.wait(is_again=True)
-            finally:
-                self.under_way -= 1
+            self.stand_at(own, is_again=True)
             if self._gate.is_full:
                 self._gate.wait(is_again=True)
         if self._gate.is_full:
             self._gate.wait(is_again=True)
+
+    def stand_at(self, gate: Gate[Any], *, is_again: bool) -> None:
+        """Wait until a gate that is not everybody's has room."""
+        self.under_way += 1  # others go on meanwhile
+        try:
+            self._hire()
+            gate.wait(is_again=is_again)
+        finally:
+            self.under_way -= 1
 
     def rest(self, seconds: float) -> None:
         """Do nothing for a while."""

@@ -99,6 +99,7 @@ class Scanner:
         )
         self._start = self._probing.start
         self._judge = Judge(
+            hub,
             probing=self._probing,
             starts=self._starts,
             waiting=self._waiting,
@@ -212,7 +213,7 @@ class Scanner:
         hosts = self.plan.targets.hosts
         address = hosts.at(index)
         timing = self._timing
-        gates: tuple[Gate, ...] = (self._gate,)
+        gates: tuple[Gate[Window], ...] = (self._gate,)
         if self._has_host_windows:
             window = Window(min(timing.limit, self.plan.host_window), first=self.plan.first_window)
             gates += (Gate(self._hub, window),)

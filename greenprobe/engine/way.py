@@ -2,19 +2,23 @@
 
 Facts. A router on the way whose table of connections is full, or a host that bans who asks too much, drops our probes
 as a filter does. One port tells them apart: one that has answered before, the witness. If it answers now, RUN times in
-a row, what stayed silent until now is silent; if it does not, nothing is known of any port.
+a row, what stayed silent until now is silent; if it does not, nothing is known of any port. An answer of an open port
+leaves an entry in such a table for ten seconds and up to its next sweep, a refusal none; but some hosts refuse only so
+many times a second.
 
 Choice. While the way is closed the host is held: nothing of it is asked, for a pause that doubles. When it is open
 again a batch is asked in calm, each port on one socket, as a port takes one entry of such a table so, however often the
-kernel asks; then the witness, right after and at the end: the table may have been full and have room again. Batches
-grow while it answers, and shrink when it does not. No clock, no socket here: the scanner does what is said.
+kernel asks; then the witness, right after and at the end: the table may have been full and have room again. How many
+ports are in calm at once is counted for all held hosts together (`Calm`), as they may be behind one router: more while
+the witnesses answer, fewer when they do not. No clock, no socket here: the scanner does what is said.
 
-Price. What falls silent costs its host RUN more probes or a few more, shared by all ports that do so together.
+Price. What falls silent costs its host RUN more probes or a few more, shared by all ports that do so together. Hosts
+that each ban us by themselves wait for each other a little.
 """
 
 from typing import Final, Generic, TypeVar
 
-__all__ = ["RUN", "Way", "judge_run"]
+__all__ = ["RUN", "Calm", "Way", "judge_run"]
 
 Question = TypeVar("Question")
 
@@ -23,15 +27,46 @@ MISSED: Final = 3  # silences of the witness in one test, then the way is closed
 FIRST_PAUSE: Final = 1.0  # seconds
 LONGEST_PAUSE: Final = 16.0
 PATIENCE: Final = 240.0  # seconds of pauses in a row; entries last up to 120, ended ones 60 more until they are swept
-FIRST_BATCH: Final = 32  # questions
-SMALLEST_BATCH: Final = 4
-BIGGEST_BATCH: Final = 1024
+FIRST_CALM: Final = 32  # questions
+LEAST_CALM: Final = 4
+MOST_CALM: Final = 1024
+
+
+class Calm:
+    """How many ports of held hosts are asked in calm, `on_wire`, and how many may be, `size`; `settled` were told.
+
+    The size doubles until a way closes; then it starts from half of what was too much, and grows slowly.
+    """
+
+    __slots__ = ("_is_known", "on_wire", "settled", "size")
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.size = FIRST_CALM
+        self._is_known = False  # about how much is too much
+        self.on_wire = 0
+
+    def take(self, wanted: int) -> int:
+        """Take room, of which there is some, for up to `wanted`; return for how many."""
+        count = min(wanted, self.size - self.on_wire)
+        self.on_wire += count
+        return count
+
+    def give_back(self, count: int, *, is_open: bool) -> None:
+        """Give room back after a batch, at whose end the way was open or not."""
+        self.on_wire -= count
+        if is_open:
+            more = -(-count // 8) if self._is_known else count
+            self.size = min(self.size + more, MOST_CALM)
+        else:
+            self._is_known = True
+            self.size = max(self.size - count // 2, LEAST_CALM)
 
 
 class Way(Generic[Question]):
     """The way to one host. `suspects` are its silent ports that are not told yet, `later` those to ask in calm."""
 
-    __slots__ = ("_pause", "_waited", "batch", "is_held", "is_judged", "is_lost", "later", "suspects")
+    __slots__ = ("_pause", "_progress", "_waited", "is_held", "is_judged", "is_lost", "later", "suspects")
 
     def __init__(self) -> None:
         self.suspects: list[Question] = []
@@ -39,34 +74,32 @@ class Way(Generic[Question]):
         self.is_judged = False  # somebody is at it
         self.is_held = False  # from the first time it was closed on
         self.is_lost = False  # it never opened again
-        self.batch = FIRST_BATCH
         self._pause = FIRST_PAUSE
         self._waited = 0.0
+        self._progress = 0
 
     def opened(self) -> list[Question]:
         """Note that the witness answers; return the questions that are settled by it: those ports are silent."""
         settled, self.suspects = self.suspects, []
         if settled:
-            self.batch = min(self.batch * 2, BIGGEST_BATCH)
             self._pause, self._waited = FIRST_PAUSE, 0.0
         return settled
 
-    def closed(self) -> float:
-        """Note that the witness is silent; return the seconds to wait, 0 when that has been enough."""
+    def closed(self, progress: int = 0) -> float:
+        """Note that the witness is silent; return the seconds to wait, 0 when that has been enough.
+
+        It has not as long as there is `progress`, a number that changes with it, of any held host.
+        """
+        if progress != self._progress:
+            self._progress, self._waited = progress, 0.0
         self.is_held = True
-        if self.suspects:
-            self.overfilled()
+        self.set_aside()
         if self._waited >= PATIENCE:
             self.is_lost = True
             return 0.0
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         self._waited += pause
         return pause
-
-    def overfilled(self) -> None:
-        """Note that what was asked last was more than the way carries."""
-        self.batch = max(self.batch // 2, SMALLEST_BATCH)
-        self.set_aside()
 
     def set_aside(self) -> None:
         """Have the suspects asked again: nothing is known of them."""
@@ -78,9 +111,9 @@ class Way(Generic[Question]):
         left, self.later = self.later, []
         return left
 
-    def take_later(self) -> list[Question]:
+    def take_later(self, most: int) -> list[Question]:
         """Return the next questions to ask again in calm."""
-        batch, self.later = self.later[: self.batch], self.later[self.batch :]
+        batch, self.later = self.later[:most], self.later[most:]
         return batch
 
 
