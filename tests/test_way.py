@@ -70,14 +70,14 @@ def test_room_in_calm_is_halved_where_the_way_closes() -> None:
     assert sizes == [16, 8, LEAST_CALM, LEAST_CALM, LEAST_CALM]
 
 
-def test_room_in_calm_grows_slowly_once_a_way_has_closed() -> None:
+def test_room_in_calm_grows_by_halves_once_a_way_has_closed() -> None:
     calm = Calm()
     calm.give_back(calm.take(5000), is_open=False)
     sizes = []
     for _ in range(4):
         calm.give_back(calm.take(5000), is_open=True)
         sizes.append(calm.size)
-    assert sizes == [18, 21, 24, 27]
+    assert sizes == [24, 36, 54, 81]
 
 
 def test_hosts_share_the_room_in_calm() -> None:

@@ -10,7 +10,7 @@ kernel has asked again by itself: they are no samples (Karn's algorithm).
 
 Asking again. Silence is what a filter does, and what a lost packet does. How many of the tries to a host are lost is
 known from the ports that answered at a later one; a silent port is asked until the chance that all its tries were lost
-is below ERROR: 3 times at 2 % loss, 5 times at 10 %. A host that never answers gets one try a port, if it has had
+is below ERROR: 3 times at 1 % loss, 4 times at 2 %, 6 times at 10 %. A host may have 65,535 such ports. A host that never answers gets one try a port, if it has had
 SCOUTS; should it answer after all, what was silent is asked again.
 
 Places. How many sockets we may have: less than were open when something ran out, and one more again each time as many
@@ -28,7 +28,7 @@ SHORTEST: Final = 0.1  # seconds; below it a busy peer looks silent
 FIRST_VARIANCE: Final = 0.005  # seconds: a first sample of a few microseconds would leave no room at all
 SCOUTS: Final = 8  # ports of a host without any answer that each get the longest timeout
 MIN_TRIES: Final = 3  # for a silent port of a host that has answered
-ERROR: Final = 1e-5  # chance that a port which would answer is called silent
+ERROR: Final = 1e-6  # chance that a port which would answer is called silent
 SAMPLE_EVERY: Final = 16  # answers of a host so near that its timeout is the shortest anyway
 BACKOFF: Final = 1.5  # each further try waits that much longer: what was lost in a full queue should not meet it again
 RESENT_AFTER: Final = 1.0  # seconds after which the kernel sends a SYN again: a later answer may be to either one

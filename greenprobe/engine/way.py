@@ -35,7 +35,7 @@ MOST_CALM: Final = 1024
 class Calm:
     """How many ports of held hosts are asked in calm, `on_wire`, and how many may be, `size`; `settled` were told.
 
-    The size doubles until a way closes; then it starts from half of what was too much, and grows slowly.
+    The size doubles until a way closes; then it starts from half of what was too much, and grows by halves.
     """
 
     __slots__ = ("_is_known", "on_wire", "settled", "size")
@@ -56,7 +56,7 @@ class Calm:
         """Give room back after a batch, at whose end the way was open or not."""
         self.on_wire -= count
         if is_open:
-            more = -(-count // 8) if self._is_known else count
+            more = -(-count // 2) if self._is_known else count
             self.size = min(self.size + more, MOST_CALM)
         else:
             self._is_known = True
