@@ -10,8 +10,9 @@ kernel has asked again by itself: they are no samples (Karn's algorithm).
 
 Asking again. Silence is what a filter does, and what a lost packet does. How many of the tries to a host are lost is
 known from the ports that answered at a later one; a silent port is asked until the chance that all its tries were lost
-is below ERROR: 3 times at 1 % loss, 4 times at 2 %, 6 times at 10 %. A host may have 65,535 such ports. A host that never answers gets one try a port, if it has had
-SCOUTS; should it answer after all, what was silent is asked again.
+is below ERROR: 3 times at 1 % loss, 4 times at 2 %, 6 times at 10 %. A scan may have tens of thousands of such ports. A
+host that never answers gets one try a port, if it has had SCOUTS; should it answer after all, what was silent is asked
+again.
 
 Places. How many sockets we may have: less than were open when something ran out, and one more again each time as many
 answers came as there are places. How many probes the network carries is another matter: `Window`.
