@@ -52,37 +52,28 @@ def test_pauses_double_and_end_in_a_loss_when_the_patience_is_over() -> None:
     assert PATIENCE <= sum(pauses) < PATIENCE + 16
 
 
+def ask_all(calm: Calm, *, is_open: bool) -> int:
+    """Ask as much as there is room for, and return what room there is then."""
+    closings = calm.closings
+    calm.give_back(calm.take(5000), closings=closings, is_open=is_open)
+    return calm.size
+
+
 def test_room_in_calm_doubles_while_the_way_is_open() -> None:
     calm = Calm()
-    sizes = []
-    for _ in range(8):
-        calm.give_back(calm.take(5000), is_open=True)
-        sizes.append(calm.size)
-    assert sizes == [64, 128, 256, 512, MOST_CALM, MOST_CALM, MOST_CALM, MOST_CALM]
+    assert [ask_all(calm, is_open=True) for _ in range(7)] == [64, 128, 256, 512, *[MOST_CALM] * 3]
 
 
-def test_room_in_calm_is_halved_where_the_way_closes() -> None:
+def test_room_in_calm_is_halved_where_the_way_closes_and_then_found_again_with_care() -> None:
     calm = Calm()
-    sizes = []
-    for _ in range(5):
-        calm.give_back(calm.take(5000), is_open=False)
-        sizes.append(calm.size)
-    assert sizes == [16, 8, LEAST_CALM, LEAST_CALM, LEAST_CALM]
+    assert [ask_all(calm, is_open=False) for _ in range(4)] == [16, LEAST_CALM, LEAST_CALM, LEAST_CALM]
+    assert [ask_all(calm, is_open=True) for _ in range(6)] == [16, 32, 64, 96, 144, 216]
 
 
-def test_room_in_calm_grows_by_halves_once_a_way_has_closed() -> None:
-    calm = Calm()
-    calm.give_back(calm.take(5000), is_open=False)
-    sizes = []
-    for _ in range(4):
-        calm.give_back(calm.take(5000), is_open=True)
-        sizes.append(calm.size)
-    assert sizes == [24, 36, 54, 81]
-
-
-def test_hosts_share_the_room_in_calm() -> None:
+def test_hosts_share_the_room_in_calm_and_one_closing_of_the_way() -> None:
     calm = Calm()
     assert (calm.take(20), calm.take(20)) == (20, FIRST_CALM - 20)
     assert calm.on_wire == calm.size
-    calm.give_back(20, is_open=False)
-    assert calm.size - calm.on_wire == 10
+    calm.give_back(20, closings=0, is_open=False)
+    calm.give_back(FIRST_CALM - 20, closings=0, is_open=False)
+    assert (calm.size, calm.on_wire) == (FIRST_CALM // 2, 0)

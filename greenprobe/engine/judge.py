@@ -124,7 +124,7 @@ class Judge:
         if not wanted:
             return
         self._probing.stand_at(self._gate, is_again=False)
-        room = self._calm.take(wanted)
+        room, closings = self._calm.take(wanted), self._calm.closings
         is_open = False
         try:
             self._ask_batch(host, way, room)
@@ -132,7 +132,7 @@ class Judge:
             is_open = self._answers(asker, host)
             self._finish_under_way(asker, host)
         finally:
-            self._calm.give_back(room, is_open=is_open)
+            self._calm.give_back(room, closings=closings, is_open=is_open)
             self._gate.call()
         if not is_open:
             way.set_aside()

@@ -28,23 +28,25 @@ FIRST_PAUSE: Final = 1.0  # seconds
 LONGEST_PAUSE: Final = 16.0
 PATIENCE: Final = 240.0  # seconds of pauses in a row; entries last up to 120, ended ones 60 more until they are swept
 FIRST_CALM: Final = 32  # questions
-LEAST_CALM: Final = 4
+LEAST_CALM: Final = 8
 MOST_CALM: Final = 1024
 
 
 class Calm:
     """How many ports of held hosts are asked in calm, `on_wire`, and how many may be, `size`; `settled` were told.
 
-    The size doubles until a way closes; then it starts from half of what was too much, and grows by halves.
+    The size doubles while it is less than has been enough, then grows by halves. Batches that meet one closing of the
+    way, counted in `closings`, halve it once.
     """
 
-    __slots__ = ("_is_known", "on_wire", "settled", "size")
+    __slots__ = ("_enough", "closings", "on_wire", "settled", "size")
 
     def __init__(self) -> None:
+        self.closings = 0
+        self.on_wire = 0
         self.settled = 0
         self.size = FIRST_CALM
-        self._is_known = False  # about how much is too much
-        self.on_wire = 0
+        self._enough = MOST_CALM
 
     def take(self, wanted: int) -> int:
         """Take room, of which there is some, for up to `wanted`; return for how many."""
@@ -52,15 +54,17 @@ class Calm:
         self.on_wire += count
         return count
 
-    def give_back(self, count: int, *, is_open: bool) -> None:
-        """Give room back after a batch, at whose end the way was open or not."""
+    def give_back(self, count: int, *, closings: int, is_open: bool) -> None:
+        """Give room back after a batch that began at so many closings; at its end the way was open or not."""
         self.on_wire -= count
         if is_open:
-            more = -(-count // 2) if self._is_known else count
+            self._enough = max(self._enough, count)
+            more = count if self.size < self._enough else -(-count // 2)
             self.size = min(self.size + more, MOST_CALM)
-        else:
-            self._is_known = True
-            self.size = max(self.size - count // 2, LEAST_CALM)
+        elif closings == self.closings:
+            self.closings += 1
+            self._enough = max(self._enough // 2, LEAST_CALM)
+            self.size = max(self.size // 2, LEAST_CALM)
 
 
 class Way(Generic[Question]):
