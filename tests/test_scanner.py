@@ -49,6 +49,7 @@ class Network:
         self.answers: defaultdict[int, list[int | Icmp]] = defaultdict(lambda: [REFUSED])
         self.rtt = rtt
         self.descriptors = descriptors
+        self.kernel_rtt = 0.0
         self.sockets = 0
         self.most = 0
         self.insisted = 0
@@ -73,6 +74,7 @@ class ScriptedAsker:
         self.hub = hub
         self.icmp: Icmp | None = None
         self.said = b""
+        self.rtt = network.kernel_rtt
         self.answer: int | Icmp = 0
         self.arrives = 0.0
         self.has_socket = False
@@ -535,6 +537,18 @@ def test_a_silent_port_takes_one_entry_of_a_full_table(clock: JumpClock) -> None
     assert network.insisted > 60
 
 
+@pytest.mark.parametrize(("measured", "told"), ((0.0, 0.01), (0.004, 0.004)))
+def test_the_round_trip_to_an_open_port_is_the_kernels_if_it_has_measured_it(
+    clock: JumpClock, measured: float, told: float
+) -> None:
+    network = Network(rtt=0.01)
+    network.kernel_rtt = measured
+    network.answers[2] = [0]
+    found = scan(network, plan_of("127.0.0.1", "1-2"))
+    assert found[2].rtt == pytest.approx(told)
+    assert found[1].rtt == pytest.approx(0.01)
+
+
 def test_a_rate_is_kept_from_the_first_probe_on(clock: JumpClock) -> None:
     network = Network()
     list(Scanner(replace(plan_of("127.0.0.1", "1-100"), rate=20.0), asker=network.asker).run())
@@ -571,6 +585,7 @@ def test_open_and_closed_ports_of_loopback_are_told_apart(host: str) -> None:
     assert set(found) == set(ports)
     assert opened <= {port for port, record in found.items() if (record.state, record.reason) == ("open", "syn-ack")}
     assert all(record.tries == 1 for record in found.values())
+    assert all(0 < (record.rtt or 0) < 1 for record in found.values())
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ EINPROGRESS and the second one, made at once, the result: no epoll at all. An IC
 lands on the error queue and the socket goes on trying: EALREADY then means "look at the queue". SO_ERROR must be read
 before the queue, as reading the queue clears it. An open port closed with SO_LINGER (1, 0) leaves no TIME_WAIT on
 either side. A connect() to a local port may meet itself (simultaneous open): both names are the same then, and nobody
-listens.
+listens. Our turn to see an answer comes late when much is under way: of 752 open ports 10 ms away, half seemed 35 ms
+or more away by our clock, and 13 by the kernel's, which getsockopt tells of an open port in 0.6 µs.
 
 Choice. The raw socket of the interpreter, without a timeout of its own; `poll` for one descriptor tells whether the
 error queue holds something, at a third of the cost of a recvmsg that raises. Only a clean refusal keeps the socket.
@@ -30,9 +31,10 @@ from socket import (
     SOCK_NONBLOCK,
     SOCK_STREAM,
     SOL_SOCKET,
+    TCP_INFO,
     TCP_SYNCNT,
 )
-from struct import pack
+from struct import pack, unpack_from
 from typing import Any, Final, Protocol
 
 from greenprobe.engine.verdicts import Icmp, parse_extended_error
@@ -56,6 +58,7 @@ SELF_CONNECT: Final = -1  # the socket met itself: ask again
 
 IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>
 MOST_RESENT: Final = 20  # SYNs: more than the deadline lets the kernel send
+INFO_BYTES, RTT_PLACE = 72, 68  # of struct tcp_info up to tcpi_rtt, microseconds: <linux/tcp.h>
 RESET_ON_CLOSE: Final = pack("ii", 1, 0)
 KIND: Final = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
 
@@ -65,10 +68,15 @@ Prepare = Callable[[KernelSocket], object]
 class Asker(Protocol):
     """Asks one address after another; `Connector` in production, a script in tests.
 
-    After a result, `icmp` is the ICMP error that came with it, or None, and `said` what a UDP port answered.
+    After a result, `icmp` is the ICMP error that came with it, or None, and `said` what a UDP port answered. `rtt` is
+    the kernel's measure of the round trip to an open port, in seconds, 0 if it has none.
     """
 
     icmp: Icmp | None
+
+    @property
+    def rtt(self) -> float:
+        """The kernel's measure."""
 
     @property
     def said(self) -> bytes:
@@ -93,7 +101,7 @@ class Asker(Protocol):
 class SocketHolder:
     """Holds one socket at a time, which hears of ICMP errors. `prepare` is called with each, to bind it for example."""
 
-    __slots__ = ("_hub", "_prepare", "_slot", "_sock", "icmp")
+    __slots__ = ("_hub", "_prepare", "_slot", "_sock", "icmp", "rtt")
 
     def __init__(self, hub: Hub, prepare: Prepare | None = None) -> None:
         self._hub = hub
@@ -101,6 +109,7 @@ class SocketHolder:
         self._sock: KernelSocket | None = None
         self._slot: Slot | None = None
         self.icmp: Icmp | None = None
+        self.rtt = 0.0
 
     def close(self) -> None:
         """Close the socket, if there is one; the next start opens another."""
@@ -199,11 +208,19 @@ class Connector(SocketHolder):
         if code in (0, EISCONN):
             if met_itself(sock):
                 code = SELF_CONNECT
+            self.rtt = measured_rtt(sock)
             sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
         else:
+            self.rtt = 0.0
             self.icmp = read_queue(sock)
         self.close()
         return code
+
+
+def measured_rtt(sock: KernelSocket) -> float:
+    """Return the round-trip time of a connected socket in seconds; 0 if its SYN was sent twice."""
+    info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, INFO_BYTES)
+    return float(unpack_from("=I", info, RTT_PLACE)[0]) / 1e6 if len(info) >= INFO_BYTES else 0.0
 
 
 def read_queue(sock: KernelSocket) -> Icmp | None:

@@ -45,7 +45,7 @@ class Findings:
         tries: int,
         asker: Asker | None = None,
     ) -> None:
-        """Have a record for the reader; `asker` was told more than the verdict."""
+        """Have a record for the reader; `asker` was told more than the verdict. `rtt` is by our clock."""
         self._shortages.end()
         state, reason = what
         self.counts[state] += 1
@@ -59,6 +59,7 @@ class Findings:
             host.closed_port = port
         elif state == "open":
             host.open_port = port
+            rtt = (asker.rtt if asker is not None else 0.0) or rtt
         fields = (host.name, host.text, port, state, reason, rtt, tries, sender, service, proto, place)
         self._leave(new(ScanRecord, fields))
 

@@ -113,6 +113,11 @@ class BothAsker:
         """What the last answer was."""
         return self._udp.said
 
+    @property
+    def rtt(self) -> float:
+        """The kernel's measure of the last round trip, 0 of a datagram."""
+        return self._now.rtt
+
     def start(self, family: int, sockaddr: tuple[Any, ...], *, is_near: bool) -> int:
         """Begin to ask a port."""
         asker = self._udp if sockaddr[1] > UDP else self._tcp
