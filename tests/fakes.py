@@ -240,10 +240,10 @@ def converse(sock: socket, respond: Respond, context: SSLContext | None, socks: 
 
 
 @contextmanager
-def silent_ports(count: int) -> Iterator[list[int]]:
-    """Give ports of 127.0.0.1 that answer nothing: their accept queues are full."""
+def silent_ports(count: int, address: str = "127.0.0.1") -> Iterator[list[int]]:
+    """Give ports of `address` that answer nothing: their accept queues are full."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(create_server(("127.0.0.1", 0), backlog=0)) for _ in range(count)]
+        servers = [stack.enter_context(create_server((address, 0), backlog=0)) for _ in range(count)]
         for server in servers * 2:
             client = stack.enter_context(socket())
             client.setblocking(False)

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 import trustme
 from fakes import ok, recording_server, web_server
+from killing import Killer
 from warcio.archiveiterator import ArchiveIterator
 
 from greenprobe.cli import cli, run
@@ -397,22 +397,18 @@ def test_another_list_is_refused(urls: Path, tmp_path: Path, capfd: pytest.Captu
 def test_kill_9_at_any_moment_leaves_every_url_exactly_once(tmp_path: Path, seed: int) -> None:
     """Slow: processes that are killed and started again until the list is done."""
     count = 6000
-    chance = Random(seed)
-    with web_server(lambda path: ok(path.encode())) as port:
+    killer = Killer(lambda path: ok(path.encode()), seed)
+    with web_server(killer.respond) as port:
         (tmp_path / "urls").write_text("".join(f"http://127.0.0.1:{port}/{n}\n" for n in range(count)))
         words = ["urls", "-o", "out", "--state", "state", "--warc", "w.gz", "--sqlite", "db", "-c", "20"]
-        kills = 0
-        while True:
-            child = process(*words, cwd=tmp_path)
-            try:
-                _, err = child.communicate(timeout=0.3 + 0.5 * chance.random() if kills < 4 else None)
-                break
-            except subprocess.TimeoutExpired:
-                child.kill()
+        for _ in range(4):
+            with process(*words, cwd=tmp_path) as child:
+                killer.aim(child, count // 4)
                 child.communicate()
-                kills += 1
+        child = process(*words, cwd=tmp_path)
+        _, err = child.communicate()
     assert child.returncode == 0, err
-    assert kills > 0
+    assert killer.kills == 4
     found = sorted(json.loads(line)["line"] for line in (tmp_path / "out").read_text().splitlines())
     assert found == list(range(1, count + 1))
     with (tmp_path / "w.gz").open("rb") as file:

@@ -9,9 +9,12 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from fakes import silent_ports
+from killing import killed
 
 from greenprobe.cli import cli, run
 from greenprobe.commands.scan_formats import GrepableReport, ScanDatabase, XmlReport
@@ -272,24 +275,20 @@ def test_a_scan_that_was_killed_before_its_heading_writes_it(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_killed_scans_go_on_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
-    """Slow: three scans that are killed after a second and more, and a last one that ends."""
-    state, out = str(tmp_path / "state"), str(tmp_path / "out")
-    command = [sys.executable, "-m", "greenprobe", "scan"]
+    """Slow: three scans that are killed, and a last one that ends."""
+    state, out, chance = str(tmp_path / "state"), tmp_path / "out", Random(1)
     base = str(tmp_path / "base")
-    words = ["127.3.0.0/29", "1-1000", "--format", "jsonl", "-o", out, "--resume", state, "--rate", "2000"]
-    words += ["--sqlite", base]
-    for turn in range(4):
-        process = subprocess.Popen(
-            [*command, *(words if turn == 0 else ["--resume", state])], stderr=subprocess.DEVNULL
-        )
-        try:
-            process.wait(1.4 if turn < 3 else 60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    rows = [json.loads(line) for line in Path(out).read_text().splitlines()]
+    command = [sys.executable, "-m", "greenprobe", "scan", "--resume", state]
+    with silent_ports(1, "127.3.0.1") as silent:  # no scan ends before it is killed
+        new = ["127.3.0.0/29", f"1-1000,{silent[0]}", "--format", "jsonl", "-o", str(out), "--rate", "4000"]
+        new += ["--timeout", "60", "--sqlite", base]
+        for turn in range(3):
+            words = [*command, *(new if turn == 0 else [])]
+            killed(lambda words=words: subprocess.Popen(words, stderr=subprocess.DEVNULL), out, 200_000, chance)  # type: ignore[misc]
+    subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert Counter((row["ip"], row["port"]) for row in rows) == Counter(
-        (f"127.3.0.{host}", port) for host in range(8) for port in range(1, 1001)
+        (f"127.3.0.{host}", port) for host in range(8) for port in (*range(1, 1001), *silent)
     )
     with closing(sqlite3.connect(base)) as database:
-        assert database.execute("SELECT count(*) FROM ports").fetchone() == (8000,)
+        assert database.execute("SELECT count(*) FROM ports").fetchone() == (8008,)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from socket import create_server
 from typing import Any
 
 import pytest
 from fakes import silent_ports
+from killing import killed
 
 from greenprobe.cli import cli, run
 from greenprobe.engine.frames import frame_of
@@ -125,19 +127,19 @@ def start(*words: str) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_with_every_port_exactly_once(tmp_path: Path) -> None:
     """Slow: scans on two processes that are killed, and a last one that ends."""
-    state, out = str(tmp_path / "state"), tmp_path / "out"
-    new = ["127.3.0.0/29", "1-1000", "-o", str(out), "--format", "csv", "--rate", "2500", "--processes", "2"]
-    for turn in range(3):
-        process = start(*(new if turn == 0 else []), "--resume", state)
-        try:
-            _, err = process.communicate(timeout=1.7 if turn < 2 else 60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+    state, out, chance = str(tmp_path / "state"), tmp_path / "out", Random(1)
+    with silent_ports(1, "127.3.0.1") as silent:  # no scan ends before it is killed
+        ports = f"1-1000,{silent[0]}"
+        new = ["127.3.0.0/29", ports, "-o", str(out), "--format", "csv", "--rate", "4000", "--timeout", "60"]
+        for turn in range(2):
+            words = [*new, "--processes", "2"] if turn == 0 else []
+            killed(lambda words=words: start(*words, "--resume", state), out, 100_000, chance)  # type: ignore[misc]
+    process = start("--resume", state)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert not os.path.exists(state)
     rows = [tuple(line.split(",")[1:3]) for line in out.read_text().splitlines()[1:]]
-    wanted = [(f"127.3.0.{host}", str(port)) for host in range(8) for port in range(1, 1001)]
+    wanted = [(f"127.3.0.{host}", str(port)) for host in range(8) for port in (*range(1, 1001), *silent)]
     assert Counter(rows) == Counter(wanted)
 
 
