@@ -16,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
@@ -109,13 +109,21 @@ def serving(app: str, *words: str, port: int = 0) -> Iterator[Served]:
         subprocess.Popen(command, stderr=subprocess.PIPE, stdout=log, text=True) as process,
     ):
         assert process.stderr is not None
-        found = re.search(r"https?://\S+[^/\s]", process.stderr.readline())
-        assert found is not None
         try:
-            yield Served(found[0])
+            yield Served(url_in(process.stderr))
         finally:
             process.terminate()
             process.stderr.read()
+
+
+def url_in(lines: Iterable[str]) -> str:
+    """Return the URL that our server says; the application may say something before, as httpbin does of flasgger."""
+    said = []
+    for line in lines:
+        if (found := re.search(r"^serving \S+ at (https?://\S+[^/\s])", line)) is not None:
+            return found[1]
+        said.append(line)
+    raise AssertionError(f"it does not serve: {''.join(said)}")
 
 
 @pytest.fixture(scope="session")
