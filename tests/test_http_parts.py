@@ -4,6 +4,8 @@ import hashlib
 import io
 import ssl
 from email.utils import formatdate
+from socket import AF_INET
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -15,6 +17,8 @@ from greenprobe.http.auth import Basic, Bearer, Digest, challenges
 from greenprobe.http.bodies import BytesBody, FileBody, FilePart, MultipartBody, StreamBody, form_body
 from greenprobe.http.certificates import public_key
 from greenprobe.http.charset import decode_text, find_charset
+from greenprobe.http.connections import Address
+from greenprobe.http.connector import resolve_name
 from greenprobe.http.cookies import MAX_PER_HOST, CookieJar, cookie_date, read_cookies_txt
 from greenprobe.http.proxy import Conversation, NoProxy, Proxies, read_proxy, socks, tunnel
 from greenprobe.http.request import Request, default_fields, request_head
@@ -553,3 +557,25 @@ def test_a_charset_is_found_as_browsers_find_it(body: bytes, content_type: str |
 @given(st.binary(), st.text())
 def test_any_body_becomes_text(body: bytes, content_type: str) -> None:
     decode_text(body, content_type)
+
+
+# -- names
+
+
+@pytest.mark.parametrize("host", ("127.0.0.1", "0.0.0.0", "255.255.255.255"))
+def test_an_address_is_answered_without_a_resolver(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.http.connector.green_dns", None)
+    assert resolve_name(host, 80, 1.0) == [Address(AF_INET, (host, 80))]
+
+
+@pytest.mark.parametrize("host", ("127.1", "127.0.0.01", "1.2.3.4.", "a.test", "::1", "127.0.0.1 ", "1.2.3.4\0"))
+def test_what_only_looks_like_an_address_is_asked_for(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def find(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        return [(AF_INET, 0, 0, "", ("192.0.2.1", port))]
+
+    monkeypatch.setattr("greenprobe.http.connector.green_dns", SimpleNamespace(find_to_connect=find))
+    assert resolve_name(host, 80, 1.0) == [Address(AF_INET, ("192.0.2.1", 80))]
+    assert asked == [host]

@@ -7,19 +7,20 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from ssl import SSLContext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from greenprobe.commands.options import Decorator
-from greenprobe.dns.asker import MakeExchange
-from greenprobe.dns.family import Family, GreenFamily
-from greenprobe.dns.resolver import Resolver
 from greenprobe.dns.servers import Server, parse_servers
 from greenprobe.dns.watched import read_text
 from greenprobe.errors import TargetError
 from greenprobe.http.trust import trusting
 from greenprobe.lazy import Lazy
+
+if TYPE_CHECKING:
+    from greenprobe.dns.asker import MakeExchange
+    from greenprobe.dns.family import Family
 
 __all__ = ["SERVERS", "dns_option", "family_of", "over_https", "read_servers"]
 
@@ -28,7 +29,10 @@ SERVERS: Final = (
     "https://dns.test/dns-query, tcp://192.0.2.1."
 )
 
-dns_over_https = Lazy("greenprobe.http.dns_over_https")  # most ask over UDP
+# Most name no servers, and of those who do, most ask over UDP.
+dns_family = Lazy("greenprobe.dns.family")
+dns_over_https = Lazy("greenprobe.http.dns_over_https")
+dns_resolver = Lazy("greenprobe.dns.resolver")
 
 
 def dns_option() -> Decorator:
@@ -55,7 +59,7 @@ def read_servers(text: str, port: int | None = None, *, option: str = "--dns") -
     return servers
 
 
-def family_of(words: Mapping[str, Any]) -> Family | None:
+def family_of(words: Mapping[str, Any]) -> "Family | None":
     """Return what looks names up, for the words of a command; None is what everybody uses.
 
     The certificates of tls and https servers are checked as those of other hosts. Raises click.BadParameter.
@@ -63,10 +67,14 @@ def family_of(words: Mapping[str, Any]) -> Family | None:
     if words["dns"] is None:
         return None
     trust = partial(trusting, words.get("ca_file"), verify=not words.get("insecure"), alpn=())
-    return GreenFamily(Resolver(read_servers(words["dns"]), exchanges={"https": over_https(trust)}, trust=trust))
+    servers = read_servers(words["dns"])
+    family: Family = dns_family.GreenFamily(
+        dns_resolver.Resolver(servers, exchanges={"https": over_https(trust)}, trust=trust)
+    )
+    return family
 
 
-def over_https(trust: Callable[[], SSLContext]) -> MakeExchange:
+def over_https(trust: Callable[[], SSLContext]) -> "MakeExchange":
     """Return what makes the way to servers that are asked over HTTPS."""
     return lambda hub, server: dns_over_https.HttpsPath(hub, server, trust=trust)
 

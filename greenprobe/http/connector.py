@@ -9,10 +9,10 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from math import inf
+from socket import AF_INET, inet_pton
 from ssl import SSLCertVerificationError, SSLContext, SSLError
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from greenprobe.dns.family import Family
 from greenprobe.errors import (
     ConnectError,
     ConnectionLost,
@@ -24,7 +24,6 @@ from greenprobe.errors import (
     TlsError,
     TotalTimeout,
 )
-from greenprobe.green_dns import find_to_connect
 from greenprobe.happy_eyeballs import interleave, race
 from greenprobe.http.addresses import is_public
 from greenprobe.http.connections import Address, Connection, TlsConnection, reason
@@ -36,8 +35,14 @@ from greenprobe.http.trace import Trace
 from greenprobe.http.trust import check_pins
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
+from greenprobe.lazy import Lazy
+
+if TYPE_CHECKING:
+    from greenprobe.dns.family import Family
 
 __all__ = ["Connect", "Connector", "Resolve", "resolve_name", "resolving"]
+
+green_dns = Lazy("greenprobe.green_dns")  # loaded with the first name: 40 modules
 
 ADDRESS_SECONDS: Final = 30.0
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
@@ -50,14 +55,25 @@ Resolve = Callable[[str, int, float], list[Address]]
 Connect = Callable[[Hub, Address, float], Connection]
 
 
-def resolving(family: Family | None) -> Resolve:
+def resolving(family: "Family | None") -> Resolve:
     """Return what asks `family`; None is whatever is installed."""
     return partial(resolve_name, family=family) if family is not None else resolve_name
 
 
-def resolve_name(host: str, port: int, timeout: float, *, family: Family | None = None) -> list[Address]:
+def is_dotted_quad(host: str) -> bool:
+    """Tell whether a host is an IPv4 address, spelled as everybody spells one."""
+    try:
+        inet_pton(AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def resolve_name(host: str, port: int, timeout: float, *, family: "Family | None" = None) -> list[Address]:
     """Ask `family`, by default the installed one; a numeric host is answered at once."""
-    found = find_to_connect(host, port, timeout=timeout, resolver=family)
+    if is_dotted_quad(host):
+        return [Address(AF_INET, (host, port))]
+    found = green_dns.find_to_connect(host, port, timeout=timeout, resolver=family)
     return [Address(int(kind), sockaddr) for kind, _, _, _, sockaddr in interleave(found)]
 
 
