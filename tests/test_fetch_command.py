@@ -153,6 +153,7 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
         (["URLS", "--timeout", "nan"], "'nan' is no finite number"),
         (["URLS", "--delay", "inf"], "'inf' is no finite number"),
         (["URLS", "--format", "xml"], "'xml' is not one of"),
+        (["URLS", "--warc-dedup"], "--warc-dedup says how --warc FILE is written"),
         (["URLS", "--ca-file", "none.pem"], "does not exist"),
         ([], "Missing argument 'URLS'"),
     ),

@@ -155,6 +155,8 @@ def trust_of(words: Words) -> Trust:
 
 def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
     """Return the plan. Raises TargetError, LocalProtocolError, OSError."""
+    if words["warc_dedup"] and not words["warc"]:
+        raise TargetError("--warc-dedup says how --warc FILE is written; add that")
     paced = PaceOptions(
         delay=words["delay"],
         rate_per_s=words["rate"],
