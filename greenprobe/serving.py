@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
-from socket import AF_UNIX, socket
+from socket import AF_UNIX, AF_UNSPEC, socket
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
 from typing import Any, TextIO
 
@@ -65,19 +65,24 @@ def serve_plan(plan: ServePlan, tell: Callable[[str], object]) -> int:
     context_of(plan)  # a wrong certificate is found now, and read again by each worker
     check_target(plan.target)
     listeners = inherited_listeners(os.environ)
+    ours: list[socket] = []
     try:
         for bind in plan.binds if not listeners else ():
             listeners.append(open_listener(bind, reuse_port=plan.reuse_port))
+            if bind.family != AF_UNSPEC:
+                ours.append(listeners[-1])
         return Supervisor(
             partial(be_worker, plan, listeners, tell),
             plan.processes,
             stop_timeout=plan.stop_timeout,
             tell=tell,
             on_ready=partial(tell_where, plan, listeners, tell),
-            on_stop=partial(close_all, listeners),
+            on_stop=partial(close_all, ours),
         ).run()
     finally:
-        close_all(listeners)
+        close_all(ours)
+        for listener in listeners:
+            listener.close()
 
 
 def check_target(target: str) -> None:
@@ -94,7 +99,10 @@ def tell_where(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str
 
 
 def close_all(listeners: Sequence[socket]) -> None:
-    """Close listeners, and remove the paths of Unix ones."""
+    """Close listeners that we opened, for all who share them, and remove the paths of Unix ones.
+
+    Not those that a service manager passed: it goes on to listen there, and starts us again when somebody comes.
+    """
     for listener in listeners:
         if listener.fileno() >= 0:
             hold_off(listener)

@@ -159,7 +159,7 @@ def send_file(environ: Environ, start_response: StartResponse, path: str) -> Ite
             start_response(verdict, pairs)
             return []
         return refuse(start_response, verdict)
-    part = read_range(environ, known, status.st_size)
+    part = read_range(environ, known, status.st_size) if environ["REQUEST_METHOD"] == "GET" else None
     if part is not None and not part:
         file.close()
         return refuse(start_response, "416 Range Not Satisfiable", ("Content-Range", f"bytes */{status.st_size}"))

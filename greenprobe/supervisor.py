@@ -19,7 +19,7 @@ from typing import Final
 
 from greenprobe.process import flush_and_exit
 
-__all__ = ["CANNOT_START", "Supervisor", "WorkerLinks"]
+__all__ = ["CANNOT_START", "LONGEST_PAUSE", "Supervisor", "WorkerLinks", "pause_before_start"]
 
 CANNOT_START: Final = 3  # the exit status of a worker that will fail again, if it is started again
 KILL_AFTER: Final = 5.0  # seconds beyond the time to stop
@@ -187,7 +187,7 @@ class Supervisor:
             self._give_up(worker)
             return
         self._failures = self._failures + 1 if monotonic() - worker.started < SHORT_LIFE else 0
-        pause = min(LONGEST_PAUSE, 2.0**self._failures / 4) if self._failures else 0.0
+        pause = pause_before_start(self._failures)
         self._start_after = monotonic() + pause
         self._tell(f"worker {worker.pid} ended {how}; starting another" + (f" in {pause:g} s" if pause else ""))
 
@@ -208,11 +208,15 @@ class Supervisor:
             self._stop(worker)
 
     def _retire(self) -> None:
-        """Stop workers of older generations once the new ones serve; kill those whose time to stop is over."""
+        """Stop workers of older generations once the new ones serve; kill those whose time to stop is over.
+
+        Those that do not serve yet are stopped at once, so that many signals start no more workers than one.
+        """
         current = [worker for worker in self._workers.values() if worker.generation == self._generation]
         enough = sum(worker.is_ready for worker in current) >= self._processes
         for worker in self._workers.values():
-            if worker.generation != self._generation and (enough or worker.generation > self._generation):
+            is_old = worker.generation < self._generation
+            if worker.generation > self._generation or (is_old and (enough or not worker.is_ready)):
                 self._stop(worker)
             since = worker.stopping_since
             if since is not None and monotonic() > since + self._stop_timeout + KILL_AFTER:
@@ -226,6 +230,11 @@ class Supervisor:
     def _signal_all(self, signum: int) -> None:
         for pid in self._workers:
             os.kill(pid, signum)
+
+
+def pause_before_start(failures: int) -> float:
+    """Return the seconds to wait before a worker is started in place of one, after so many short lives in a row."""
+    return min(LONGEST_PAUSE, 2.0 ** min(failures, 16) / 4) if failures else 0.0
 
 
 @contextmanager

@@ -189,8 +189,7 @@ class Server:
             self._turned_away += 1
             return
         try:
-            sock.settimeout(self._site.timeouts.head)
-            variables.update(receive_proxy_header(sock))
+            variables.update(receive_proxy_header(sock, self._site.timeouts.head))
             secure = None if self._context is None else wrap(sock, self._context, server_side=True)
         except OSError:
             self._turned_away += 1
@@ -228,13 +227,16 @@ class Server:
             del self._connections[me]
 
 
-def receive_proxy_header(sock: socket) -> dict[str, Any]:
+def receive_proxy_header(sock: socket, timeout: float) -> dict[str, Any]:
     """Take the PROXY header off a connection, and not a byte more; return what the environ says of the client.
 
-    Raises BadRequest, OSError, TimeoutError.
+    All of it has `timeout` seconds to come. Raises BadRequest, OSError, TimeoutError.
     """
+    clock = get_hub().clock
+    deadline = clock() + timeout
     received = b""
     while True:
+        sock.settimeout(max(0.001, deadline - clock()))
         seen = sock.recv(MAX_HEADER_BYTES, MSG_PEEK)
         if not seen:
             raise ConnectionResetError("the connection ended before its PROXY header")

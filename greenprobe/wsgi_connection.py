@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from math import inf
+from re import compile as pattern
 from socket import MSG_MORE, SHUT_WR
 from time import time
 from typing import Any, Final, NamedTuple, TextIO
@@ -35,6 +36,7 @@ __all__ = ["Access", "Application", "Connection", "Limits", "Site", "Timeouts"]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 BLANK: Final = b"\r\n\r\n"
+BLANK_LINES = pattern(rb"(?:\r\n)+").match
 CR: Final = 13
 RECEIVE_BYTES: Final = 1 << 14
 SEND_BYTES: Final = 1 << 18  # a piece that must go out within the timeout
@@ -394,10 +396,13 @@ class Connection:
         limits = self._site.limits.head
         clock = get_hub().clock
         deadline = clock() + self._site.timeouts.head
-        seen = 0
+        seen = skipped = 0
         while True:
-            while data.startswith(b"\r\n"):  # tolerated before a request: RFC 9112, 2.2
-                data = data[2:]
+            if (blank := BLANK_LINES(data)) is not None:  # tolerated before a request: RFC 9112, 2.2
+                data = data[blank.end() :]
+                skipped += blank.end()
+                if skipped > limits.request_line_bytes:
+                    raise BadRequest(400, f"more than {limits.request_line_bytes} bytes of blank lines")
             end = data.find(BLANK, max(0, seen - 3))
             if end > 0:
                 return data, end

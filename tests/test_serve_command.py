@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+from core_tools import wait_until
 
 pytestmark = pytest.mark.slow  # each test starts a supervisor and its workers
 
@@ -321,6 +322,29 @@ def test_code_that_cannot_start_changes_nothing(start: Start, tmp_path: Path) ->
     assert serving.get() == before
 
 
+def test_many_reloads_start_no_more_workers_than_one(start: Start, tmp_path: Path) -> None:
+    serving = start("site_x:app", "--bind", "127.0.0.1:0")
+    children = Path(f"/proc/{serving.process.pid}/task/{serving.process.pid}/children")
+    old = children.read_text().split()
+    wait = (
+        "import os, time\nus = os.getppid()\nwhile not os.path.exists('go') and os.getppid() == us: time.sleep(0.01)\n"
+    )
+    (tmp_path / "site_x.py").write_text(wait + APP.replace("str(os.getpid()).encode()", "b'new'"))
+
+    def newest() -> list[str]:
+        return [pid for pid in children.read_text().split() if pid not in old]
+
+    for _ in range(3):
+        before = newest()
+        serving.process.send_signal(signal.SIGHUP)
+        wait_until(lambda before=before: len(newest()) == 1 and newest() != before, "one new worker")  # type: ignore[misc]
+    assert serving.get()[1] == old[0].encode()
+    (tmp_path / "go").touch()
+    while serving.get()[1] != b"new":
+        assert serving.process.poll() is None
+    assert serving.end()[0] == 0
+
+
 def test_reload_notices_new_code(start: Start, tmp_path: Path) -> None:
     serving = start("site_x:app", "--bind", "127.0.0.1:0", "--reload")
     serving.get()
@@ -368,15 +392,17 @@ def test_a_service_manager_passes_the_sockets(start: Start) -> None:
         )
         passed = [one.fileno(), other.fileno()]
         process = subprocess.Popen([sys.executable, "-c", script], pass_fds=passed, stderr=subprocess.PIPE)
-    try:
-        for port in ports:
-            connection = HTTPConnection("127.0.0.1", port, timeout=20)
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 200
-            connection.close()
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+        try:
+            for port in ports:
+                connection = HTTPConnection("127.0.0.1", port, timeout=20)
+                connection.request("GET", "/")
+                assert connection.getresponse().status == 200
+                connection.close()
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        for port in ports:  # whoever is started next will serve these
+            socket.create_connection(("127.0.0.1", port), 5).close()
 
 
 @pytest.mark.parametrize(

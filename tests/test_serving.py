@@ -3,6 +3,7 @@
 import os
 import socket as stdlib
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from greenprobe.listeners import Bind, inherited_listeners, open_listener, read_
 from greenprobe.module_watch import watch_modules
 from greenprobe.serving import ServePlan
 from greenprobe.static_files import StaticFiles
+from greenprobe.supervisor import LONGEST_PAUSE, pause_before_start
 from greenprobe.testing import JumpClock
 
 # -- places
@@ -72,6 +74,20 @@ def test_a_path_is_taken_over_only_when_nobody_listens_there(tmp_path: Path) -> 
         open_listener(read_bind(f"unix:{tmp_path}/file"))
 
 
+def test_a_path_where_somebody_listens_who_is_too_busy_to_answer_is_theirs(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with stdlib.socket(stdlib.AF_UNIX) as busy, ExitStack() as queue:
+        busy.bind(path)
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                sock = queue.enter_context(stdlib.socket(stdlib.AF_UNIX))
+                sock.setblocking(False)
+                sock.connect(path)
+        with pytest.raises(OSError, match="Address already in use"):
+            open_listener(read_bind(f"unix:{path}"))
+
+
 def test_a_service_manager_may_pass_the_sockets() -> None:
     assert inherited_listeners({}) == []
     assert inherited_listeners({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
@@ -81,6 +97,14 @@ def test_a_service_manager_may_pass_the_sockets() -> None:
 def test_a_descriptor_can_be_listened_at() -> None:
     with open_listener(read_bind("127.0.0.1:0")) as first, open_listener(read_bind(f"fd:{first.fileno()}")) as second:
         assert first.getsockname() == second.getsockname()
+
+
+# -- workers
+
+
+def test_a_worker_that_dies_again_and_again_is_started_ever_later_but_for_ever() -> None:
+    pauses = [pause_before_start(failures) for failures in (0, 1, 2, 20, 5000)]
+    assert pauses == [0.0, 0.5, 1.0, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
 # -- applications

@@ -44,6 +44,11 @@ def get(root: Path, path: str, *, method: str = "GET", listing: bool = False, **
     return seen[0], dict(seen[1]), body[: int(length)] if length is not None else body
 
 
+def test_ranges_are_for_get_alone(root: Path) -> None:
+    status, headers, _ = get(root, "/a.txt", method="HEAD", HTTP_RANGE="bytes=0-1")
+    assert (status, headers["Content-Length"]) == ("200", "10")
+
+
 def test_a_file_comes_with_what_it_is_known_by(root: Path) -> None:
     status, headers, body = get(root, "/a.txt")
     assert (status, body, headers["Content-Type"]) == ("200", b"0123456789", "text/plain; charset=utf-8")

@@ -5,7 +5,7 @@ import os
 import socket as stdlib
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -611,6 +611,31 @@ def test_a_body_that_is_slow_and_keeps_to_the_rate_is_read(clock: JumpClock) -> 
     with Server(LOOPBACK, echo, timeouts=Timeouts(io=60), limits=Limits(min_body_bytes_per_s=None)) as server:
         answer, _ = send_slowly(server, clock, size=1, every=50, count=20)
         assert status_of(answer) == 200
+
+
+def test_a_proxy_header_that_trickles_in_has_the_time_of_a_head(clock: JumpClock) -> None:
+    with (
+        Server(LOOPBACK, hello, proxy_protocol=True, timeouts=Timeouts(head=20)) as server,
+        connect(server.address) as sock,
+    ):
+
+        def trickle() -> None:
+            with suppress(OSError):
+                for byte in b"PROXY TCP4 192.0.2.1 10.0.0.1 5000 80\r\n":
+                    sock.sendall(bytes([byte]))
+                    sleep(9)
+
+        slow = spawn(trickle)
+        assert read_all(sock) == b""
+        assert clock.now() == 20
+        slow.kill()
+        assert server.statistics().turned_away == 1
+
+
+def test_a_flood_of_blank_lines_is_no_request() -> None:
+    with Server(LOOPBACK, hello) as server:
+        assert status_of(talk(server, b"\r\n" * 10 + LAST)) == 200
+        assert status_of(talk(server, b"\r\n" * 10_000)) == 400
 
 
 def test_an_application_that_reads_slowly_takes_nothing_from_its_client(clock: JumpClock) -> None:
