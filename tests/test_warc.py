@@ -18,6 +18,7 @@ from warcio.checker import Checker
 
 from greenprobe.cli import cli, run
 from greenprobe.http.recorded import final_head, without_secret_lines
+from greenprobe.lazy import Lazy
 
 PACKED = gzip.compress(b"packed " * 100)
 HEAD = b"HTTP/1.1 200 All  Right\r\nX-ODD:value\r\nx-Odd:  \xe9 \r\nContent-Length: 2\r\n\r\n"
@@ -94,6 +95,19 @@ def fetch(port: int, archive: Path, *paths: str, words: tuple[str, ...] = ()) ->
     out = archive.with_name("rows")
     assert run(cli, ["fetch", str(urls), "-c", "1", "--warc", str(archive), "-o", str(out), *words]) == 0
     return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("command", ["fetch", "crawl"])
+def test_without_warcio_no_file_is_touched(
+    command: str, archive: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("greenprobe.commands.warc.warcwriter", Lazy("warcio.that_is_not_there"))
+    archive.write_bytes(b"an archive")
+    out = archive.with_name("rows")
+    out.write_bytes(b"results")
+    assert run(cli, [command, "http://127.0.0.1:1/", "--warc", str(archive), "-o", str(out)]) == 1
+    assert "pip install 'greenprobe[warc]'" in capfd.readouterr().err
+    assert (archive.read_bytes(), out.read_bytes()) == (b"an archive", b"results")
 
 
 def test_every_hop_is_a_pair_of_its_own(port: int, archive: Path) -> None:

@@ -9,6 +9,7 @@ import click
 from greenprobe.commands.crawl_graph import is_graphml
 from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.warc import needs_warcio
 from greenprobe.engine.browser import find_browser
 from greenprobe.engine.canonical import QueryRule
 from greenprobe.engine.crawlplan import CrawlPlan, TypeRule, start_of
@@ -110,7 +111,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="Write every link that is found to FILE, as JSON lines."),
     click.option("--graph", metavar="FILE", type=click.Path(dir_okay=False), callback=refuse_other_graphs,
                  help="Write the graph of the links that are followed to FILE: .graphml or .csv."),
-    click.option("--warc", metavar="FILE", type=click.Path(dir_okay=False),
+    click.option("--warc", metavar="FILE", type=click.Path(dir_okay=False), callback=needs_warcio,
                  help="Write requests and responses, robots.txt too, to a WARC file."),
     click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False),
                  help="Write pages and links to tables of an SQLite database, too."),

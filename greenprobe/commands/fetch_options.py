@@ -7,6 +7,7 @@ import click
 
 from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.warc import needs_warcio
 from greenprobe.http.trust import TLS_VERSIONS
 
 __all__ = ["fetch_options"]
@@ -167,7 +168,7 @@ OUTPUT: Final[list[Decorator]] = [
         "--fields", metavar="LIST", help="Write these columns, as in status,url,elapsed.total,headers.server."
     ),
     output_option(),
-    click.option("--warc", metavar="FILE", type=FILE, help="Also write a WARC file, gzipped."),
+    click.option("--warc", metavar="FILE", type=FILE, callback=needs_warcio, help="Also write a WARC file, gzipped."),
     click.option("--warc-dedup", is_flag=True, help="In it, refer to a body that is there already."),
     click.option("--save", metavar="DIR", type=click.Path(file_okay=False), help="Also write each body to a file."),
     click.option("--sqlite", metavar="FILE", type=FILE, help="Also write a SQLite database."),

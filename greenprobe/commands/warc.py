@@ -23,7 +23,7 @@ from greenprobe.engine.journal import LastingFile
 from greenprobe.http.recorded import ArchivedBody, RecordedExchange
 from greenprobe.lazy import Lazy
 
-__all__ = ["ExchangeWriter", "WarcFile", "stored_head"]
+__all__ = ["ExchangeWriter", "WarcFile", "needs_warcio", "stored_head"]
 
 shutil = Lazy("shutil")
 warcwriter = Lazy("warcio.warcwriter")
@@ -52,13 +52,10 @@ class ExchangeWriter:
     """Writes exchanges to a file as the records of a WARC."""
 
     def __init__(self, file: IO[bytes], *, dedups: bool = False) -> None:
-        """With `dedups`, write payloads once. Raises click.ClickException if warcio is not installed."""
+        """With `dedups`, write payloads once. Raises ImportError if warcio is not installed."""
         self._file = file
         self._payloads: dict[str, ArchivedBody] | None = {} if dedups else None  # by digest, the oldest first
-        try:
-            self._writer = warcwriter.WARCWriter(file, gzip=True, warc_version="WARC/1.1")
-        except ImportError as exc:
-            raise click.ClickException("--warc needs the package warcio: pip install 'greenprobe[warc]'") from exc
+        self._writer = warcwriter.WARCWriter(file, gzip=True, warc_version="WARC/1.1")
 
     def write_info(self, name: str) -> None:
         """Write the record that says who made the file."""
@@ -135,6 +132,16 @@ class ExchangeWriter:
             http_headers=RawHead(head),
             warc_headers_dict=dict(fields),
         )
+
+
+def needs_warcio(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Raise click.ClickException if there is no library for WARC files: as an option is read, before files are."""
+    if value is not None:
+        try:
+            warcwriter.WARCWriter  # noqa: B018 - looking it up loads it
+        except ImportError as exc:
+            raise click.ClickException("--warc needs the package warcio: pip install 'greenprobe[warc]'") from exc
+    return value
 
 
 class WarcFile:
