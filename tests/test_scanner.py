@@ -525,6 +525,22 @@ def test_a_full_table_of_connections_slows_the_scan_and_loses_nothing(clock: Jum
     assert clock.now() < 1.6 * needed
 
 
+def test_a_full_table_on_a_path_that_loses_much_ends_the_scan_all_the_same(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    for port in range(300, 400):
+        network.answers[port] = [SILENT, REFUSED]  # so that a silent port deserves more tries than one socket makes
+    silent = set(range(100, 150))
+    for port in silent:
+        network.answers[port] = [SILENT]
+    table = FullTable(network, clock, most=250, life=20.0)
+    scanner = Scanner(plan_of("127.0.0.1", "1-400", retries=9), asker=network.asker, tracking=table.tracking)
+    records = list(scanner.run())
+    assert len(records) == 400
+    assert silent <= {record.port for record in records if record.state == "filtered"}
+    assert table.drops
+    assert network.insisted < 200
+
+
 def test_a_silent_port_takes_one_entry_of_a_full_table(clock: JumpClock) -> None:
     network = Network(rtt=0.01)
     network.answers.default_factory = lambda: [SILENT]
@@ -644,6 +660,33 @@ def test_a_full_table_of_a_router_on_the_way_is_no_state_of_a_port(clock: JumpCl
     assert {reason for state, reason in found.values() if state == "filtered"} == {"no-response"}
     assert found[300][0] == "open"
     assert (scanner.statistics().held, scanner.statistics().lost) == (1, 0)
+
+
+def test_hosts_behind_one_router_share_what_its_table_has_room_for(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    silent = set(range(60, 90))
+    for port in silent:
+        network.answers[port] = [SILENT]
+    router = Router(network, clock, most=40, life=5.0)
+    plan = plan_of(" ".join(f"127.0.0.{number}" for number in range(1, 6)), "1-100", concurrency=500)
+    scanner = Scanner(plan, asker=network.asker)
+    records = list(scanner.run())
+    assert router.drops > 100
+    assert Counter(record.state for record in records) == {"closed": 5 * 70, "filtered": 5 * 30}
+    assert {record.port for record in records if record.state == "filtered"} == silent
+    assert scanner.statistics().held > 1
+    assert scanner.statistics().lost == 0
+
+
+def test_where_one_witness_has_fallen_silent_another_is_asked(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    network.answers[10] = [0, SILENT]  # a service that ends after it was found
+    for port in range(100, 150):
+        network.answers[port] = [SILENT]
+    scanner = Scanner(plan_of("127.0.0.1", "1-200"), asker=network.asker)
+    found = states({record.port: record for record in scanner.run()})
+    assert {port for port, (state, _) in found.items() if state == "filtered"} == set(range(100, 150))
+    assert scanner.statistics().held == 0
 
 
 def test_a_host_that_bans_for_a_while_is_asked_again_when_it_answers(clock: JumpClock) -> None:

@@ -112,9 +112,9 @@ class Probing:
     def wait_longer(self, asker: Asker, question: Question, started: float) -> int:
         """Where connections are short, wait while the kernel asks again from the same socket; else do nothing."""
         timing = question.host.timing
-        if not (self._starts.are_short or question.host.is_held) or question.port > UDP or not timing.answers:
+        if not self._insists(question) or not timing.answers:
             return EALREADY
-        tries = min(self._timing.tries(timing), MOST_RESENT)
+        tries = self.tries(question)
         self.under_way += 1
         try:
             code = asker.insist(started + 2.0 ** (tries - 1) - 1 + self._timing.timeout(timing, 1))
@@ -123,6 +123,15 @@ class Probing:
         if self._clock() - started >= RESENT_AFTER:
             question.attempt = tries
         return code
+
+    def tries(self, question: Question) -> int:
+        """Return how often a silent port of a host that has answered is asked, at most so often as one socket asks."""
+        tries = self._timing.tries(question.host.timing)
+        return min(tries, MOST_RESENT) if self._insists(question) else tries
+
+    def _insists(self, question: Question) -> bool:
+        """Tell whether connections are short: then one socket makes all tries, as each other one takes an entry."""
+        return (self._starts.are_short or question.host.is_held) and question.port < UDP
 
     def wait_once(self, asker: Asker, host: Host, started: float) -> int:
         """Wait for the answer of a port that is known to answer, as long as a first try deserves."""

@@ -269,7 +269,7 @@ class Scanner:
             self._waiting.keep(question)
             return False
         if not host.is_held:
-            if question.attempt < self._timing.tries(host.timing):
+            if question.attempt < self._probing.tries(question):
                 question.attempt += 1
                 return True
             if question.is_doubtful and question.rounds < MAX_ROUNDS:
