@@ -18,7 +18,7 @@ __all__ = ["defaults", "read"]
 
 
 def read(path: str) -> dict[str, Any]:
-    """Return the tables of a file. Raises click.ClickException, whose line says what is wrong with it."""
+    """Return the tables of a file. Raises click.UsageError, whose line says what is wrong with it."""
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)

@@ -12,17 +12,18 @@ from contextlib import contextmanager
 
 import click
 
+from greenprobe.commands.options import Reader
+from greenprobe.commands.plain_progress import line_of
 from greenprobe.greenthread import spawn
 from greenprobe.hub import get_hub
 
 __all__ = ["Key", "status_on_key"]
 
-Reading = tuple[float | None, str]
 Key = tuple[Callable[[], object], str]  # what it does, and what is said about it
 
 
 @contextmanager
-def status_on_key(read: Callable[[], Reading], fd: int = 0, *, keys: Mapping[str, Key] | None = None) -> Iterator[None]:
+def status_on_key(read: Reader, fd: int = 0, *, keys: Mapping[str, Key] | None = None) -> Iterator[None]:
     """Print what `read` says at each key, on standard error, until the block ends. `fd` is standard input.
 
     A key of `keys` does what that says first.
@@ -43,7 +44,7 @@ def status_on_key(read: Callable[[], Reading], fd: int = 0, *, keys: Mapping[str
         os.close(own)
 
 
-def _watch(fd: int, read: Callable[[], Reading], keys: Mapping[str, Key]) -> None:
+def _watch(fd: int, read: Reader, keys: Mapping[str, Key]) -> None:
     hub = get_hub()
     side = hub.poller.adopt(fd).read
     while True:
@@ -54,8 +55,7 @@ def _watch(fd: int, read: Callable[[], Reading], keys: Mapping[str, Key]) -> Non
         for act, said in [keys[each] for each in pressed if each in keys]:
             act()
             click.echo(said, err=True)
-        fraction, text = read()
-        click.echo(text if fraction is None else f"{fraction:4.0%}  {text}", err=True)
+        click.echo(line_of(read()), err=True)
 
 
 def _is_ours(fd: int) -> bool:

@@ -15,6 +15,8 @@ from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 __all__ = [
     "FiniteRange",
     "Progress",
+    "Reader",
+    "Reading",
     "affordable",
     "concurrency_option",
     "format_option",
@@ -22,12 +24,14 @@ __all__ = [
     "timeout_option",
 ]
 
-Reader = Callable[[], tuple[float | None, str]]
+# The part that is done, 0 to 1, or None where nobody knows; and what to say about it: plain text.
+Reading = tuple[float | None, str]
+Reader = Callable[[], Reading]
 
 
 class Progress(Protocol):
-    """The click object of a command. Give it a reader of counters (the part that is done, or None, and a text) and how
-    to show them, "auto", "plain", "off" or "terminal"; use what it returns as a context. See commands/progress.py.
+    """The click object of a command. Give it a reader of counters, and how to show them: "auto", "plain", "off" or
+    "terminal"; use what it returns as a context. See commands/progress.py.
     """
 
     def __call__(self, read: Reader, mode: str = "terminal", /) -> AbstractContextManager[None]: ...

@@ -4,13 +4,14 @@ The engine never calls this. Some times a second a hub timer asks `read` for the
 `greenprobe.cli` imports this file, and only when standard error is a terminal, so that rich costs a pipe nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from greenprobe.commands.options import Reader
 from greenprobe.hub import Hub, get_hub
 from greenprobe.timers import Timer
 
@@ -18,12 +19,9 @@ __all__ = ["progress"]
 
 INTERVAL_S = 0.2
 
-# The part that is done, 0 to 1, or None where nobody knows; and what to say about it (plain text, no markup).
-Reading = tuple[float | None, str]
-
 
 @contextmanager
-def progress(read: Callable[[], Reading]) -> Iterator[None]:
+def progress(read: Reader) -> Iterator[None]:
     """Show what `read` says, on standard error, until the block ends; then the line disappears."""
     bar = Progress(
         BarColumn(bar_width=16),
@@ -47,7 +45,7 @@ def progress(read: Callable[[], Reading]) -> Iterator[None]:
 class _Ticker:
     """Reads and draws, again and again, from a timer of the hub."""
 
-    def __init__(self, bar: Progress, read: Callable[[], Reading], hub: Hub) -> None:
+    def __init__(self, bar: Progress, read: Reader, hub: Hub) -> None:
         self._bar = bar
         self._read = read
         self._hub = hub

@@ -31,6 +31,7 @@ __all__ = ["Rendered", "Renderer"]
 
 IDLE_SECONDS: Final = 0.3  # without a request, after load
 DOM_SECONDS: Final = 3.0  # to hand over the DOM
+OPENING_SECONDS: Final = 2.0  # to make a context and a page in it, and to end them
 MAX_DOM_CHARS: Final = 8 << 20
 MAX_REQUESTS: Final = 200  # of a page
 MAX_HREFS: Final = 20
@@ -94,7 +95,7 @@ class Renderer:
         with self._free:
             try:
                 tools = self._running().tools
-                with move_on_after(self._longest + DOM_SECONDS + 2):
+                with move_on_after(OPENING_SECONDS + self._longest + DOM_SECONDS):
                     return PageSession(self, tools, url, headers, body).run(self._longest)
                 return Rendered(body, (), f"no DOM in {self._longest:g} s")
             except RenderError as exc:
