@@ -5,8 +5,13 @@ killed is lost, and a kill while the lock is taken again leaves without it. Ours
 comes back with the lock.
 
 The main thread's own lock (up to 3.12) or handle (from 3.13) was made at import, by real threads: it is made anew.
+
+A process that multiprocessing spawned has imported `multiprocessing.util` before the program patches. Its thread-locals
+are a class derived from the real ones by then, so all greenthreads of an OS thread would talk to a manager over one
+connection, and one's answer would reach another: that class is derived anew.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -18,11 +23,11 @@ from greenlet import getcurrent, greenlet
 from greenprobe.disguise import Around
 from greenprobe.errors import HubError
 from greenprobe.green_lock import allocate_lock, lock
-from greenprobe.green_thread import Thread as GreenletThread, make_thread_handle
+from greenprobe.green_thread import Thread as GreenletThread, make_thread_handle, thread_local
 from greenprobe.local import local
 from greenprobe.timeout import CancelScope
 
-__all__ = ["PATCHES", "adopt_main_thread"]
+__all__ = ["PATCHES", "adopt_threading"]
 
 
 def wait(self: Any, timeout: float | None = None) -> bool:
@@ -144,6 +149,35 @@ def exchange_tstate_lock(main: Any, old: Any, new: Any) -> None:
     if old in to_wait_for:
         to_wait_for.discard(old)
         to_wait_for.add(new)
+
+
+# -- multiprocessing's thread-locals
+
+
+def adopt_fork_aware_local() -> Callable[[], None]:
+    """Derive `multiprocessing.util.ForkAwareLocal` from the green thread-locals; return what undoes it."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None or issubclass(util.ForkAwareLocal, thread_local):
+        return do_nothing
+    plain = util.ForkAwareLocal
+    body = {name: value for name, value in vars(plain).items() if name not in {"__dict__", "__weakref__"}}
+    util.ForkAwareLocal = type(plain.__name__, (thread_local,), body)
+    return partial(setattr, util, plain.__name__, plain)
+
+
+def do_nothing() -> None:
+    """Undo nothing: it was green."""
+
+
+def adopt_threading() -> Callable[[], None]:
+    """Make green what was made of real threads before; return what undoes it."""
+    undo = [adopt_main_thread(), adopt_fork_aware_local()]
+
+    def undo_all() -> None:
+        for each in undo:
+            each()
+
+    return undo_all
 
 
 PATCHES: Final[dict[Any, dict[str, Any]]] = {threading.Condition: {"wait": wait}}

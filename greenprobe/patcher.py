@@ -70,7 +70,7 @@ TABLE: Final[dict[str, list[Rows]]] = {
     "psycopg": [],  # psycopg2, too
 }
 ACTIONS: Final[dict[str, Callable[[], Callable[[], object]]]] = {  # what a table cannot say; each returns its undoing
-    "thread": green_threading.adopt_main_thread,
+    "thread": green_threading.adopt_threading,
     "signal": green_signal.adopt_handlers,
     "os": green_semlock.adopt_semaphores,
     "psycopg": drivers.adopt_drivers,

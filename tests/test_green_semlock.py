@@ -128,3 +128,23 @@ def test_processes_pools_queues_and_managers_work_patched(method: str, tmp_path:
         timeout=60,
     )
     assert lines == ["42 put", "0 True", "[0, 1, 4, 9]", "[0, 1, 4, 9]", "value", "True"]
+
+
+def test_each_greenthread_has_its_own_connection_to_a_manager_patched_after_multiprocessing() -> None:
+    lines = run_patched(
+        """
+        import threading
+        manager = multiprocessing.get_context("fork").Manager()
+        lock = manager.RLock()
+        lock.acquire()
+        got = []
+        other = threading.Thread(target=lambda: got.append(lock.acquire(False)))
+        other.start()
+        other.join()
+        lock.release()
+        manager.shutdown()
+        print(got)
+        """,
+        patch="import multiprocessing.managers, greenprobe; greenprobe.monkey_patch()\n",  # as a spawned process does
+    )
+    assert lines == ["[False]"]
