@@ -116,4 +116,5 @@ def main() -> None:
     os._exit(0)
 
 
-main()
+if __name__ == "__main__":  # not in a process that one of the tests spawns: it would run them all again
+    main()
