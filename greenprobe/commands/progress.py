@@ -12,8 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Column
 
 from greenprobe.commands.options import Reader
-from greenprobe.hub import Hub, get_hub
-from greenprobe.timers import Timer
+from greenprobe.commands.regularly import regularly
 
 __all__ = ["progress"]
 
@@ -34,35 +33,12 @@ def progress(read: Reader) -> Iterator[None]:
         transient=True,
         redirect_stdout=False,
     )
-    ticker = _Ticker(bar, read, get_hub())
-    with bar:
-        try:
-            yield
-        finally:
-            ticker.stop()
+    task = bar.add_task("", total=None)
 
+    def draw() -> None:
+        fraction, text = read()
+        total = None if fraction is None else 1.0
+        bar.update(task, description=text, total=total, completed=fraction or 0.0, refresh=True)
 
-class _Ticker:
-    """Reads and draws, again and again, from a timer of the hub."""
-
-    def __init__(self, bar: Progress, read: Reader, hub: Hub) -> None:
-        self._bar = bar
-        self._read = read
-        self._hub = hub
-        self._task = bar.add_task("", total=None)
-        self._timer: Timer = hub.timers.add(hub.clock(), self._tick)
-
-    def stop(self) -> None:
-        """Draw no more."""
-        self._timer.cancel()
-
-    def _tick(self) -> None:
-        fraction, text = self._read()
-        self._bar.update(
-            self._task,
-            description=text,
-            total=None if fraction is None else 1.0,
-            completed=fraction or 0.0,
-            refresh=True,
-        )
-        self._timer = self._hub.timers.add(self._hub.clock() + INTERVAL_S, self._tick)
+    with bar, regularly(INTERVAL_S, draw, first=0.0):
+        yield

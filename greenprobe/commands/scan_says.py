@@ -1,7 +1,7 @@
 """What a scan says on standard error: what it may not do, what goes wrong when that is noticed, and a summary."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from errno import EACCES, EPERM
 from socket import AF_INET6
 from typing import Final
@@ -9,9 +9,8 @@ from typing import Final
 import click
 
 from greenprobe.commands.counted import counted
+from greenprobe.commands.regularly import regularly
 from greenprobe.engine.scanplan import ScanStatistics
-from greenprobe.hub import get_hub
-from greenprobe.timers import Timer
 
 __all__ = ["no_echoes", "summarize", "troubles_told"]
 
@@ -33,35 +32,17 @@ def _why(error: OSError) -> str:
     return f"not possible: {error.strerror}"
 
 
-@contextmanager
-def troubles_told(read: Callable[[], ScanStatistics]) -> Iterator[None]:
+def troubles_told(read: Callable[[], ScanStatistics]) -> AbstractContextManager[None]:
     """Say once of each trouble that there is one, soon after `read` shows it, until the block ends."""
-    teller = _Teller(read)
-    try:
-        yield
-    finally:
-        teller.stop()
+    told: set[str] = set()
 
-
-class _Teller:
-    """Looks for trouble, again and again, from a timer of the hub."""
-
-    def __init__(self, read: Callable[[], ScanStatistics]) -> None:
-        self._read = read
-        self._hub = get_hub()
-        self._told: set[str] = set()
-        self._timer: Timer = self._hub.timers.add(self._hub.clock() + INTERVAL, self._look)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        for name, said in troubles(self._read()):
-            if name not in self._told:
-                self._told.add(name)
+    def look() -> None:
+        for name, said in troubles(read()):
+            if name not in told:
+                told.add(name)
                 click.echo(said, err=True)
-        self._timer = self._hub.timers.add(self._hub.clock() + INTERVAL, self._look)
+
+    return regularly(INTERVAL, look)
 
 
 def troubles(now: ScanStatistics) -> Iterator[tuple[str, str]]:
