@@ -1,5 +1,8 @@
 """`greenprobe serve`: a WSGI application, or a folder of files."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from greenprobe.access_log import FORMATS
@@ -127,32 +130,7 @@ FILE = click.Path(exists=True, dir_okay=False)
     show_default=True,
     help="Seconds in which requests may finish when the server stops.",
 )
-def serve(
-    target: str,
-    binds: tuple[str, ...],
-    processes: int,
-    tls_cert: str | None,
-    tls_key: str | None,
-    access_log: str,
-    access_log_file: str,
-    max_connections: int | None,
-    max_per_client: int | None,
-    max_body: int,
-    min_body_rate: float,
-    head_timeout: float,
-    idle_timeout: float,
-    io_timeout: float,
-    trusted: tuple[str, ...],
-    forwarded: str,
-    proxy_protocol: bool,
-    reuse_port: bool,
-    patch: bool,
-    reload: bool,
-    listing: bool,
-    no_server_header: bool,
-    asgi: bool,
-    stop_timeout: float,
-) -> int:
+def serve(**words: Any) -> int:
     """Serve a WSGI application, or a folder of files.
 
     APP is MODULE:OBJECT, as in mysite.wsgi:application; `()` behind it calls a factory. FOLDER is a path.
@@ -165,31 +143,38 @@ def serve(
     greenprobe serve 'mysite:create_app()' --bind 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     greenprobe serve ./public --listing
     """
-    if tls_key is not None and tls_cert is None:
+    return serve_plan(plan_of(words), lambda line: click.echo(line, err=True))
+
+
+def plan_of(words: Mapping[str, Any]) -> ServePlan:
+    """Return what the words of the command line ask for. Raises click.UsageError."""
+    if words["tls_key"] is not None and words["tls_cert"] is None:
         raise click.UsageError("--tls-key needs --tls-cert")
-    plan = ServePlan(
-        target=target,
-        binds=tuple(read_bind(bind) for bind in binds),
-        processes=processes,
-        listing=listing,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        log_format=None if access_log == "off" else access_log,
-        log_file=access_log_file,
+    proxies = None
+    if words["trusted"]:
+        proxies = TrustedProxies(read_networks(words["trusted"]), standard=words["forwarded"] == "standard")
+    return ServePlan(
+        target=words["target"],
+        binds=tuple(read_bind(bind) for bind in words["binds"]),
+        processes=words["processes"],
+        listing=words["listing"],
+        tls_cert=words["tls_cert"],
+        tls_key=words["tls_key"],
+        log_format=None if words["access_log"] == "off" else words["access_log"],
+        log_file=words["access_log_file"],
         limits=Limits(
-            body_bytes=max_body,
-            min_body_bytes_per_s=min_body_rate or None,
-            connections=max_connections,
-            connections_per_client=max_per_client,
+            body_bytes=words["max_body"],
+            min_body_bytes_per_s=words["min_body_rate"] or None,
+            connections=words["max_connections"],
+            connections_per_client=words["max_per_client"],
         ),
-        timeouts=Timeouts(head=head_timeout, idle=idle_timeout, io=io_timeout),
-        proxies=TrustedProxies(read_networks(trusted), standard=forwarded == "standard") if trusted else None,
-        proxy_protocol=proxy_protocol,
-        reuse_port=reuse_port,
-        reload=reload,
-        asgi=asgi,
-        patch=patch,
-        server_header=not no_server_header,
-        stop_timeout=stop_timeout,
+        timeouts=Timeouts(head=words["head_timeout"], idle=words["idle_timeout"], io=words["io_timeout"]),
+        proxies=proxies,
+        proxy_protocol=words["proxy_protocol"],
+        reuse_port=words["reuse_port"],
+        reload=words["reload"],
+        asgi=words["asgi"],
+        patch=words["patch"],
+        server_header=not words["no_server_header"],
+        stop_timeout=words["stop_timeout"],
     )
-    return serve_plan(plan, lambda line: click.echo(line, err=True))
