@@ -13,7 +13,7 @@ from typing import Any
 from greenprobe.lazy import Lazy
 from greenprobe.threadpool import run_in_thread
 
-__all__ = ["AddrInfo", "Resolver", "install", "is_numeric", "resolve"]
+__all__ = ["AddrInfo", "Resolver", "install", "is_address", "is_numeric", "is_of_family", "resolve"]
 
 AddrInfo = tuple[int, int, int, str, Any]
 Resolver = Callable[[str | bytes, int | str | None, int, int], list[AddrInfo]]
@@ -31,11 +31,18 @@ def is_numeric(host: str | bytes) -> bool:
 
 @lru_cache(maxsize=1024)  # the same few hosts come again and again
 def _is_address(host: str) -> bool:
-    if host in ("", "<broadcast>"):
-        return True
-    family = stdlib.AF_INET6 if ":" in host else stdlib.AF_INET
+    return host in ("", "<broadcast>") or is_address(host)
+
+
+def is_address(host: str) -> bool:
+    """Tell whether `host` is a numeric address; an IPv6 one may have a scope."""
+    return is_of_family(stdlib.AF_INET6 if ":" in host else stdlib.AF_INET, host.partition("%")[0])
+
+
+def is_of_family(family: int, host: str) -> bool:
+    """Tell whether `host` is a numeric address of a family, without a scope."""
     try:
-        stdlib.inet_pton(family, host.partition("%")[0])
+        stdlib.inet_pton(family, host)
     except (OSError, ValueError):
         return False
     return True

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from greenprobe.dns.deferred import read_reply
 from greenprobe.dns.inflight import Came
 from greenprobe.dns.resolution import RCODES, Ask, Resolution, Result, is_lame, new_ask, new_result
-from greenprobe.dns.servers import Book, Server, is_address
+from greenprobe.dns.servers import Book, Server
 from greenprobe.dns.stream import IDLE_SECONDS, StreamPath
 from greenprobe.dns.udp import Crowd, UdpPath, socket_address
 from greenprobe.dns.wire import (
@@ -35,7 +35,7 @@ from greenprobe.errors import DnsFormError
 from greenprobe.green_socket import socket
 from greenprobe.green_ssl import wrap
 from greenprobe.hub import Hub
-from greenprobe.names import in_thread
+from greenprobe.names import in_thread, is_address
 
 __all__ = ["AskOptions", "Asker", "Exchange", "First", "MakeExchange"]
 

@@ -11,7 +11,8 @@ from itertools import chain
 from socket import gethostname
 from typing import Any, Final
 
-from greenprobe.dns.servers import Server, is_address
+from greenprobe.dns.servers import Server
+from greenprobe.names import is_address
 
 __all__ = ["ResolvConf", "candidates", "parse_resolv_conf"]
 

@@ -8,10 +8,10 @@ time it fails again; one that does not know EDNS is not told of it again for a d
 """
 
 from collections.abc import Iterable, Sequence
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, NamedTuple
 
 from greenprobe.errors import TargetError
+from greenprobe.names import is_address
 
 __all__ = ["Book", "Server", "parse_server", "parse_servers"]
 
@@ -87,15 +87,6 @@ def parse_servers(texts: Iterable[str], port: int | None = None) -> list[Server]
         if word != "nameserver"
     ]
     return list(dict.fromkeys(parse_server(word, port) for word in words))
-
-
-def is_address(host: str) -> bool:
-    """Tell whether `host` is a numeric address; an IPv6 one may have a scope."""
-    try:
-        inet_pton(AF_INET6 if ":" in host else AF_INET, host.partition("%")[0])
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 class Conduct:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from math import inf
-from socket import AF_INET, inet_pton
+from socket import AF_INET
 from ssl import SSLCertVerificationError, SSLContext, SSLError
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,7 @@ from greenprobe.http.trust import check_pins
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
 from greenprobe.lazy import Lazy
+from greenprobe.names import is_of_family
 
 if TYPE_CHECKING:
     from greenprobe.dns.family import Family
@@ -60,18 +61,9 @@ def resolving(family: "Family | None") -> Resolve:
     return partial(resolve_name, family=family) if family is not None else resolve_name
 
 
-def is_dotted_quad(host: str) -> bool:
-    """Tell whether a host is an IPv4 address, spelled as everybody spells one."""
-    try:
-        inet_pton(AF_INET, host)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def resolve_name(host: str, port: int, timeout: float, *, family: "Family | None" = None) -> list[Address]:
     """Ask `family`, by default the installed one; a numeric host is answered at once."""
-    if is_dotted_quad(host):
+    if is_of_family(AF_INET, host):
         return [Address(AF_INET, (host, port))]
     found = green_dns.find_to_connect(host, port, timeout=timeout, resolver=family)
     return [Address(int(kind), sockaddr) for kind, _, _, _, sockaddr in interleave(found)]
