@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
 from textwrap import dedent
+from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
@@ -399,6 +401,17 @@ class Caller:
 """
 
 
+def is_consumed(amqp: str, queue: str) -> bool:
+    """Tell whether somebody takes messages from a queue of RabbitMQ."""
+    kombu: Any = pytest.importorskip("kombu")
+    with kombu.Connection(amqp) as connection:
+        try:
+            consumers: int = connection.channel().queue_declare(queue, passive=True).consumer_count
+        except connection.channel_errors:
+            return False  # it does not exist yet
+    return consumers > 0
+
+
 @pytest.mark.slow
 @needs("nameko", "pkg_resources")
 def test_nameko_services_call_each_other_over_rabbitmq(tmp_path: Path) -> None:
@@ -412,6 +425,8 @@ def test_nameko_services_call_each_other_over_rabbitmq(tmp_path: Path) -> None:
         with running([*RUN, str(script), "run", "--config", "config.yaml", "talking"], tmp_path) as nameko:
             nameko.hear("Connected to amqp")
             wait_until(lambda: not is_refused(port), "web server", patience=PATIENCE)
+            for queue in ("rpc-worker", "evt-caller-shout--worker.hear"):
+                wait_until(partial(is_consumed, amqp, queue), f"consumer of {queue}", patience=PATIENCE)
             began = time.monotonic()
             assert get(f"http://127.0.0.1:{port}/sum") == str(2 * sum(range(10)))
             assert time.monotonic() - began < 10 * 0.2 / 2
