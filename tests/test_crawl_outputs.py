@@ -102,6 +102,20 @@ def test_each_result_says_where_its_own_response_lies_when_pages_are_read_side_b
             assert next(iter(ArchiveIterator(file))).rec_headers.get_header("WARC-Target-URI") == row["url"]
 
 
+def test_visits_that_are_made_again_are_in_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.engine.crawlvisits.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("greenprobe.engine.politeness.FIRST_GAP", 0.0)
+    out, warc = tmp_path / "out", tmp_path / "crawl.warc.gz"
+    answers = [ok(b"too soon", status="503 No"), ok(b"still", status="503 No"), ok(b"there", HTML)]
+    with web_server(lambda path: ok(b"") if path == "/robots.txt" else answers.pop(0)) as port:
+        assert run(cli, ["crawl", f"http://127.0.0.1:{port}", "-o", str(out), "--warc", str(warc)]) == 0
+    bodies = [body for kind, url, body in records(warc) if kind == "response" and not url.endswith("robots.txt")]
+    assert bodies == [b"too soon", b"still", b"there"]
+    with warc.open("rb") as file:
+        file.seek(rows(out)[0]["warc_offset"])
+        assert next(iter(ArchiveIterator(file))).content_stream().read() == b"there"
+
+
 def test_an_archive_goes_on_where_the_state_is(site: str, tmp_path: Path) -> None:
     words = ["crawl", site, "-o", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
     words += ["--warc", str(tmp_path / "crawl.warc.gz")]

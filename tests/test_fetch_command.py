@@ -8,6 +8,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -281,6 +282,24 @@ def test_facts_of_bodies_are_fields(capfd: pytest.CaptureFixture[str]) -> None:
     assert row["facts"]["tech"] == ["nginx"]
     assert len(row["facts"]["sha256"]) == 64
     assert isinstance(row["favicon"], int)
+
+
+def test_a_favicon_is_asked_for_once_however_many_come_for_it_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    pages, asked = threading.Semaphore(0), []
+
+    def respond(path: str) -> bytes:
+        if path != "/favicon.ico":
+            pages.release()
+            return ok()
+        asked.append(path)
+        for _ in range(6):  # an icon is not answered before all pages are
+            pages.acquire(timeout=5)
+        return ok(b"x")
+
+    with web_server(respond) as port:
+        assert run(cli, ["fetch", f"http://127.0.0.1:{port}/{{1..6}}", "--favicon"]) == 0
+    assert len({row["favicon"] for row in rows(capfd.readouterr().out).values()} - {None}) == 1
+    assert len(asked) == 1
 
 
 def test_only_what_is_wanted_is_written(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:

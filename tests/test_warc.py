@@ -17,7 +17,10 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
 from greenprobe.cli import cli, run
-from greenprobe.http.recorded import final_head, without_secret_lines
+from greenprobe.engine.attempts import Attempts
+from greenprobe.http.recorded import RecordedTrace, final_head, without_secret_lines
+from greenprobe.http.retries import RetryPolicy
+from greenprobe.http.urls import read_url
 from greenprobe.lazy import Lazy
 
 PACKED = gzip.compress(b"packed " * 100)
@@ -36,6 +39,7 @@ PAGES = {
     "/same": ok(b"x" * 3000),
     "/none": b"",
     "/rubbish": b"what?\r\n\r\n",
+    "/favicon.ico": ok(b"an icon"),
 }
 
 
@@ -86,6 +90,12 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     return tmp_path / "out.warc.gz"
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let attempts follow each other without a pause."""
+    monkeypatch.setattr(RetryPolicy, "pause", lambda *_, **__: 0.0)
+    monkeypatch.setattr("greenprobe.engine.politeness.FIRST_GAP", 0.0)
 
 
 def fetch(port: int, archive: Path, *paths: str, words: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -275,6 +285,65 @@ def test_the_oldest_payload_is_forgotten(port: int, archive: Path, monkeypatch: 
     assert [record.kind for record in archived(archive)[::2]] == ["response", "response", "response", "revisit"]
 
 
+def test_every_attempt_is_a_pair_before_the_last(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once(monkeypatch)
+    answers = [ok(b"first", status="503 No"), ok(b"second", "Location: /x", status="302 Found"), ok(status="429 Slow")]
+    answers += [b"", ok(b"third"), ok(b"other")]
+    with web_server(lambda _: answers.pop(0)) as port:
+        rows = fetch(port, archive, "/a", words=("--retries", "9"))
+    assert [(row["status"], row["attempts"]) for row in rows] == [(200, 3)]
+    responses = archived(archive)[::2]
+    said = [(record.path, int(record.head.split()[1]), record.body) for record in responses]
+    assert said == [("/a", 503, b"first"), ("/a", 302, b"second"), ("/x", 429, b"ok"), ("/a", 200, b"third")]
+    with archive.open("rb") as file:
+        file.seek(rows[0]["warc_offset"])
+        assert next(iter(ArchiveIterator(file))).content_stream().read() == b"third"
+
+
+def test_bodies_of_attempts_that_wait_for_the_last_one_are_bounded(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(monkeypatch)
+    monkeypatch.setattr("greenprobe.engine.attempts.KEPT_BYTES", 10)
+    answers = [ok(b"x" * 9, status="503 No"), ok(b"y" * 9, status="503 No"), ok(b"z" * 99)]
+    with web_server(lambda _: answers.pop(0)) as port:
+        fetch(port, archive, "/", words=("--retries", "9"))
+    kept, cut, last = archived(archive)[::2]
+    assert [record.body for record in (kept, cut, last)] == [b"x" * 9, b"", b"z" * 99]
+    assert "WARC-Truncated" not in kept.headers
+    assert (cut.headers["WARC-Truncated"], cut.head.split()[1]) == ("length", b"503")
+
+
+def test_an_entry_that_is_tried_again_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attempt(number: int) -> RecordedTrace:
+        trace = RecordedTrace(read_url("http://127.0.0.1/"))
+        attempts.resume(number, trace)
+        list(trace.begin(b"").pieces(iter([b"123456"])))  # type: ignore[arg-type]
+        attempts.put_off(number, trace)
+        return trace
+
+    monkeypatch.setattr("greenprobe.engine.attempts.KEPT_BYTES", 12)
+    attempts = Attempts()
+    seen = [attempt(number) for number in (1, 2, 1)]
+    assert [[each.body_bytes for each in trace.exchanges] for trace in seen] == [[6, 0], [6], [6, 0]]
+    last = RecordedTrace(seen[0].url)
+    attempts.resume(1, last)
+    assert (last.attempts, last.exchanges) == (3, seen[0].exchanges)
+    assert [each.body_bytes for each in attempt(3).exchanges] == [6]
+    attempts.clear()
+    assert all(each.body.closed for each in seen[1].exchanges)
+    last.close()
+
+
+def test_a_favicon_that_was_asked_for_is_there_too(port: int, archive: Path) -> None:
+    rows = fetch(port, archive, "/", "/2", words=("--favicon",))
+    assert [record.path for record in archived(archive)[::2]] == ["/favicon.ico", "/", "/2", "/packed"]
+    data = archive.read_bytes()
+    for row in rows:
+        record = next(iter(ArchiveIterator(BytesIO(data[row["warc_offset"] :]))))
+        assert record.rec_headers.get_header("WARC-Target-URI") == row["final_url"]
+
+
 def test_rows_that_are_not_written_are_not_archived(port: int, archive: Path) -> None:
     assert len(fetch(port, archive, "/", "/head", words=("--match", "url~head"))) == 1
     assert [record.path for record in archived(archive)] == ["/head", "/head"]
@@ -301,6 +370,23 @@ def test_processes_share_one_archive_and_one_database(port: int, archive: Path, 
     for row in rows:
         record = next(iter(ArchiveIterator(BytesIO(data[row["warc_offset"] :]))))
         assert record.rec_headers.get_header("WARC-Target-URI") == row["final_url"]
+
+
+@pytest.mark.slow
+def test_processes_refer_to_bodies_that_are_in_the_archive(port: int, archive: Path, tmp_path: Path) -> None:
+    """Slow: starts processes."""
+    hosts = ("127.0.0.1", "localhost")
+    urls = [f"http://{hosts[n % 2]}:{port}{path}" for n in range(60) for path in ("/long", "/same")]
+    (tmp_path / "urls").write_text("\n".join(urls))
+    words = ["--processes", "2", "--warc", str(archive), "--warc-dedup", "-o", str(tmp_path / "rows")]
+    assert run(cli, ["fetch", str(tmp_path / "urls"), *words]) == 0
+    responses = archived(archive)[::2]
+    whole = {(record.url, record.headers["WARC-Date"]) for record in responses if record.kind == "response"}
+    again = [record for record in responses if record.kind == "revisit"]
+    assert len(whole) <= 2  # one a process, at the most
+    assert len(whole) + len(again) == 120
+    for record in again:
+        assert (record.headers["WARC-Refers-To-Target-URI"], record.headers["WARC-Refers-To-Date"]) in whole
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ MANY_LINKS: Final = 500  # that are judged in one go; then others have a turn
 class Arrival(NamedTuple):
     """What came of one claim: its record, its links as they were judged, and what of them goes into the frontier.
 
-    `exchanges`, if they are recorded, are those of its last attempt, and before them such as belong to no record.
+    `exchanges`, if they are recorded, are those of its last attempt, and before them those of attempts that another
+    followed, and such as belong to no record.
     """
 
     claim: Claim
@@ -269,8 +270,7 @@ class CrawlVisits:
             unix_now=time(),
         )
         if self._postponed(claim, trace, error):
-            if isinstance(trace, RecordedTrace):
-                trace.close()
+            self._keep(trace)
             return None
         if trace.status is None or trace.status >= 400:
             self._budgets.refund(claim.address)
@@ -279,7 +279,7 @@ class CrawlVisits:
         return arrival._replace(exchanges=tuple(trace.exchanges)) if isinstance(trace, RecordedTrace) else arrival
 
     def _keep(self, trace: Trace) -> None:
-        """Keep the exchanges of a robots.txt, or of what a page's scripts asked for, for the next arrival."""
+        """Keep exchanges for the next arrival: of a robots.txt, of a page's scripts, of a visit that is made again."""
         if isinstance(trace, RecordedTrace):
             self._exchanges += trace.exchanges
 

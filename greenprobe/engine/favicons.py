@@ -1,7 +1,12 @@
-"""The hash of a site's favicon, as search engines of devices know it: MurmurHash3 of its base64. Once an origin."""
+"""The hash of a site's favicon, as search engines of devices know it: MurmurHash3 of its base64.
+
+An origin is asked once: who comes while it is asked waits for what it says. More than an icon may have is not kept.
+"""
 
 from base64 import encodebytes
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from greenprobe.engine.facts import mmh3
@@ -9,6 +14,7 @@ from greenprobe.errors import FetchError, PoolTimeout
 from greenprobe.http.client import Client
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Origin, Url
+from greenprobe.outcome import AsyncResult
 
 __all__ = ["Favicons"]
 
@@ -19,26 +25,43 @@ MAX_ICON_BYTES: Final = 1 << 18
 class Favicons:
     """Fetches /favicon.ico of origins, and remembers what it found."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, trace: Callable[[Url], Trace], keep: Callable[[Trace], None]) -> None:
+        """`trace` makes the trace of each request, and `keep` gets it when it is over."""
         self._client = client
-        self._known: OrderedDict[str, int | None] = OrderedDict()
+        self._trace = trace
+        self._keep = keep
+        self._known: OrderedDict[str, AsyncResult[int | None]] = OrderedDict()
 
     def hash_of(self, origin: Origin) -> int | None:
         """Return the hash of an origin's icon, None if it has none."""
-        if origin.key in self._known:
-            return self._known[origin.key]
-        found = self._known[origin.key] = self._fetch(origin)
+        known = self._known.get(origin.key)
+        if known is not None:
+            return known.wait()
+        outcome = self._known[origin.key] = AsyncResult()
         if len(self._known) > MAX_ORIGINS:
             self._known.popitem(last=False)
+        found = None
+        try:
+            found = self._fetch(origin)
+        finally:
+            outcome.set(found)
         return found
 
     def _fetch(self, origin: Origin) -> int | None:
         icon = bytearray()
-        trace = Trace(Url(origin, b"/favicon.ico"))
+        trace = self._trace(Url(origin, b"/favicon.ico"))
         try:
-            self._client.fetch(trace, icon.extend)
+            self._client.fetch(trace, partial(take_icon, icon))
         except (FetchError, PoolTimeout):
             return None
+        finally:
+            self._keep(trace)
         if trace.status != 200 or not 0 < len(icon) <= MAX_ICON_BYTES:
             return None
         return mmh3(encodebytes(icon))
+
+
+def take_icon(icon: bytearray, piece: bytes) -> None:
+    """Keep a piece of an icon, unless there is more already than one may have."""
+    if len(icon) <= MAX_ICON_BYTES:
+        icon.extend(piece)

@@ -82,6 +82,7 @@ class Fetcher:
                 yield batch
         finally:
             self._aside.clear()
+            self._visits.close()
 
     def statistics(self) -> FetchStatistics:
         """Return how far the run is."""

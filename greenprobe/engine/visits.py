@@ -10,6 +10,7 @@ from random import random
 from time import time
 from typing import Any
 
+from greenprobe.engine.attempts import Attempts
 from greenprobe.engine.favicons import Favicons
 from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, Timings
 from greenprobe.engine.lineforms import FAULT
@@ -18,7 +19,7 @@ from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import UNSETTLED, Client
 from greenprobe.http.conditional import NOT_MODIFIED
 from greenprobe.http.decoding import Sink
-from greenprobe.http.recorded import RecordedTrace
+from greenprobe.http.recorded import RecordedExchange, RecordedTrace
 from greenprobe.http.request import Request
 from greenprobe.http.trace import NO_HEADERS, Trace
 from greenprobe.http.urls import Url, without_credentials
@@ -59,6 +60,9 @@ class Visits:
             failure = Failure(type(exc).__name__, str(exc))
             trace.ended = self._hub.clock()
         return self._record(number, line, url, trace, failure, None)
+
+    def close(self) -> None:
+        """Let go of what waits; here, nothing does."""
 
     def _record(
         self, number: int, line: bytes, url: Url, trace: Trace, failure: Failure | None, extras: Extras | None
@@ -115,14 +119,16 @@ class RichVisits(Visits):
         self._plan = plan
         self._pace = pace
         self._later = later
-        self._favicons = Favicons(client) if plan.wants_favicons else None
+        self._trace: Callable[[Url], Trace] = RecordedTrace if plan.client.records_exchanges else Trace
+        self._beside: list[RecordedExchange] = []  # what was asked besides the entries, for the next row
+        self._favicons = Favicons(client, self._trace, self._keep) if plan.wants_favicons else None
         self._wants_open = bool(plan.takers or plan.retries.retries)
-        self._attempts: dict[int, int] = {}  # of entries that were tried before
+        self._attempts = Attempts()
 
     def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
         """Fetch a URL and return its record, or None if it will be fetched again."""
-        trace = (RecordedTrace if self._plan.client.records_exchanges else Trace)(url)
-        trace.attempts = self._attempts.pop(number, 0) + 1
+        trace = self._trace(url)
+        self._attempts.resume(number, trace)
         takers: list[Taker] = []
         error: FetchError | PoolTimeout | None = None
         request, is_conditional = self._request(line, url)
@@ -143,22 +149,30 @@ class RichVisits(Visits):
             failure, extras = failure_of(exc), {}
         pause = self._pause(trace, error)
         if pause is not None:
-            self._attempts[number] = trace.attempts
+            self._attempts.put_off(number, trace)
             self._later((number, line, url), self._hub.clock() + pause)
-            if isinstance(trace, RecordedTrace):
-                trace.close()
             return None
         if is_conditional:
             extras["not_modified"] = trace.status == NOT_MODIFIED
-        if isinstance(trace, RecordedTrace):
-            if extras.get("not_modified") and self._plan.archived is not None:
-                trace.exchanges[-1].refers_to = self._plan.archived(spelled(line, url))
-            extras["warc"] = trace.exchanges
         if trace.tls_facts is not None:
             extras["tls"] = tls_row(trace)
         if self._favicons is not None and failure is None:
             extras["favicon"] = self._favicons.hash_of(trace.url.origin)
+        if isinstance(trace, RecordedTrace):
+            if extras.get("not_modified") and self._plan.archived is not None:
+                trace.exchanges[-1].refers_to = self._plan.archived(spelled(line, url))
+            extras["warc"] = [*self._beside, *trace.exchanges]
+            self._beside.clear()
         return self._record(number, line, url, trace, failure, extras)
+
+    def close(self) -> None:
+        """Let go of what waits for another attempt."""
+        self._attempts.clear()
+
+    def _keep(self, trace: Trace) -> None:
+        """Keep the exchanges of a favicon for an archive."""
+        if isinstance(trace, RecordedTrace):
+            self._beside += trace.exchanges
 
     def _request(self, line: bytes, url: Url) -> tuple[Request | None, bool]:
         """Return what to ask with for an entry, and whether only for what has changed."""

@@ -105,6 +105,14 @@ class RecordedExchange:
         self.is_listening = False
         self.heard.clear()
 
+    def drop_body(self) -> None:
+        """Keep the heads alone."""
+        if self.body_bytes:
+            self.body.close()
+            self.body = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
+            self.body_bytes = 0
+            self.truncated = "length"
+
     def close(self) -> None:
         """Let go of the body."""
         self.body.close()
