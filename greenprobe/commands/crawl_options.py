@@ -8,7 +8,16 @@ import click
 
 from greenprobe.commands.crawl_graph import is_graphml
 from greenprobe.commands.name_servers import dns_option
-from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import (
+    MAX_PROCESSES,
+    Decorator,
+    FiniteRange,
+    WholeRange,
+    concurrency_option,
+    format_option,
+    output_option,
+    timeout_option,
+)
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.engine.browser import find_browser
 from greenprobe.engine.canonical import QueryRule
@@ -19,9 +28,8 @@ from greenprobe.http.client import ClientOptions
 
 __all__ = ["crawl_options", "plan_of"]
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-SECONDS: Final = click.FloatRange(0)
-COUNT: Final = click.IntRange(1)
+SECONDS: Final = FiniteRange(0)
+COUNT: Final = WholeRange(1)
 MAX_SPARE: Final = 500  # idle connections beyond those at work: the hosts of a crawl take turns
 
 
@@ -45,7 +53,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option("--below", is_flag=True, help="Keep to the folders of the start URLs."),
     click.option("--include", metavar="REGEX", multiple=True, help="Walk only URLs in which REGEX is found."),
     click.option("--exclude", metavar="REGEX", multiple=True, help="Do not walk URLs in which REGEX is found."),
-    click.option("--depth", metavar="N", type=click.IntRange(0), help="Follow at most N links from a start."),
+    click.option("--depth", metavar="N", type=WholeRange(0), help="Follow at most N links from a start."),
     click.option(
         "--query",
         type=click.Choice([each.value for each in QueryRule]),
@@ -76,7 +84,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         show_default=True,
         help="Seconds between two requests to a host, or to an IP address; robots.txt may ask for more.",
     ),
-    click.option("--retries", metavar="N", type=click.IntRange(0), default=2, show_default=True,
+    click.option("--retries", metavar="N", type=WholeRange(0), default=2, show_default=True,
                  help="Ask again N times for what fails for the moment."),
     click.option("--ignore-robots", is_flag=True,
                  help="Do not ask for robots.txt: only for sites that are yours, or whose owner agrees."),
@@ -87,17 +95,17 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="The name that is sent, and that robots.txt is read for."),
     click.option("--contact", metavar="URL", help="A URL or mail address that is sent along: whom to ask about it."),
     timeout_option(default=30.0, what="a page must be done, or it fails"),
-    click.option("--max-body", metavar="BYTES", type=click.IntRange(0), default=10 << 20, show_default=True,
+    click.option("--max-body", metavar="BYTES", type=WholeRange(0), default=10 << 20, show_default=True,
                  help="A page that is longer than this when decoded is an error."),
-    click.option("--max-type-body", "type_limits", metavar="TYPE BYTES", type=(str, click.IntRange(0)), multiple=True,
+    click.option("--max-type-body", "type_limits", metavar="TYPE BYTES", type=(str, WholeRange(0)), multiple=True,
                  help="The same for bodies of a media type, as image/* 100000."),
-    click.option("--body-memory", "body_memory_bytes", metavar="BYTES", type=click.IntRange(1), default=256 << 20,
+    click.option("--body-memory", "body_memory_bytes", metavar="BYTES", type=WholeRange(1), default=256 << 20,
                  show_default=True, help="Hold at most so many bytes of bodies at once; the next big one waits."),
-    click.option("--processes", metavar="N", type=click.IntRange(0, 64), default=1, show_default=True,
+    click.option("--processes", metavar="N", type=WholeRange(0, MAX_PROCESSES), default=1, show_default=True,
                  help="Read pages of more than 48 kB in N processes; with 0 read them here, however long that takes."),
     dns_option(),
     click.option("--render", is_flag=True, help="Read pages as a headless Chromium makes them, scripts run."),
-    click.option("--render-concurrency", "renders", metavar="N", type=click.IntRange(1, 64), default=2,
+    click.option("--render-concurrency", "renders", metavar="N", type=WholeRange(1, 64), default=2,
                  show_default=True, help="How many pages are rendered at once, at most."),
     click.option("--render-timeout", "render_seconds", metavar="SECONDS", type=FiniteRange(0, min_open=True),
                  default=10.0, show_default=True, help="Seconds for a page; then it is taken as it is."),

@@ -6,13 +6,20 @@ from typing import Any, Final
 import click
 
 from greenprobe.commands.name_servers import dns_option
-from greenprobe.commands.options import FiniteRange, concurrency_option, format_option, output_option, timeout_option
+from greenprobe.commands.options import (
+    MAX_PROCESSES,
+    Decorator,
+    FiniteRange,
+    WholeRange,
+    concurrency_option,
+    format_option,
+    output_option,
+    timeout_option,
+)
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.http.trust import TLS_VERSIONS
 
 __all__ = ["fetch_options"]
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 SECONDS: Final = FiniteRange(0, min_open=True)
 
@@ -24,7 +31,7 @@ class Lines(click.types.StringParamType):
 
 
 LINES: Final = Lines()
-COUNT: Final = click.IntRange(0)
+COUNT: Final = WholeRange(0)
 READABLE: Final = click.Path(exists=True, dir_okay=False, readable=True)
 FILE: Final = click.Path(dir_okay=False)
 
@@ -74,7 +81,7 @@ LIMITS: Final[list[Decorator]] = [
     click.option(
         "--per-host",
         metavar="N",
-        type=click.IntRange(1),
+        type=WholeRange(1),
         help="How many run at once against one scheme, host and port, at most.  [default: as --concurrency]",
     ),
     timeout_option(default=60.0, what="a URL must be done, redirects and all, or it fails"),
@@ -89,7 +96,7 @@ LIMITS: Final[list[Decorator]] = [
     click.option(
         "--processes",
         metavar="N",
-        type=click.IntRange(1),
+        type=WholeRange(1, MAX_PROCESSES),
         default=1,
         show_default=True,
         help="Fetch on so many cores; a host belongs to one of them.",
@@ -141,7 +148,7 @@ NETWORK: Final[list[Decorator]] = [
         "--tls-min", type=click.Choice(list(TLS_VERSIONS)), default="1.2", show_default=True, help="At least."
     ),
     click.option("--http2", is_flag=True, help="Offer HTTP/2; exchanges with a host then share connections."),
-    click.option("--max-streams", metavar="N", type=click.IntRange(1), default=100, help="Of an HTTP/2 connection."),
+    click.option("--max-streams", metavar="N", type=WholeRange(1), default=100, help="Of an HTTP/2 connection."),
     click.option("--sni", metavar="NAME", help="Ask TLS for this name, and check the certificate for it."),
     click.option(
         "--pin", "pins", metavar="SHA256", multiple=True, help="The server's certificate or key must be this."

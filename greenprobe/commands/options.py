@@ -13,10 +13,14 @@ import click
 from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 
 __all__ = [
+    "MAX_CONCURRENCY",
+    "MAX_PROCESSES",
+    "Decorator",
     "FiniteRange",
     "Progress",
     "Reader",
     "Reading",
+    "WholeRange",
     "affordable",
     "concurrency_option",
     "format_option",
@@ -37,8 +41,16 @@ class Progress(Protocol):
     def __call__(self, read: Reader, mode: str = "terminal", /) -> AbstractContextManager[None]: ...
 
 
+class WholeRange(click.IntRange):
+    """A range of whole numbers."""
+
+    name = "whole number"  # as messages call it
+
+
 class FiniteRange(click.FloatRange):
     """A range of numbers that leaves out those which no comparison leaves out: NaN, and infinity."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Raises click.BadParameter."""
@@ -51,6 +63,7 @@ class FiniteRange(click.FloatRange):
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MAX_CONCURRENCY = 100_000
+MAX_PROCESSES = 64
 
 
 def output_option() -> Decorator:
@@ -83,7 +96,7 @@ def concurrency_option(*, default: int) -> Decorator:
         "-c",
         "--concurrency",
         metavar="N",
-        type=click.IntRange(1, MAX_CONCURRENCY),
+        type=WholeRange(1, MAX_CONCURRENCY),
         default=default,
         show_default=True,
         help="How many run at once, at most.",

@@ -15,6 +15,7 @@ from greenprobe.commands.name_servers import SERVERS, over_https, read_servers
 from greenprobe.commands.options import (
     FiniteRange,
     Progress,
+    WholeRange,
     concurrency_option,
     format_option,
     output_option,
@@ -70,7 +71,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
     help=f"Whom to ask: {SERVERS}  [default: those of /etc/resolv.conf; the root with --trace]",
 )
 @click.option(
-    "--port", metavar="N", type=click.IntRange(1, 65535), default=53, show_default=True,
+    "--port", metavar="N", type=WholeRange(1, 65535), default=53, show_default=True,
     help="The port of servers that name none, and of those that --trace meets.",
 )  # fmt: skip
 @concurrency_option(default=1000)
@@ -79,7 +80,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 @click.option(
     "--retries",
     metavar="N",
-    type=click.IntRange(0, 50),
+    type=WholeRange(0, 50),
     default=3,
     show_default=True,
     help="How often a name is asked for again, at the next server, when one is silent or of no use.",

@@ -8,12 +8,19 @@ from typing import Any, Final, NamedTuple
 import click
 
 from greenprobe.commands.name_servers import dns_option
-from greenprobe.commands.options import MAX_CONCURRENCY, Decorator, format_option, output_option
+from greenprobe.commands.options import (
+    MAX_CONCURRENCY,
+    MAX_PROCESSES,
+    Decorator,
+    FiniteRange,
+    WholeRange,
+    format_option,
+    output_option,
+)
 from greenprobe.errors import TargetError
 
 __all__ = ["FORMATS", "ScanOptions", "Tempo", "read_words", "scan_options"]
 
-MAX_PROCESSES: Final = 64
 FORMATS: Final = ("table", "jsonl", "csv", "text", "xml", "grepable")
 
 
@@ -91,7 +98,7 @@ TARGETS: Final = (
     click.option(
         "--top-ports",
         metavar="N",
-        type=click.IntRange(1, 65535),
+        type=WholeRange(1, 65535),
         help="The N TCP ports most worth a look; no word for PORTS then.",
     ),
     click.option("--exclude-ports", metavar="PORTS", help="Leave these ports out."),
@@ -149,33 +156,31 @@ PACE: Final = (
         "-c",
         "--concurrency",
         metavar="N",
-        type=click.IntRange(1, MAX_CONCURRENCY),
+        type=WholeRange(1, MAX_CONCURRENCY),
         help="How many run at once, at most.  [default: 4000]",
     ),
     click.option(
         "--timeout",
         metavar="SECONDS",
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         help="Seconds in which an answer must come; the answers of a host teach a shorter time.  [default: 1]",
     ),
     click.option(
         "--retries",
         metavar="N",
-        type=click.IntRange(0, 20),
+        type=WholeRange(0, 20),
         help="How often a silent port is asked again, at most; the path says how often it needs that.  [default: 9]",
     ),
-    click.option(
-        "--rate", metavar="N", type=click.FloatRange(0, min_open=True), help="Send at most N probes a second."
-    ),
+    click.option("--rate", metavar="N", type=FiniteRange(0, min_open=True), help="Send at most N probes a second."),
     click.option(
         "--min-rate",
         metavar="N",
-        type=click.FloatRange(0),
+        type=FiniteRange(0),
         default=0.0,
         help="Send at least N probes a second, whatever is lost by it.  [default: what the path carries]",
     ),
     click.option(
-        "--seed", metavar="N", type=click.IntRange(0), help="Probe in the order of this number.  [default: random]"
+        "--seed", metavar="N", type=WholeRange(0), help="Probe in the order of this number.  [default: random]"
     ),
     click.option(
         "--shard", metavar="K/N", help="Scan the K-th of N parts; the others run elsewhere, with the same --seed."
@@ -183,7 +188,7 @@ PACE: Final = (
     click.option(
         "--processes",
         metavar="N",
-        type=click.IntRange(1, MAX_PROCESSES),
+        type=WholeRange(1, MAX_PROCESSES),
         default=1,
         show_default=True,
         help="Scan on N cores: each process asks its part, and what is bounded in all is divided.",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from greenprobe.access_log import FORMATS
-from greenprobe.commands.options import FiniteRange
+from greenprobe.commands.options import FiniteRange, WholeRange
 from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.listeners import read_bind
 from greenprobe.serving import ServePlan, serve_plan
@@ -33,7 +33,7 @@ FILE = click.Path(exists=True, dir_okay=False)
     "-p",
     "--processes",
     metavar="N",
-    type=click.IntRange(1, 1000),
+    type=WholeRange(1, 1000),
     default=1,
     show_default=True,
     help="Serve in N processes.",
@@ -54,16 +54,16 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option(
     "--max-connections",
     metavar="N",
-    type=click.IntRange(1),
+    type=WholeRange(1),
     help="Serve N connections at once, at most, in each process.",
 )
 @click.option(
-    "--max-per-client", metavar="N", type=click.IntRange(1), help="Serve N connections of one address at once, at most."
+    "--max-per-client", metavar="N", type=WholeRange(1), help="Serve N connections of one address at once, at most."
 )
 @click.option(
     "--max-body",
     metavar="BYTES",
-    type=click.IntRange(0),
+    type=WholeRange(0),
     default=1 << 30,
     show_default=True,
     help="A request with a longer body is answered with 413.",
