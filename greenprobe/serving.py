@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
 from socket import AF_UNIX, AF_UNSPEC, socket
-from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import Any, TextIO
 
 from greenprobe.acceptor import hold_off
@@ -22,6 +22,7 @@ from greenprobe.errors import TargetError
 from greenprobe.graceful import serve_until_stopped
 from greenprobe.greenthread import spawn
 from greenprobe.http.forwarded import TrustedProxies
+from greenprobe.http.trust import tls_reason
 from greenprobe.listeners import Bind, inherited_listeners, open_listener, url_of
 from greenprobe.module_watch import watch_modules
 from greenprobe.patcher import monkey_patch
@@ -122,9 +123,9 @@ def context_of(plan: ServePlan) -> SSLContext | None:
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(plan.tls_cert, plan.tls_key)
-    except (SSLError, OSError) as error:
+    except OSError as error:
         files = plan.tls_cert if plan.tls_key is None else f"{plan.tls_cert} and {plan.tls_key}"
-        raise TargetError(f"no certificate and key in {files}: {error.strerror or error}") from error
+        raise TargetError(f"--tls-cert {files}: {tls_reason(error)}") from error
     return context
 
 

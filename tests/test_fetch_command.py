@@ -154,7 +154,6 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
         (["URLS", "--timeout", "nan"], "'nan' is no finite number"),
         (["URLS", "--delay", "inf"], "'inf' is no finite number"),
         (["URLS", "--format", "xml"], "'xml' is not one of"),
-        (["URLS", "--warc-dedup"], "--warc-dedup says how --warc FILE is written"),
         (["URLS", "--ca-file", "none.pem"], "does not exist"),
         ([], "Missing argument 'URLS'"),
     ),
@@ -171,14 +170,6 @@ def test_output_must_not_be_the_input(urls: Path, capfd: pytest.CaptureFixture[s
     assert run(cli, ["fetch", str(urls), "-o", str(urls)]) == 1
     assert capfd.readouterr().err == f"Error: {urls} is the input too; write the results to another file\n"
     assert urls.read_text() == before
-
-
-def test_a_ca_file_without_certificates_is_one_line(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(cli, ["fetch", str(urls), "--ca-file", str(urls)]) == 1
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith(f"Error: {urls} holds no certificate that can be read: ")
-    assert err.count("\n") == 1
 
 
 # -- lists

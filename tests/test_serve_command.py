@@ -418,7 +418,7 @@ def test_a_service_manager_passes_the_sockets(start: Start) -> None:
         (["nothing_here:app", "--bind", "127.0.0.1:0"], 1, "no module or folder 'nothing_here'"),
         (["site_x:nothing", "--bind", "127.0.0.1:0"], 1, "has no 'nothing'"),
         (["site_x:app", "--tls-key", "site_x.py"], 2, "--tls-key needs --tls-cert"),
-        (["site_x:app", "--tls-cert", "site_x.py"], 2, "no certificate and key in site_x.py"),
+        (["site_x:app", "--tls-cert", "site_x.py"], 2, "Error: --tls-cert site_x.py: no certificate in it, or no key"),
         (["site_x:app", "--trust-proxy", "x"], 2, "'x' is no address or network"),
         (
             ["site_x:app", "--bind", "127.0.0.1:0", "--access-log", "json", "--access-log-file", "/no/where"],

@@ -1,8 +1,13 @@
 """What the commands say of words that are wrong: one line that names them and says what to do, and exit code 2."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from greenprobe.cli import cli, run
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def said_of(words: str, capfd: pytest.CaptureFixture[str]) -> str:
@@ -28,3 +33,67 @@ def said_of(words: str, capfd: pytest.CaptureFixture[str]) -> str:
 )
 def test_a_number_that_is_none_is_named(words: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert said_of(words, capfd) == line
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder where there is a file `notes`, which is nothing in particular."""
+    (tmp_path / "notes").write_text("buy milk\n")
+    monkeypatch.chdir(tmp_path)
+
+
+NO_CERTIFICATE = "no certificate in it, or no key where it takes one; both must be PEM"
+NO_AUTHORITIES = "Invalid value for '--ca-file': 'notes' holds no certificate; it must be PEM."
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--header nonsense", "--header 'nonsense' has no colon; write 'NAME: VALUE', or 'NAME:' to send none"),
+        ("--user ada", "--user 'ada' has no password; write NAME:PASSWORD, or NAME: for none"),
+        ("--digest", "--digest says how the password is proved; add --user NAME:PASSWORD"),
+        ("--key notes", "--key says where the key of our certificate is; add --cert FILE"),
+        ("--url-column link", "--url-column says where the URLs of rows are; add --input-format csv or jsonl"),
+        ("--warc-dedup", "--warc-dedup says how the archive is written; add --warc FILE"),
+        ("--cert notes", f"--cert notes: {NO_CERTIFICATE}"),
+        ("--cert notes --key notes --processes 2", f"--cert notes and notes: {NO_CERTIFICATE}"),
+        ("--fields elapsed.sum", "--fields 'elapsed.sum' is unknown; elapsed has dns, connect, tls, first_byte, total"),
+    ],
+)
+def test_words_of_fetch_that_mean_nothing_are_named(words: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert said_of(f"fetch x.test {words}", capfd) == line
+
+
+@pytest.mark.parametrize("field", ["stats", "status.code"])
+def test_a_field_that_is_unknown_is_named_with_those_that_are(field: str, capfd: pytest.CaptureFixture[str]) -> None:
+    cells = re.findall(r"^\| (`.*?) \|", (DOCS / "fetch-records.md").read_text(), re.MULTILINE)
+    documented = re.findall(r"`(\w+)`", " ".join(cells))
+    line = said_of(f"fetch x.test --fields url,{field}", capfd)
+    start = f"--fields {field!r} is unknown; known are "
+    assert line.startswith(start)
+    assert sorted(line.removeprefix(start).split(", ")) == sorted(documented)
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("fetch x.test --ca-file notes", NO_AUTHORITIES),
+        ("crawl x.test --ca-file notes", NO_AUTHORITIES),
+        ("resolve x --ca-file notes", NO_AUTHORITIES),
+        ("scan 127.0.0.1 1 --dns ns.txt", "Invalid value for '--dns': no such file: 'ns.txt'"),
+        ("fetch x.test --dns .", "Invalid value for '--dns': cannot read .: Is a directory"),
+        ("resolve x --servers /dev/null", "Invalid value for '--servers': '/dev/null' names no server"),
+        ("resolve x --types NO", "Invalid value for '--types': 'NO' is no type of DNS record"),
+        ("resolve x --trust-anchors notes", "--trust-anchors says what DNSSEC begins with; add --dnssec"),
+    ],
+)
+def test_files_and_lists_that_are_none_are_named(words: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert said_of(words, capfd) == line
+
+
+def test_what_is_only_a_default_may_be_of_no_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.toml").write_text('[fetch]\nurl-column = "link"\ndigest = true\n')
+    assert run(cli, ["--config", str(tmp_path / "config.toml"), "fetch", "http://127.0.0.1:1/"]) == 0
+    capfd.readouterr()

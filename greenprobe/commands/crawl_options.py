@@ -18,6 +18,7 @@ from greenprobe.commands.options import (
     output_option,
     timeout_option,
 )
+from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.engine.browser import find_browser
 from greenprobe.engine.canonical import QueryRule
@@ -110,9 +111,8 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option("--render-timeout", "render_seconds", metavar="SECONDS", type=FiniteRange(0, min_open=True),
                  default=10.0, show_default=True, help="Seconds for a page; then it is taken as it is."),
     click.option("--no-private", is_flag=True, help="Refuse private and loopback addresses."),
-    click.option("--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
-                 help="Trust these authorities."),
-    click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+    ca_file_option(),
+    insecure_option(),
     click.option("--state", metavar="FILE", type=click.Path(dir_okay=False),
                  help="Keep the frontier there; the same command goes on."),
     click.option("--links", metavar="FILE", type=click.Path(dir_okay=False),

@@ -6,12 +6,14 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from greenprobe.commands.counted import counted
 from greenprobe.commands.database import ResultsDatabase
 from greenprobe.commands.fetch_options import fetch_options
 from greenprobe.commands.fetch_plan import (
     Choice,
+    check_companions,
     choice_of,
     client_options,
     encoding_of,
@@ -42,6 +44,11 @@ from greenprobe.hub import get_hub
 __all__ = ["fetch"]
 
 
+def is_typed(name: str) -> bool:
+    """Tell whether an option stands on the command line, not only in the environment or the configuration."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 @click.command(cls=WordsCommand)
 @click.argument("urls", metavar="URLS", nargs=-1, required=True)
 @fetch_options()
@@ -64,8 +71,9 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     """
     words["concurrency"] = affordable(words["concurrency"], "fetches run")
     try:
+        check_companions(words, is_typed)
         options, chosen = client_options(words), choice_of(words)
-        plan = plan_of(words, options, chosen)
+        plan, trust = plan_of(words, options, chosen), trust_of(words)
     except (TargetError, LocalProtocolError) as exc:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
@@ -78,7 +86,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         if words["processes"] > 1:
             return _run(progress, _shards(words, source, recording, options.cookies), source, recording, words)
         resolve = resolving(family_of(words))
-        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust_of(words), resolve=resolve)))
+        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust, resolve=resolve)))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 
 

@@ -16,6 +16,7 @@ from greenprobe.commands.options import (
     output_option,
     timeout_option,
 )
+from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.http.trust import TLS_VERSIONS
 
@@ -140,8 +141,8 @@ NETWORK: Final[list[Decorator]] = [
     click.option("--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all."),
     dns_option(),
     click.option("--no-private", is_flag=True, help="Refuse addresses that are not public, also behind redirects."),
-    click.option("--ca-file", metavar="FILE", type=READABLE, help="Trust these authorities."),
-    click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+    ca_file_option(),
+    insecure_option(),
     click.option("--cert", metavar="FILE", type=READABLE, help="Our certificate, PEM, with its key or without."),
     click.option("--key", metavar="FILE", type=READABLE, help="The key of --cert."),
     click.option(

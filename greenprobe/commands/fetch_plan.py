@@ -5,7 +5,7 @@ click error that names it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import click
@@ -15,7 +15,7 @@ from greenprobe.engine.bodystore import BodyStore
 from greenprobe.engine.conditions import BODY_FIELDS, Condition, read_condition
 from greenprobe.engine.earlier import EarlierResults
 from greenprobe.engine.facts import FACT_NAMES, FactsTaker
-from greenprobe.engine.fetchplan import FetchPlan, TakerMaker
+from greenprobe.engine.fetchplan import FetchPlan, TakerMaker, Timings
 from greenprobe.engine.lineforms import CsvRows, JsonRows, LineForm, PlainLines
 from greenprobe.engine.politeness import PaceOptions
 from greenprobe.errors import TargetError
@@ -26,9 +26,18 @@ from greenprobe.http.options import ClientOptions
 from greenprobe.http.proxy import NoProxy, Proxies, read_proxy
 from greenprobe.http.request import Fields, Request, checked_fields
 from greenprobe.http.retries import RetryPolicy
-from greenprobe.http.trust import TlsOptions, Trust, read_pin
+from greenprobe.http.trust import TlsOptions, Trust, read_pin, tls_reason
 
-__all__ = ["Choice", "choice_of", "client_options", "encoding_of", "line_form", "plan_of", "trust_of"]
+__all__ = [
+    "Choice",
+    "check_companions",
+    "choice_of",
+    "client_options",
+    "encoding_of",
+    "line_form",
+    "plan_of",
+    "trust_of",
+]
 
 Words = Mapping[str, Any]
 
@@ -57,6 +66,19 @@ TEXT_COLUMNS: Final = [
 ]
 BY_NAME: Final = {column.name: column.path for column in CSV_COLUMNS if column.name != "tls"}
 BY_NAME.update({name: f"facts.{name}" for name in FACT_NAMES})
+
+# What a result may have: docs/fetch-records.md. Of those that have parts, which; None where their names are anybody's.
+ENDS: Final = ("v", "line", "url", "final_url", "status", "bytes", "content_type", "redirects", "address", "sent_bytes",
+               "received_bytes", "attempts", "ended", "favicon", "not_modified", "file", "warc_offset")  # fmt: skip
+PARTS: Final[dict[str, tuple[str, ...] | None]] = {
+    "elapsed": Timings._fields,
+    "error": ("class", "message"),
+    "facts": FACT_NAMES,
+    "headers": None,
+    "input": None,
+    "tls": None,
+    "warc_body": ("url", "date"),
+}
 
 
 def client_options(words: Words) -> ClientOptions:
@@ -93,6 +115,9 @@ OPEN_PER_FETCH: Final = 4  # connections, most of them idle: for lists that go r
 
 def _headers(words: Words) -> Fields:
     pairs = [line.partition(":") for line in words["headers"]]
+    for name, colon, _ in pairs:
+        if not colon:
+            raise TargetError(f"--header {name!r} has no colon; write 'NAME: VALUE', or 'NAME:' to send none")
     checked_fields([("User-Agent", words["user_agent"])])
     fields = checked_fields([(name.strip(), value.strip()) for name, _, value in pairs])
     if words["warc"] and not any(name.lower() == "accept-encoding" for name, _ in fields):
@@ -106,7 +131,9 @@ def _auth(words: Words) -> Auth | None:
         return Bearer(words["bearer"])
     if not words["user"]:
         return None
-    user, _, password = words["user"].partition(":")
+    user, colon, password = words["user"].partition(":")
+    if not colon:
+        raise TargetError(f"--user {user!r} has no password; write NAME:PASSWORD, or NAME: for none")
     return Digest(user, password) if words["digest"] else Basic(user, password)
 
 
@@ -134,7 +161,10 @@ def _proxies(words: Words) -> Proxies | None:
 
 
 def trust_of(words: Words) -> Trust:
-    """Return what makes TLS contexts: when the first https URL needs one, but at once with files that were named."""
+    """Return what makes TLS contexts: when the first https URL needs one, but at once with a certificate of ours.
+
+    Raises TargetError for a certificate that is none.
+    """
     options = TlsOptions(
         ca_file=words["ca_file"],
         verify=not words["insecure"],
@@ -143,20 +173,34 @@ def trust_of(words: Words) -> Trust:
         min_version=words["tls_min"],
     )
     trust = Trust(options)
-    if options.ca_file is None and options.client_cert is None:
+    if options.client_cert is None:
         return trust
     try:
         trust()
     except OSError as exc:
-        named = options.client_cert if options.ca_file is None else options.ca_file
-        raise click.ClickException(f"{named} holds no certificate that can be read: {exc.strerror}") from exc
+        named = " and ".join(filter(None, (options.client_cert, options.client_key)))
+        raise TargetError(f"--cert {named}: {tls_reason(exc)}") from exc
     return trust
+
+
+COMPANIONS: Final = {
+    "digest": ("user", "how the password is proved", "--user NAME:PASSWORD"),
+    "key": ("cert", "where the key of our certificate is", "--cert FILE"),
+    "url_column": ("has_rows", "where the URLs of rows are", "--input-format csv or jsonl"),
+    "warc_dedup": ("warc", "how the archive is written", "--warc FILE"),
+}
+
+
+def check_companions(words: Words, is_typed: Callable[[str], bool]) -> None:
+    """Raise TargetError for an option that was typed and says nothing, as another is not there."""
+    given = {**words, "has_rows": words["input_format"] != "lines"}
+    for name, (other, meaning, what) in COMPANIONS.items():
+        if is_typed(name) and given[name] and not given[other]:
+            raise TargetError(f"--{name.replace('_', '-')} says {meaning}; add {what}")
 
 
 def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
     """Return the plan. Raises TargetError, LocalProtocolError, OSError."""
-    if words["warc_dedup"] and not words["warc"]:
-        raise TargetError("--warc-dedup says how --warc FILE is written; add that")
     paced = PaceOptions(
         delay=words["delay"],
         rate_per_s=words["rate"],
@@ -231,7 +275,8 @@ def choice_of(words: Words) -> Choice:
     if unknown:
         raise click.UsageError(f"--facts {unknown[0]!r} is unknown; known are {', '.join(FACT_NAMES)} and all")
     used = {condition.field for condition in (*match, *drop)} & BODY_FIELDS
-    facts = tuple(name for name in FACT_NAMES if name in named | used)
+    shown = {name.removeprefix("facts.") for name in field_names(words["fields"])}
+    facts = tuple(name for name in FACT_NAMES if name in named | used | shown)
     return Choice(facts, "body" in used, match, drop)
 
 
@@ -245,10 +290,23 @@ def line_form(words: Words) -> LineForm:
 
 def encoding_of(words: Words) -> tuple[bytes, Encoder]:
     """Return the heading of the output and what encodes its rows."""
-    format_name, fields = words["format_name"], words["fields"]
+    format_name, names = words["format_name"], field_names(words["fields"])
     columns = CSV_COLUMNS if format_name == "csv" else TEXT_COLUMNS
-    if not fields:
+    if not names:
         return encoder(format_name, columns)
-    names = [name.strip() for name in fields.split(",") if name.strip()]
     columns = [Column(name, BY_NAME.get(name, name)) for name in names]
     return (b"", picking(columns)) if format_name == "jsonl" else encoder(format_name, columns)
+
+
+def field_names(text: str | None) -> list[str]:
+    """Return the fields of a list between commas. Raises TargetError for one that no result has."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        first, dot, part = BY_NAME.get(name, name).partition(".")
+        if first in PARTS:
+            parts = PARTS[first]
+            if dot and parts is not None and part not in parts:
+                raise TargetError(f"--fields {name!r} is unknown; {first} has {', '.join(parts)}")
+        elif dot or first not in ENDS:
+            raise TargetError(f"--fields {name!r} is unknown; known are {', '.join((*ENDS, *PARTS))}")
+    return names

@@ -15,7 +15,7 @@ import click
 
 from greenprobe.engine.namelist import NUMERIC
 
-__all__ = ["WordsCommand", "list_path", "opened", "refuse_lists"]
+__all__ = ["WordsCommand", "list_path", "means_a_file", "opened", "refuse_lists"]
 
 LIST: Final = click.Path(exists=True, dir_okay=False, readable=True)
 LIST_SUFFIXES: Final = (".txt", ".csv", ".tsv", ".lst", ".list", ".json", ".jsonl", ".ndjson")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from greenprobe.commands.given import means_a_file
 from greenprobe.commands.options import Decorator
 from greenprobe.dns.servers import Server, parse_servers
-from greenprobe.dns.watched import read_text
 from greenprobe.errors import TargetError
 from greenprobe.http.trust import trusting
 from greenprobe.lazy import Lazy
@@ -50,13 +50,22 @@ def read_servers(text: str, port: int | None = None, *, option: str = "--dns") -
 
     Raises click.BadParameter.
     """
+    hint = f"'{option}'"  # as click writes it
     try:
-        servers = parse_servers([read_text(text) if os.path.isfile(text) else text], port)
+        servers = parse_servers([_read(text) if os.path.exists(text) else text], port)
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {text}: {exc.strerror}", param_hint=hint) from exc
     except TargetError as exc:
-        raise click.BadParameter(str(exc), param_hint=option) from exc
+        wrong = f"no such file: {text!r}" if means_a_file(text) else str(exc)
+        raise click.BadParameter(wrong, param_hint=hint) from exc
     if not servers:
-        raise click.BadParameter(f"{text!r} names no server", param_hint=option)
+        raise click.BadParameter(f"{text!r} names no server", param_hint=hint)
     return servers
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def family_of(words: Mapping[str, Any]) -> "Family | None":

@@ -45,7 +45,7 @@ def probes(name: str | None, probes_file: Path | None) -> None:
     found = [one for one in everything if one.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(one.name for one in everything))
-        raise click.BadParameter(f"{name!r} is no probe; there are {names}", param_hint="NAME")
+        raise click.BadParameter(f"{name!r} is no probe; there are {names}", param_hint="'NAME'")
     for field, meaning in {field: meaning for one in found for field, meaning in one.fields.items()}.items():
         click.echo(f"{field:18} {meaning}")
 

@@ -22,6 +22,7 @@ from greenprobe.commands.options import (
     timeout_option,
 )
 from greenprobe.commands.output import Column, Output, encoder
+from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.zone_format import zone_lines
 from greenprobe.dns.asker import Asker
 from greenprobe.dns.conf import parse_resolv_conf
@@ -87,10 +88,8 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 )
 @click.option("--tcp", is_flag=True, help="Ask over TCP.")
 @click.option("--mixed-case", is_flag=True, help='Ask in mixed case and believe only replies that keep it ("0x20").')
-@click.option(
-    "--ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Trust these authorities."
-)
-@click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")
+@ca_file_option()
+@insecure_option()
 @click.option("--dnssec", is_flag=True, help="Check every answer by DNSSEC; what is forged is an error (BOGUS).")
 @click.option(
     "--trust-anchors",
@@ -129,6 +128,8 @@ def resolve(
     answered, also with "there is none" (NXDOMAIN), 1 if not.
     """
     path = list_path(names)
+    if trust_anchors and not options["dnssec"]:
+        raise click.UsageError("--trust-anchors says what DNSSEC begins with; add --dnssec")
     plan = _plan(**options)
     hub = get_hub()
     asker = _asker(hub, plan.rate_per_s, partial(trusting, ca_file, verify=not insecure, alpn=()))
@@ -181,12 +182,12 @@ def _types(text: str) -> tuple[str, ...]:
     """Return the types that were named. Raises click.BadParameter."""
     types = tuple(dict.fromkeys(word.strip().upper() for word in text.split(",") if word.strip()))
     if not 0 < len(types) <= MAX_TYPES:
-        raise click.BadParameter(f"{text!r} names {len(types)} types; give 1 to {MAX_TYPES}", param_hint="--types")
+        raise click.BadParameter(f"{text!r} names {len(types)} types; give 1 to {MAX_TYPES}", param_hint="'--types'")
     for kind in types:
         try:
             make_question("a", kind)
         except ValueError as exc:
-            raise click.BadParameter(str(exc), param_hint="--types") from exc
+            raise click.BadParameter(str(exc), param_hint="'--types'") from exc
     return types
 
 
@@ -212,7 +213,7 @@ def _validator(anchors: list[str], ask: "AskSigned") -> "Validator":
         validator: Validator = dnssec.Validator(ask, anchors=anchors)
         return validator
     except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--trust-anchors") from exc
+        raise click.BadParameter(str(exc), param_hint="'--trust-anchors'") from exc
 
 
 def _resolving(hub: Hub, plan: ResolvePlan, asker: Asker, lines: UrlList, anchors: str | None) -> Resolving:

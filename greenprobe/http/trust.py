@@ -14,7 +14,7 @@ from typing import Final
 from greenprobe.errors import TargetError, TlsError
 from greenprobe.http.certificates import public_key
 
-__all__ = ["TLS_VERSIONS", "TlsOptions", "Trust", "check_pins", "read_pin", "tls_context", "trusting"]
+__all__ = ["TLS_VERSIONS", "TlsOptions", "Trust", "check_pins", "read_pin", "tls_context", "tls_reason", "trusting"]
 
 TLS_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 HTTP_1: Final = ("http/1.1",)
@@ -101,6 +101,15 @@ def _certifi_bundle() -> str:
     if found is None or found.origin is None:
         raise FileNotFoundError("no certificate authorities found; give some with --ca-file")
     return join(dirname(found.origin), "cacert.pem")
+
+
+def tls_reason(error: OSError) -> str:
+    """Return why a certificate could not be loaded, in words and without OpenSSL's codes."""
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key is not the certificate's"
+    return "no certificate in it, or no key where it takes one; both must be PEM"
 
 
 def read_pin(text: str) -> bytes:
