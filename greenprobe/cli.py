@@ -88,7 +88,7 @@ def load(module: str) -> Any:
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     path = value or default_config()
     if path is not None and not ctx.resilient_parsing:
-        ctx.default_map = load(CONFIG).read(path)
+        ctx.default_map = load(CONFIG).read(path, COMMANDS)
 
 
 def default_config() -> str | None:
@@ -140,9 +140,16 @@ def run(command: click.Command, args: Sequence[str] | None = None) -> int:
         exc.show()
         return exc.exit_code
     except (GreenprobeError, OSError) as exc:
-        click.echo(f"Error: {exc}", err=True)
+        click.echo(f"Error: {_line_of(exc)}", err=True)
         return EXIT_USAGE if isinstance(exc, TargetError) else EXIT_FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _line_of(error: Exception) -> str:
+    """Return what a message says of an error: of the system's without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -48,7 +48,8 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
     (
         (GreenprobeError("no good"), 1, "Error: no good"),
         (TargetError("no such port"), 2, "Error: no such port"),
-        (FileNotFoundError(2, "No such file or directory", "x"), 1, "Error: [Errno 2] No such file or directory: 'x'"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "Error: x: No such file or directory"),
+        (OSError(28, "No space left on device"), 1, "Error: No space left on device"),
         (click.ClickException("broken"), 1, "Error: broken"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ),
@@ -99,7 +100,7 @@ def test_options_come_from_words_then_environment_then_file(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     urls = str(config.parent.parent / "urls")
-    config.write_text('[fetch]\nformat = "nonsense"\nmatch = ["status=200"]\n')
+    config.write_text('[fetch]\nformat = "nonsense"\nmatch = "status=200"\n')
     assert run(cli, ["fetch", urls]) == 2
     monkeypatch.setenv("GREENPROBE_FETCH_FORMAT", "other")
     assert run(cli, ["fetch", urls]) == 2
@@ -111,6 +112,11 @@ def test_options_come_from_words_then_environment_then_file(
     ("text", "message"),
     (
         ("[fetch]\ncolour = 1", "'colour', which is no option of fetch"),
+        ("[fetc]\nunique = true", "has a table [fetc]; there are demo, fetch, "),
+        ("[fetch]\nunique = 1", "has [fetch] unique = 1; write true or false"),
+        ("[fetch]\nconcurrency = true", "has [fetch] concurrency = true; write one value"),
+        ("[fetch]\nconcurrency = [1]", "has [fetch] concurrency = [1]; write one value"),
+        ("[fetch]\nconcurrency.most = 1", 'has [fetch] concurrency = {"most":1}; write one value'),
         ("fetch = 1", "outside of any table"),
         ("[fetch", "cannot be used as configuration"),
     ),
