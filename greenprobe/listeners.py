@@ -60,7 +60,14 @@ def open_listener(bind: Bind, *, reuse_port: bool = False) -> socket.socket:
         address = (bind.host, bind.port)
         return socket.create_server(address, family=bind.family, backlog=BACKLOG, reuse_port=reuse_port)
     except OSError as error:
-        raise OSError(f"cannot listen at {bind.place}: {error.strerror or error}") from error
+        raise OSError(f"cannot listen at {bind.place}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system said, without what Python adds to it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _open_unix(path: str) -> socket.socket:

@@ -88,7 +88,9 @@ def serve_plan(plan: ServePlan, tell: Callable[[str], object]) -> int:
 
 def check_target(target: str) -> None:
     """Raise TargetError for what can be neither a folder nor the name of an application."""
-    name = target.partition(":")[0]
+    name, colon, app = target.partition(":")
+    if colon and os.sep not in name and os.path.isfile(name):
+        raise TargetError(f"{name} is a file; write its module, as in {name.removesuffix('.py')}:{app or 'app'}")
     if not os.path.isdir(target) and (os.sep in name or os.path.isfile(target)):
         raise TargetError(f"{target} is no folder; write one, or MODULE:APP, as in mysite.wsgi:app")
 
@@ -182,8 +184,13 @@ def application_of(plan: ServePlan) -> Any:
 
 
 def open_log(path: str) -> int:
-    """Return a descriptor to write a log to; `-` is standard output."""
-    return 1 if path == "-" else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    """Return a descriptor to write a log to; `-` is standard output. Raises OSError that names the file."""
+    if path == "-":
+        return 1
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise OSError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def server_of(plan: ServePlan, app: Application, listener: socket, log: AccessLog | None, errors: TextIO) -> Server:

@@ -149,7 +149,9 @@ def serve(**words: Any) -> int:
 def plan_of(words: Mapping[str, Any]) -> ServePlan:
     """Return what the words of the command line ask for. Raises click.UsageError."""
     if words["tls_key"] is not None and words["tls_cert"] is None:
-        raise click.UsageError("--tls-key needs --tls-cert")
+        raise click.UsageError("--tls-key says where the key of --tls-cert is; add --tls-cert FILE")
+    if words["access_log_file"] != "-" and words["access_log"] == "off":
+        raise click.UsageError("--access-log-file says where a log is written; add --access-log FORMAT")
     proxies = None
     if words["trusted"]:
         proxies = TrustedProxies(read_networks(words["trusted"]), standard=words["forwarded"] == "standard")
