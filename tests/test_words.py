@@ -35,6 +35,33 @@ def test_a_number_that_is_none_is_named(words: str, line: str, capfd: pytest.Cap
     assert said_of(words, capfd) == line
 
 
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("127.0.0.1 1-9 --top-ports 9", "'1-9' is no host; --top-ports says which ports"),
+        ("127.0.0.1 80 --ports 22", "'80' is no host; --ports says which ports"),
+        ("127.0.0.1 --ports 22 --top-ports 9", "--ports and --top-ports both say which ports; give one of them"),
+        ("notes.txt 80", "'notes.txt' is a file; to scan the hosts in it, write --hosts notes.txt"),
+        ("127.0.0.1 1 --rate 9 --min-rate 10", "--min-rate 10 is more than the rate, 9; raise --rate"),
+        ("127.0.0.1 1 --service --probes gone", "Invalid value for '--probes': File 'gone' does not exist."),
+    ],
+)
+def test_words_of_scan_that_cannot_be_meant_are_named(words: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("notes.txt").write_text("127.0.0.1\n")
+    assert said_of(f"scan {words}", capfd) == line
+
+
+@pytest.mark.parametrize("option", ["--summary", "--cookie-jar"])
+def test_what_is_written_at_the_end_is_looked_at_before_the_beginning(
+    option: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(cli, ["fetch", "http://127.0.0.1:1/", option, "/no/where"]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == "Error: cannot write to /no/where: No such file or directory\n"
+
+
 @pytest.fixture
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Go to a folder where there is a file `notes`, which is nothing in particular."""

@@ -14,6 +14,7 @@ from greenprobe.commands.fetch_options import fetch_options
 from greenprobe.commands.fetch_plan import (
     Choice,
     check_companions,
+    check_writable,
     choice_of,
     client_options,
     encoding_of,
@@ -72,6 +73,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     words["concurrency"] = affordable(words["concurrency"], "fetches run")
     try:
         check_companions(words, is_typed)
+        check_writable(words)
         options, chosen = client_options(words), choice_of(words)
         plan, trust = plan_of(words, options, chosen), trust_of(words)
     except (TargetError, LocalProtocolError) as exc:

@@ -6,6 +6,7 @@ click error that names it.
 
 import os
 from collections.abc import Callable, Mapping
+from errno import EACCES, ENOENT
 from typing import Any, Final, NamedTuple
 
 import click
@@ -31,6 +32,7 @@ from greenprobe.http.trust import TlsOptions, Trust, read_pin, tls_reason
 __all__ = [
     "Choice",
     "check_companions",
+    "check_writable",
     "choice_of",
     "client_options",
     "encoding_of",
@@ -197,6 +199,16 @@ def check_companions(words: Words, is_typed: Callable[[str], bool]) -> None:
     for name, (other, meaning, what) in COMPANIONS.items():
         if is_typed(name) and given[name] and not given[other]:
             raise TargetError(f"--{name.replace('_', '-')} says {meaning}; add {what}")
+
+
+def check_writable(words: Words) -> None:
+    """Raise click.ClickException for a file that could not be written when all is over."""
+    for path in filter(None, (words["summary"], words["cookie_jar"])):
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise click.ClickException(f"cannot write to {path}: {os.strerror(ENOENT)}")
+        if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+            raise click.ClickException(f"cannot write to {path}: {os.strerror(EACCES)}")
 
 
 def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:

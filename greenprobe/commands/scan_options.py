@@ -1,5 +1,6 @@
 """The options of `greenprobe scan`, and what they come to: targets and a plan."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from greenprobe.errors import TargetError
 
 __all__ = ["FORMATS", "ScanOptions", "Tempo", "read_words", "scan_options"]
 
+PORT_WORD: Final = re.compile(r"[TU]:.*|-|\d{1,5}([-,]\d{1,5})*", re.ASCII)  # no host has such a name
 FORMATS: Final = ("table", "jsonl", "csv", "text", "xml", "grepable")
 
 
@@ -85,7 +87,12 @@ class ScanOptions:
 
     def hosts_and_ports(self) -> tuple[tuple[str, ...], str | None]:
         """Return the host words, and the words for ports if they are among them. Raises click.UsageError."""
+        if self.ports is not None and self.top_ports is not None:
+            raise click.UsageError("--ports and --top-ports both say which ports; give one of them")
         if self.ports is not None or self.top_ports is not None:
+            option = "--top-ports" if self.ports is None else "--ports"
+            if self.words and PORT_WORD.fullmatch(self.words[-1]):
+                raise click.UsageError(f"{self.words[-1]!r} is no host; {option} says which ports")
             return self.words, None
         if len(self.words) < 2 and not (self.words and self.hosts_files):
             raise click.UsageError("say which HOST and, last, which PORTS: greenprobe scan 192.0.2.1 22,80")
@@ -140,7 +147,7 @@ QUESTIONS: Final = (
         "--probes",
         "probes_file",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
         help="Take more probes from a TOML file; see `greenprobe probes`.",
     ),
 )

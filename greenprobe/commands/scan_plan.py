@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EADDRNOTAVAIL
 from functools import partial
 from ipaddress import ip_address
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import click
 
+from greenprobe.commands.given import means_a_file
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.scan_options import ScanOptions, read_words
 from greenprobe.engine.ports import Ports, parse_ports, top_ports, without_ports
@@ -44,6 +45,7 @@ SHARD: Final = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 def plan_of(options: ScanOptions) -> ScanPlan:
     """Return what to scan and how. Raises TargetError and click.UsageError."""
     words, port_words = options.hosts_and_ports()
+    _refuse_files(words)
     ports = _ports(options, port_words)
     resolve = partial(_addresses, family_of({"dns": options.dns}) or green_dns)
     parse = partial(parse_hosts, resolve=resolve, spread=GreenPool(LOOKED_UP_AT_ONCE).imap)
@@ -56,6 +58,8 @@ def plan_of(options: ScanOptions) -> ScanPlan:
     _ask_for_authority(hosts, is_authorized=options.is_authorized)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
     tempo = options.tempo()
+    if tempo.rate is not None and options.min_rate > tempo.rate:
+        raise TargetError(f"--min-rate {options.min_rate:g} is more than the rate, {tempo.rate:g}; raise --rate")
     shard, shards = _shard(options)
     return ScanPlan(
         targets=Targets(hosts, ports, seed=seed),
@@ -70,6 +74,13 @@ def plan_of(options: ScanOptions) -> ScanPlan:
         shards=shards,
         prepare=_binder(options),
     )
+
+
+def _refuse_files(words: Iterable[str]) -> None:
+    """Raise TargetError for a list that was given as a host."""
+    for word in words:
+        if means_a_file(word) and os.path.isfile(word):
+            raise TargetError(f"{word!r} is a file; to scan the hosts in it, write --hosts {word}")
 
 
 def _ports(options: ScanOptions, word: str | None) -> Ports:
