@@ -120,6 +120,7 @@ def test_the_command_tells_a_crawl_by_its_lines(tmp_path: Path, capfd: pytest.Ca
     assert run(cli, ["report", pages, "--links", links, "-o", links]) == 1
     (tmp_path / "fetched").write_text('{"url": "http://h/", "status": 200}\n')
     assert run(cli, ["report", str(tmp_path / "fetched"), "--links", links]) == 2
+    assert run(cli, ["report", pages, "--links", pages, "-o", out]) == 2
     assert "--links goes with the pages of a crawl" in capfd.readouterr().err
 
 

@@ -139,3 +139,16 @@ def test_a_browser_draws_the_report_and_runs_nothing_from_outside(tmp_path: Path
     assert done.stdout.count('class="known"') == 1
     assert "192.0.2.9" in done.stdout
     assert "<img" not in done.stdout
+
+
+def test_one_of_the_scans_may_come_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").write_bytes(b"".join(lines(row(22))))
+    (tmp_path / "new").write_bytes(b"".join(lines(row(22), row(80))))
+    with open(tmp_path / "new") as new:
+        monkeypatch.setattr("sys.stdin", new)
+        assert run(cli, ["diff", str(tmp_path / "old"), "-"]) == 1
+    assert capfd.readouterr().out == "+ 192.0.2.9 (a.test) 80/tcp opened: not seen -> open\n"
+    assert run(cli, ["diff", "-", "-"]) == 2
+    assert "OLD and NEW cannot both be standard input" in capfd.readouterr().err

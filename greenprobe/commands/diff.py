@@ -10,23 +10,26 @@ from greenprobe.reporting.scan_changes import Change, Ports, changes, read_ports
 
 __all__ = ["diff"]
 
+LINES = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 SIGNS = {"opened": "+", "closed": "-", "service": "~", "certificate": "~"}
 
 
 @click.command()
-@click.argument("old", metavar="OLD", type=click.Path(exists=True, dir_okay=False))
-@click.argument("new", metavar="NEW", type=click.Path(exists=True, dir_okay=False))
+@click.argument("old", metavar="OLD", type=LINES)
+@click.argument("new", metavar="NEW", type=LINES)
 @format_option("text", "jsonl", default="text")
 def diff(old: str, new: str, format_name: str) -> int:
     """Say what opened, closed, or changed its service or certificate from scan OLD to scan NEW.
 
-    Both are files of JSON lines. A port that a file does not have counts as not open, so files of --open compare as
-    well. Exit code 0: nothing changed, 1: something did, 2: wrong usage.
+    Both are files of JSON lines; - stands for standard input. A port that a file does not have counts as not open, so
+    files of --open compare as well. Exit code 0: nothing changed, 1: something did, 2: wrong usage.
 
     \b
       greenprobe scan 192.0.2.0/24 --top-ports 100 --service --format jsonl -o today.jsonl
       greenprobe diff yesterday.jsonl today.jsonl
     """
+    if old == new == "-":
+        raise click.UsageError("OLD and NEW cannot both be standard input; name a file for one of them")
     count = 0
     for change in changes(_read(old), _read(new)):
         count += 1
@@ -35,7 +38,7 @@ def diff(old: str, new: str, format_name: str) -> int:
 
 
 def _read(path: str) -> Ports:
-    with open(path, "rb") as lines:
+    with click.open_file(path, "rb") as lines:
         ports, broken = read_ports(lines)
     if broken:
         click.echo(f"{path}: {counted(broken, 'line is no result', 'lines are no results')} of scan", err=True)

@@ -1,5 +1,6 @@
 """`greenprobe report`: a result of fetch, scan or crawl as a page to look at."""
 
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import chain
@@ -75,7 +76,10 @@ def _crawl_page(pages: Iterable[bytes], source: str, links: str | None) -> bytes
         twice = None
         if links is not None:
             twice = stack.enter_context(open(links, "rb")), stack.enter_context(open(links, "rb"))
-        return page_of(gather_crawl(pages, twice).row(), source=source, template=CRAWL_TEMPLATE)
+        found = gather_crawl(pages, twice)
+        if links is not None and not found.links and os.path.getsize(links):
+            raise click.UsageError(f"{links} has no links of a crawl in it; it must be what crawl --links wrote")
+        return page_of(found.row(), source=source, template=CRAWL_TEMPLATE)
 
 
 def _row(line: bytes) -> Any:
