@@ -260,7 +260,10 @@ def main(words: list[str]) -> None:
 def what_is_missing(words: list[str]) -> str:
     """Say which file or module is not there of what is to be run; "" if it is."""
     if words[0] != "-m":
-        return "" if Path(words[0]).exists() else f"there is no file {words[0]!r}"
+        path = Path(words[0])
+        if path.is_dir() and not (path / "__main__.py").exists():
+            return f"there is no __main__.py in {words[0]!r}"
+        return "" if path.exists() else f"there is no file {words[0]!r}"
     name = words[1]
     try:
         found = find_spec(name) is not None

@@ -206,6 +206,14 @@ def test_a_wrong_command_line_is_one_line_and_the_usage(words: list[str]) -> Non
     assert words not in MISSING or f"there is no {kind} {words[-1]!r}" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_folder_runs_if_it_can_as_one_does_in_python(tmp_path: Path) -> None:
+    """Slow: starts two interpreters."""
+    assert f"there is no __main__.py in {str(tmp_path)!r}" in python("-m", "greenprobe.patcher", str(tmp_path)).stderr
+    (tmp_path / "__main__.py").write_text("import socket; print(socket.socket.__module__)")
+    assert python("-m", "greenprobe.patcher", str(tmp_path)).stdout == "greenprobe.green_socket\n"
+
+
 def test_a_module_that_misses_another_says_which(tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("import not_installed\n")

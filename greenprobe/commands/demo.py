@@ -44,7 +44,7 @@ CRAWL_COLUMNS = [
     Column("skipped", "skipped"),
 ]
 SHOWN_PAGES = 5  # of the many that are alike
-AROUND = 200  # ports scanned on each side of an open one
+AROUND = 20  # ports scanned on each side of an open one: enough to see what is closed, and few to bother others
 
 
 @click.command()

@@ -89,6 +89,15 @@ print(os.waitpid(pid, 0)[1])
     assert (done.stdout, done.stderr) == ("5\n0\n", "")
 
 
+@pytest.mark.slow
+def test_a_program_may_be_patched_before_its_first_line(tmp_path: Path) -> None:
+    """Slow: starts two interpreters."""
+    (tmp_path / "script.py").write_text("import socket, sys; print(socket.socket.__module__, sys.argv)")
+    assert run("script.py", "--patch", folder=tmp_path).stdout == "socket ['script.py', '--patch']\n"
+    done = run("--patch", "script.py", "word", folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("greenprobe.green_socket ['script.py', 'word']\n", "")
+
+
 def test_the_environment_may_have_libc_asked_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
     program = f"from {OURS} import install; install(); from greenprobe import green_dns; print(green_dns.installed())"
     monkeypatch.setenv("GREENPROBE_RESOLVER", "green")

@@ -11,11 +11,11 @@ from greenprobe.patcher import what_is_missing
 
 __all__ = ["main"]
 
-USAGE: Final = """usage: python -m greenprobe.compat.eventlet SCRIPT [ARGUMENT ...]
-       python -m greenprobe.compat.eventlet -m MODULE [ARGUMENT ...]
+USAGE: Final = """usage: python -m greenprobe.compat.eventlet [--patch] SCRIPT [ARGUMENT ...]
+       python -m greenprobe.compat.eventlet [--patch] -m MODULE [ARGUMENT ...]
 
-Runs a program with greenprobe standing in for eventlet. Nothing is patched unless the program does so itself;
-python -m greenprobe.compat.eventlet.patcher takes the same words and patches first.
+Runs a program with greenprobe standing in for eventlet. Without --patch nothing is patched unless the program does so
+itself.
 """
 
 
