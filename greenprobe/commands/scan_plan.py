@@ -58,7 +58,7 @@ def plan_of(options: ScanOptions) -> ScanPlan:
     _ask_for_authority(hosts, is_authorized=options.is_authorized)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
     tempo = options.tempo()
-    if tempo.rate is not None and options.min_rate > tempo.rate:
+    if 0 < tempo.rate < options.min_rate:
         raise TargetError(f"--min-rate {options.min_rate:g} is more than the rate, {tempo.rate:g}; raise --rate")
     shard, shards = _shard(options)
     return ScanPlan(

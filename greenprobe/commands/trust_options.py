@@ -1,5 +1,6 @@
 """Whom a command believes over TLS: `--ca-file` and `-k`."""
 
+import os
 from typing import Any
 
 import click
@@ -15,9 +16,9 @@ class Authorities(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path. Raises click.BadParameter."""
-        path = super().convert(value, param, ctx)
+        path = os.fspath(super().convert(value, param, ctx))
         try:
-            trusting(path)
+            trusting(os.fsdecode(path))
         except OSError:
             self.fail(f"{value!r} holds no certificate; it must be PEM.", param, ctx)
         return path
