@@ -1,8 +1,9 @@
 """A folder as a WSGI application: files with ETags, conditions and ranges, and no way out of the folder.
 
 What a path names is looked up with its links followed, and has to lie in the folder then. Names that begin with a dot
-are not served, `.well-known` excepted: `.git` and `.env` are in too many folders that somebody once served. Conditions
-and ranges are those of RFC 9110, 13 and 14, decided without touching the file; of several ranges none is served.
+are not served, by whatever link, `.well-known` excepted: `.git` and `.env` are in too many folders that somebody once
+served. Conditions and ranges are those of RFC 9110, 13 and 14, decided without touching the file; of several ranges
+none is served. A folder may be of any size, so it is listed in a real thread.
 """
 
 import os
@@ -12,9 +13,11 @@ from html import escape
 from mimetypes import guess_type
 from re import compile as pattern
 from stat import S_ISDIR, S_ISREG
+from time import time
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from greenprobe.threadpool import run_in_thread
 from greenprobe.wsgi_response import FileWrapper
 
 __all__ = ["StaticFiles", "Validators", "evaluate", "read_range"]
@@ -29,10 +32,23 @@ StartResponse = Callable[..., Any]
 
 
 class Validators(NamedTuple):
-    """What a version of a file is known by: its ETag, and when it changed, in whole seconds of Unix time."""
+    """What a version of a file is known by: its ETag, and when it changed, in whole seconds of Unix time.
+
+    The date alone tells versions apart only if it `is_settled`: a second that is not over may bring another version.
+    """
 
     etag: str
     modified: int
+    is_settled: bool = True
+
+
+def validators_of(status: os.stat_result, now: float) -> Validators:
+    """Return what a file is known by at a time; a date in the future would be a lie. RFC 9110, 8.8.2.
+
+    The date is strong once a second has passed since (8.8.2.2), the ETag at once.
+    """
+    modified = min(int(status.st_mtime), int(now))
+    return Validators(f'"{status.st_mtime_ns:x}-{status.st_size:x}"', modified, modified < int(now))
 
 
 def evaluate(environ: Environ, file: Validators) -> str | None:
@@ -78,7 +94,7 @@ def read_range(environ: Environ, file: Validators, size: int) -> range | None:
     if found is None or found[1] == found[2] == "":
         return None
     condition = environ.get("HTTP_IF_RANGE")
-    if condition is not None and condition != file.etag and seconds_of(condition) != file.modified:
+    if condition is not None and not is_same_version(condition, file):
         return None
     if not found[1]:
         return range(max(0, size - int(found[2])), size)
@@ -87,6 +103,11 @@ def read_range(environ: Environ, file: Validators, size: int) -> range | None:
     if last < first and found[2]:
         return None  # no valid range at all: to be ignored
     return range(min(first, size), min(last + 1, size))
+
+
+def is_same_version(condition: str, file: Validators) -> bool:
+    """Tell whether an If-Range field names this version of a file; a weak date does not. RFC 9110, 13.1.5."""
+    return condition == file.etag or (file.is_settled and seconds_of(condition) == file.modified)
 
 
 class StaticFiles:
@@ -117,11 +138,11 @@ class StaticFiles:
     def _locate(self, text: str) -> str | None:
         """Return the file that a path names; None if it may not be served."""
         parts = [part for part in text.encode("latin-1").decode("utf-8", "surrogateescape").split("/") if part]
-        if any((part.startswith(".") and part != ".well-known") or "\0" in part for part in parts):
+        if "\0" in text or any(map(is_hidden, parts)):
             return None
         path = os.path.realpath(os.path.join(self._root, *parts))
-        is_inside = path == self._root or path.startswith(os.path.join(self._root, ""))
-        return path if is_inside else None
+        inside = os.path.relpath(path, self._root).split(os.sep)
+        return path if inside == ["."] or not any(map(is_hidden, inside)) else None
 
     def _folder(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
         text = environ["PATH_INFO"]
@@ -135,9 +156,17 @@ class StaticFiles:
             return send_file(environ, start_response, index)
         if not self._listing:
             return refuse(start_response, "404 Not Found")
-        body = list_folder(path, text.encode("latin-1").decode("utf-8", "replace"))
+        try:
+            body = run_in_thread(list_folder, path, text.encode("latin-1").decode("utf-8", "replace"))
+        except OSError:
+            return refuse(start_response, "404 Not Found")
         start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), *SAFETY])
         return [body]
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a name is not to be served; `..`, which leads out, is one."""
+    return name.startswith(".") and name != ".well-known"
 
 
 SAFETY: Final = [("X-Content-Type-Options", "nosniff")]
@@ -150,7 +179,7 @@ def send_file(environ: Environ, start_response: StartResponse, path: str) -> Ite
     except OSError:
         return refuse(start_response, "404 Not Found")
     status = os.fstat(file.fileno())
-    known = Validators(f'"{status.st_mtime_ns:x}-{status.st_size:x}"', int(status.st_mtime))
+    known = validators_of(status, time())
     pairs = [("ETag", known.etag), ("Last-Modified", formatdate(known.modified, usegmt=True))]
     verdict = evaluate(environ, known)
     if verdict is not None:

@@ -1,13 +1,16 @@
 """A folder served: conditions, ranges, types, and no way out of it."""
 
 import os
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from greenprobe.static_files import StaticFiles, Validators, content_type, evaluate, read_range
+from greenprobe.greenthread import spawn
+from greenprobe.static_files import StaticFiles, Validators, content_type, evaluate, read_range, validators_of
 
 FILE = Validators('"a"', 1_700_000_000)
 BEFORE, THEN, AFTER = (
@@ -29,6 +32,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "outside.txt").write_text("secret")
     (root / "link.txt").symlink_to(tmp_path / "outside.txt")
     (root / "inner.txt").symlink_to(root / "a.txt")
+    (root / "shown.txt").symlink_to(root / ".env")
     return root
 
 
@@ -66,6 +70,7 @@ def test_a_file_comes_with_what_it_is_known_by(root: Path) -> None:
         "/sub/..",
         "//..//outside.txt",
         "/link.txt",
+        "/shown.txt",
         "/.env",
         "/a.txt/",
         "/a.txt/x",
@@ -88,6 +93,19 @@ def test_a_folder_shows_its_index_and_else_nothing_unless_asked_to(root: Path) -
     assert b'<a href="./%C3%A4%20%3Cb%3E.html">' in body
     assert "ä &lt;b&gt;.html".encode() in body
     assert b".env" not in get(root, "/", listing=True)[2]
+
+
+def test_others_run_while_a_folder_is_listed(root: Path) -> None:
+    ran: list[bool] = []
+    spawn(ran.append, True)
+    assert get(root, "/sub/", listing=True)[0] == "200"
+    assert ran
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_may_not_be_read_is_not_there(root: Path) -> None:
+    (root / "sub").chmod(0o300)
+    assert get(root, "/sub/", listing=True)[0] == "404"
 
 
 @pytest.mark.parametrize(("path", "location"), [("/sub", "./sub/"), ("//sub", "./sub/"), ("/indexed", "./indexed/")])
@@ -135,6 +153,20 @@ def test_a_range_of_another_version_is_all_of_this_one() -> None:
     assert read_range({**wanted, "HTTP_IF_RANGE": THEN}, FILE, 10) == range(2)
     assert read_range({**wanted, "HTTP_IF_RANGE": '"b"'}, FILE, 10) is None
     assert read_range({**wanted, "HTTP_IF_RANGE": 'W/"a"'}, FILE, 10) is None
+
+
+def test_a_date_is_no_proof_of_a_version_while_its_second_is_not_over(root: Path) -> None:
+    status = os.stat(root / "a.txt")
+    wanted = {"HTTP_RANGE": "bytes=0-1", "HTTP_IF_RANGE": formatdate(status.st_mtime, usegmt=True)}
+    within, after = (validators_of(status, int(status.st_mtime) + passed) for passed in (0.9, 1))
+    assert read_range(wanted, within, 10) is None
+    assert read_range(wanted, after, 10) == range(2)
+    assert read_range({**wanted, "HTTP_IF_RANGE": within.etag}, within, 10) == range(2)
+
+
+def test_no_file_says_that_it_changes_later(root: Path) -> None:
+    os.utime(root / "a.txt", (4_000_000_000, 4_000_000_000))
+    assert parsedate_to_datetime(get(root, "/a.txt")[1]["Last-Modified"]).timestamp() <= time()
 
 
 @given(st.integers(0, 20), st.integers(0, 20) | st.none(), st.integers(0, 20) | st.none())
