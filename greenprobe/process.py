@@ -94,11 +94,16 @@ def exit_status(error: BaseException | None) -> int:
 
 
 def flush_and_exit(status: int) -> NoReturn:
-    """End a forked child as the last thread of a process ends: without the parent's exit handlers."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(status)
+    """End a forked child as the last thread of a process ends: without the parent's exit handlers.
+
+    It does end: where nobody reads our last words, or a disk is full, a child must not go on as its parent.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(status)
 
 
 def end(status: int) -> NoReturn:
@@ -109,7 +114,4 @@ def end(status: int) -> NoReturn:
     if count_other_threads():
         sys.exit(status)
     atexit._run_exitfuncs()
-    try:
-        flush_and_exit(status)
-    except OSError:  # nobody reads our last words
-        os._exit(status)
+    flush_and_exit(status)
