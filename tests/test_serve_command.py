@@ -380,14 +380,19 @@ def test_a_running_request_is_finished_and_a_second_signal_does_not_wait(start: 
         serving.end(signal.SIGTERM)
 
 
-def test_a_service_manager_passes_the_sockets(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [({"LISTEN_FDS": "2"}, []), ({}, ["--bind", "fd:3", "--bind", "fd:4"])],
+    ids=["by socket activation", "by number"],
+)
+def test_a_service_manager_passes_the_sockets(environ: dict[str, str], words: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = [listener.getsockname()[1] for listener in (one, other)]
         script = (
             f"import os, runpy, sys; os.dup2({one.fileno()}, 50); os.dup2({other.fileno()}, 51)\n"
             "os.dup2(50, 3); os.dup2(51, 4)\n"
-            "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()))\n"
-            "sys.argv[1:] = ['serve', '.', '--listing']\n"
+            f"os.environ.update({environ}, LISTEN_PID=str(os.getpid()))\n"
+            f"sys.argv[1:] = ['serve', '.', '--listing', *{words}]\n"
             "runpy.run_module('greenprobe', run_name='__main__')\n"
         )
         passed = [one.fileno(), other.fileno()]
@@ -400,7 +405,10 @@ def test_a_service_manager_passes_the_sockets(start: Start) -> None:
                 connection.close()
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            said = process.communicate(timeout=20)[1]
+        assert [line for line in said.splitlines() if line.startswith(b"serving")] == [
+            b"serving . at http://127.0.0.1:%d/" % port for port in ports
+        ]
         for port in ports:  # whoever is started next will serve these
             socket.create_connection(("127.0.0.1", port), 5).close()
 
