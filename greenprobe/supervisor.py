@@ -10,14 +10,14 @@ told to stop. New ones that cannot even start change nothing. SIGTERM and SIGINT
 import os
 import select
 import signal
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Final
 
-from greenprobe.process import flush_and_exit
+from greenprobe.process import exit_status, flush_and_exit
 
 __all__ = ["CANNOT_START", "LONGEST_PAUSE", "Supervisor", "WorkerLinks", "pause_before_start"]
 
@@ -43,14 +43,26 @@ class WorkerLinks:
 
 @dataclass
 class Worker:
-    """A worker process, as the supervisor sees it."""
+    """A worker process, as we see it. `kill_at` is None until it was told to stop, inf once it was killed."""
 
     pid: int
-    ready_fd: int
     generation: int
     started: float
+    ready_fd: int | None  # until something came from there
     is_ready: bool = False
-    stopping_since: float | None = field(default=None)
+    kill_at: float | None = None
+
+    def listen(self) -> None:
+        """Hear from a worker that it serves; or that it will never say so, having closed what we gave it."""
+        if self.ready_fd is not None:
+            self.is_ready = bool(os.read(self.ready_fd, 1))
+            self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self.ready_fd is not None:
+            os.close(self.ready_fd)
+            self.ready_fd = None
 
 
 class Supervisor:
@@ -105,42 +117,58 @@ class Supervisor:
         if self._status is not None or monotonic() < self._start_after:
             return
         present = sum(worker.generation == self._generation for worker in self._workers.values())
-        for _ in range(self._processes - present):
-            self._start(bell)
+        try:
+            for _ in range(self._processes - present):
+                self._start(bell)
+        except OSError as error:  # of processes, memory or descriptors there may be enough later
+            self._failures += 1
+            self._put_off(f"cannot start a worker: {error.strerror}; trying again")
 
     def _start(self, bell: int) -> None:
         reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        pid = os.fork()
-        if not pid:
-            flush_and_exit(self._be_worker(WorkerLinks(writer, self._lifeline[0]), [reader, bell, self._lifeline[1]]))
-        os.close(writer)
-        self._workers[pid] = Worker(pid, reader, self._generation, monotonic())
-
-    def _be_worker(self, links: WorkerLinks, not_ours: list[int]) -> int:
-        signal.set_wakeup_fd(-1)
-        for signum in HANDLED:
-            signal.signal(signum, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of the terminal's processes: ours to pass on
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for fd in [*not_ours, *(worker.ready_fd for worker in self._workers.values())]:
-            os.close(fd)
+        # A signal to the child, before it has handlers of its own, would be written to our pipe: it waits for them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
+            pid = os.fork()
+            if not pid:
+                links = WorkerLinks(writer, self._lifeline[0])
+                flush_and_exit(self._be_worker(links, [reader, bell, self._lifeline[1]], mask))
+            self._workers[pid] = Worker(pid, self._generation, monotonic(), reader)
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(writer)
+
+    def _be_worker(self, links: WorkerLinks, not_ours: list[int], mask: set[int | signal.Signals]) -> int:
+        try:
+            signal.set_wakeup_fd(-1)
+            for signum in HANDLED:
+                signal.signal(signum, signal.SIG_DFL)
+            for signum in (signal.SIGINT, signal.SIGHUP):  # a terminal's go to us all: the supervisor's to pass on
+                signal.signal(signum, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for fd in not_ours:
+                os.close(fd)
+            for worker in self._workers.values():
+                worker.close()
             return self._work(links)
-        except SystemExit as error:
-            return error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-            return 1
+        except BaseException as error:
+            return exit_status(error)
 
     def _wait(self, bell: int) -> None:
         """Wait for signals, and for workers that say they are ready."""
-        watched = [bell, *(worker.ready_fd for worker in self._workers.values() if not worker.is_ready)]
-        readable, _, _ = select.select(watched, [], [], self._patience())
+        poll = select.poll()
+        poll.register(bell, select.POLLIN)
         for worker in self._workers.values():
-            if worker.ready_fd in readable and os.read(worker.ready_fd, 1):
-                worker.is_ready = True
-                if not self._has_served:
+            if worker.ready_fd is not None:
+                poll.register(worker.ready_fd, select.POLLIN)
+        readable = {fd for fd, _ in poll.poll(self._patience() * 1000)}
+        for worker in self._workers.values():
+            if worker.ready_fd in readable:
+                worker.listen()
+                if worker.is_ready and not self._has_served:
                     self._has_served = True
                     self._on_ready()
         if bell in readable:
@@ -150,11 +178,7 @@ class Supervisor:
     def _patience(self) -> float:
         now = monotonic()
         times = [self._start_after] if self._status is None and self._start_after > now else []
-        times += [
-            worker.stopping_since + self._stop_timeout + KILL_AFTER
-            for worker in self._workers.values()
-            if worker.stopping_since is not None
-        ]
+        times += [worker.kill_at for worker in self._workers.values() if worker.kill_at is not None]
         return max(0.0, min([LONGEST_WAIT, *(time - now for time in times)]))
 
     def _take_signal(self, signum: int) -> None:
@@ -176,20 +200,24 @@ class Supervisor:
                 return
             worker = self._workers.pop(pid, None)
             if worker is not None:
-                os.close(worker.ready_fd)
+                worker.close()
                 self._note_death(worker, os.waitstatus_to_exitcode(status))
 
     def _note_death(self, worker: Worker, code: int) -> None:
-        if worker.stopping_since is not None or self._status is not None:
+        if worker.kill_at is not None or self._status is not None:
             return
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
         if code == CANNOT_START and not worker.is_ready:
             self._give_up(worker)
             return
         self._failures = self._failures + 1 if monotonic() - worker.started < SHORT_LIFE else 0
+        self._put_off(f"worker {worker.pid} ended {how}; starting another")
+
+    def _put_off(self, why: str) -> None:
+        """Start no worker for a while, the longer the more of them have failed."""
         pause = pause_before_start(self._failures)
         self._start_after = monotonic() + pause
-        self._tell(f"worker {worker.pid} ended {how}; starting another" + (f" in {pause:g} s" if pause else ""))
+        self._tell(f"{why} in {pause:g} s" if pause else why)
 
     def _give_up(self, worker: Worker) -> None:
         """A worker cannot start: keep those that serve, or end if there are none."""
@@ -218,13 +246,13 @@ class Supervisor:
             is_old = worker.generation < self._generation
             if worker.generation > self._generation or (is_old and (enough or not worker.is_ready)):
                 self._stop(worker)
-            since = worker.stopping_since
-            if since is not None and monotonic() > since + self._stop_timeout + KILL_AFTER:
+            if worker.kill_at is not None and monotonic() >= worker.kill_at:
+                worker.kill_at = inf
                 os.kill(worker.pid, signal.SIGKILL)
 
     def _stop(self, worker: Worker) -> None:
-        if worker.stopping_since is None:
-            worker.stopping_since = monotonic()
+        if worker.kill_at is None:
+            worker.kill_at = monotonic() + self._stop_timeout + KILL_AFTER
             os.kill(worker.pid, signal.SIGTERM)
 
     def _signal_all(self, signum: int) -> None:
@@ -242,13 +270,13 @@ def wakeup_pipe() -> Iterator[int]:
     """Have the signals of a supervisor written to a pipe, and give its reading end."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # first: what a handler alone got would be lost
     before = {signum: signal.signal(signum, lambda *_: None) for signum in HANDLED}
-    fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield reader
     finally:
-        signal.set_wakeup_fd(fd)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+        signal.set_wakeup_fd(fd)
         os.close(reader)
         os.close(writer)
