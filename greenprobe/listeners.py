@@ -16,6 +16,7 @@ __all__ = ["Bind", "inherited_listeners", "open_listener", "read_bind", "url_of"
 
 BACKLOG: Final = 2048  # the kernel may allow less
 FIRST_INHERITED: Final = 3
+MAX_FD: Final = 0x7FFFFFFF
 
 
 class Bind(NamedTuple):
@@ -38,16 +39,25 @@ def read_bind(text: str) -> Bind:
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest:
         return Bind(socket.AF_UNIX, rest, 0)
-    if kind == "fd" and rest.isdecimal():
+    if kind == "fd" and rest.isdecimal() and int(rest) <= MAX_FD:
         return Bind(socket.AF_UNSPEC, "", int(rest))
     host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not port.isascii() or int(port) > 0xFFFF:
-        raise TargetError(f"{text!r} is no place to listen at; write 127.0.0.1:8000, [::1]:8000 or unix:PATH")
+    if not port.isdecimal() or not port.isascii() or int(port) > 0xFFFF or not _can_be_name(host):
+        raise TargetError(f"{text!r} is no place to listen at; write 127.0.0.1:8000, [::1]:8000, unix:PATH or fd:3")
     if host.startswith("[") and host.endswith("]"):
         return Bind(socket.AF_INET6, host[1:-1], int(port))
     if ":" in host:
         raise TargetError(f"{text!r} has an IPv6 address without brackets; write [{host}]:{port}")
     return Bind(socket.AF_INET, host or "127.0.0.1", int(port))
+
+
+def _can_be_name(host: str) -> bool:
+    """Tell whether the standard library can make a name of it."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def open_listener(bind: Bind, *, reuse_port: bool = False) -> socket.socket:
@@ -102,13 +112,20 @@ def _is_left_over(path: str) -> bool:
 
 
 def inherited_listeners(environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return the listening sockets that a service manager passed to this process, if it did."""
+    """Return the listening sockets that a service manager passed to this process, if it did.
+
+    Raises OSError that names a descriptor which is no socket.
+    """
     if environ.get("LISTEN_PID") != str(os.getpid()) or not environ.get("LISTEN_FDS", "").isdecimal():
         return []
     found = []
     for fd in range(FIRST_INHERITED, FIRST_INHERITED + int(environ["LISTEN_FDS"])):
-        os.set_inheritable(fd, False)
-        found.append(socket.socket(fileno=fd))
+        try:
+            os.set_inheritable(fd, False)
+            found.append(socket.socket(fileno=fd))
+        except OSError as error:
+            promise = f"LISTEN_FDS={environ['LISTEN_FDS']}"
+            raise OSError(f"descriptor {fd} was not passed as {promise} says: {error.strerror}") from error
     return found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket as stdlib
+import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -40,7 +41,9 @@ def test_a_place_to_listen_at(text: str, bind: Bind) -> None:
     assert read_bind(text) == bind
 
 
-@pytest.mark.parametrize("text", ["", "a", "a:", "a:b", "a:70000", "::1:80", "unix:", "fd:x", "a:-1"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "a:", "a:b", "a:70000", "::1:80", "unix:", "fd:x", "fd:2147483648", "xn--ä:80", "a:-1"]
+)
 def test_what_is_no_place_is_named(text: str) -> None:
     with pytest.raises(TargetError, match=repr(text) if text else "''"):
         read_bind(text)
@@ -92,6 +95,15 @@ def test_a_service_manager_may_pass_the_sockets() -> None:
     assert inherited_listeners({}) == []
     assert inherited_listeners({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
     assert inherited_listeners({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"}) == []
+
+
+def test_what_a_service_manager_promised_and_did_not_pass_is_named() -> None:
+    script = (
+        "import os; from greenprobe.listeners import inherited_listeners\n"
+        "inherited_listeners({'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr.endswith("OSError: descriptor 3 was not passed as LISTEN_FDS=1 says: Bad file descriptor\n")
 
 
 def test_a_descriptor_can_be_listened_at() -> None:
