@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import AF_INET, AF_INET6
+from threading import Thread
 from typing import Any
 
 import dns.message
@@ -11,10 +12,12 @@ import pytest
 from dns_servers import DnsServer, dns_server
 from greenlet import GreenletExit
 
+from greenprobe.dns.asker import Asker
 from greenprobe.dns.cache import Cache
 from greenprobe.dns.conf import ResolvConf
 from greenprobe.dns.crew import Crew
 from greenprobe.dns.resolver import Resolver
+from greenprobe.errors import TargetError
 from greenprobe.greenthread import spawn
 from greenprobe.hub import Hub
 from greenprobe.outcome import AsyncResult
@@ -79,6 +82,43 @@ def test_who_waits_when_the_resolver_is_closed_is_not_left_waiting(server: DnsSe
     resolver.close()
     with pytest.raises(GreenletExit):
         green.wait(1)
+
+
+@pytest.mark.parametrize("use_tcp", [False, True])
+def test_a_resolver_that_was_closed_asks_anew(server: DnsServer, use_tcp: bool) -> None:
+    resolver = make(server, conf=ResolvConf(use_tcp=use_tcp))
+    outcome = resolver._flight("four.test", "A", resolver.servers)  # no greenthread of its has begun yet
+    resolver.close()
+    with pytest.raises(GreenletExit):
+        outcome.wait(1)
+    assert resolver.look_up("four.test", "A", 5).data == ("127.0.0.4",)
+
+
+def test_what_a_thread_left_under_way_is_kept_no_longer_than_it(server: DnsServer) -> None:
+    resolver = make(server, conf=ResolvConf(use_tcp=True))
+    thread = Thread(target=lambda: resolver._flight("four.test", "A", resolver.servers))
+    thread.start()
+    thread.join(20)
+    assert len(resolver._flights) == 1
+    assert resolver.look_up("both.test", "A").data == ("127.0.0.4",)
+    assert not resolver._flights
+
+
+def test_a_question_that_cannot_even_begin_is_not_waited_for(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = make(server)
+
+    def fail(*_: object) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(Asker, "begin", fail)
+        resolver.look_up("four.test", "A")
+    assert resolver.look_up("four.test", "A", 5).data == ("127.0.0.4",)
+
+
+def test_no_server_at_all_is_a_mistake() -> None:
+    with pytest.raises(TargetError, match="no name server is given"):
+        Resolver([])
 
 
 def test_a_question_takes_a_greenthread_only_if_its_first_reply_is_not_enough(

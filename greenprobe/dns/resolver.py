@@ -32,7 +32,7 @@ from greenprobe.dns.resolution import Result
 from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
 from greenprobe.dns.wire import AUTHENTIC, CHECKING_DISABLED, NOERROR, RECURSION_DESIRED, Question, Reply
-from greenprobe.errors import DnsFormError
+from greenprobe.errors import DnsFormError, TargetError
 from greenprobe.hub import Hub, get_hub
 from greenprobe.lazy import Lazy
 from greenprobe.outcome import AsyncResult, Outcome
@@ -96,6 +96,7 @@ class Resolver:
     `servers` are written as in `servers.py`; None takes those of `conf_path`. `conf` None reads and watches that file.
     `cache` may have its own bounds. `exchanges` adds protocols, see `asker.py`. `clock` returns seconds. `validates`
     checks everything by DNSSEC, from `anchors` down (DS records of the root; None: those that IANA publishes).
+    Raises TargetError for servers that are none, or no server at all.
     """
 
     def __init__(
@@ -156,10 +157,18 @@ class Resolver:
 
     def close(self) -> None:
         """End what the current hub has under way, and the connections that it keeps to servers."""
-        tools = self._tools.pop(get_hub(), None)
+        hub = get_hub()
+        tools = self._tools.get(hub)
         if tools is not None:
+            self._forget(hub)
             tools.crew.close()
             tools.asker.close()
+
+    def _forget(self, hub: Hub) -> None:
+        """Keep nothing of a hub; questions that it has under way are nobody's to join any more."""
+        self._tools.pop(hub, None)
+        for flight in [each for each in list(self._flights) if each[0] is hub]:
+            self._flights.pop(flight, None)
 
     # -- one name, one type
 
@@ -183,10 +192,11 @@ class Resolver:
         if outcome is None:
             tools = self._tools.get(flight[0]) or self._new_tools(flight[0])
             question = make_question(name, kind)
-            outcome = self._flights[flight] = AsyncResult()
+            outcome = AsyncResult()
             land = partial(self._land, tools, flight, question, servers, outcome)
             if tools.validator is not None or not tools.asker.begin(question, servers, self._options, land):
                 tools.crew.run_into(outcome, self._fly, tools, flight, question, servers, None)
+            self._flights[flight] = outcome
         return outcome
 
     def _land(
@@ -255,7 +265,7 @@ class Resolver:
     def _new_tools(self, hub: Hub) -> Tools:
         """Return what a hub needs that has had no question yet; forget those of closed hubs."""
         for gone in [other for other in list(self._tools) if other.closed]:
-            self._tools.pop(gone, None)
+            self._forget(gone)
         asker = Asker(hub, book=self._book, exchanges=self._exchanges, trust=self._trust)
         validator = None
         if self._validates:
@@ -412,6 +422,8 @@ def as_servers(given: Sequence[str | Server] | None) -> list[Server] | None:
     """Return servers that were given as text, or as they are."""
     if given is None:
         return None
+    if not given:
+        raise TargetError("no name server is given; name one, or leave it to resolv.conf (None)")
     return [server for each in given for server in ([each] if isinstance(each, Server) else parse_servers([each]))]
 
 
