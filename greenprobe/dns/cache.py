@@ -1,11 +1,13 @@
 """Answers for as long as they hold, and some of them longer, for bad times. No clock: `now` is seconds of any clock.
 
 An answer lives for its TTL, within bounds; "there is none" lives, too (RFC 2308). Of those that are over, some may be
-kept for the time when nobody answers (RFC 8767). The cache is bounded: what was used last stays.
+kept for the time when nobody answers (RFC 8767). The cache is bounded: what was used last stays. Several OS threads may
+use one: each step is whole, and what another thread took away in between is not there.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 __all__ = ["Cache"]
@@ -45,7 +47,8 @@ class Cache(Generic[T]):
         entry = self._entries.get(key)
         if entry is None or entry[0] <= now:
             return None
-        self._entries.move_to_end(key)
+        with suppress(KeyError):
+            self._entries.move_to_end(key)
         return entry[:2]
 
     def revive(self, key: Hashable, now: float) -> T | None:
@@ -59,10 +62,11 @@ class Cache(Generic[T]):
     def put(self, key: Hashable, value: T, ttl: float, now: float, *, is_negative: bool = False) -> None:
         """Remember a value for `ttl` seconds, within the bounds."""
         ttl = min(max(ttl, self.min_ttl), self.max_negative_ttl if is_negative else self.max_ttl)
+        self._entries.pop(key, None)  # to the end
         self._entries[key] = (now + ttl, value, now + ttl)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self.size:
-            self._entries.popitem(last=False)
+        with suppress(KeyError):
+            while len(self._entries) > self.size:
+                self._entries.popitem(last=False)
 
     def clear(self) -> None:
         """Forget everything."""
