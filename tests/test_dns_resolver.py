@@ -104,7 +104,9 @@ def test_what_a_thread_left_under_way_is_kept_no_longer_than_it(server: DnsServe
     assert not resolver._flights
 
 
-def test_a_question_that_cannot_even_begin_is_not_waited_for(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_cannot_even_begin_is_not_waited_for(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolver = make(server)
 
     def fail(*_: object) -> bool:
@@ -151,11 +153,22 @@ def test_a_timeout_is_the_askers_own(hub: Hub, clock: JumpClock) -> None:
     with dns_server(RECORDS, {"four": slow}) as server:
         resolver = make(server, clock)
         patient = spawn(resolver.look_up, "four.test", "A", 60)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"no answer for four\.test A in 1 s"):
             resolver.look_up("four.test", "A", 1)
         assert clock.now() == pytest.approx(1, abs=0.01)
         assert patient.wait().data == ("127.0.0.4",)
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("delay", [None, 0.1])
+def test_who_gets_no_addresses_in_time_is_told_of_what(
+    server: DnsServer, clock: JumpClock, delay: float | None
+) -> None:
+    server.tricks = {"both": lambda *_: []}
+    resolver = make(server, clock)
+    with pytest.raises(TimeoutError, match=r"no answer for both\.test in 1 s"):
+        resolver.find("both.test", timeout=1, delay=delay)
+    resolver.close()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +247,30 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(server: DnsServer, cl
 
 
 # -- hosts and search list
+
+
+class Key:
+    """A key of a cache that another thread empties while it is looked up for the `when`-th time."""
+
+    def __init__(self, cache: Cache[int], when: int) -> None:
+        self.cache = cache
+        self.left = when
+
+    def __hash__(self) -> int:
+        self.left -= 1
+        if not self.left:
+            self.cache.clear()
+        return 1
+
+
+@pytest.mark.parametrize("when", range(1, 8))
+def test_the_cache_may_be_emptied_by_another_thread_at_any_step(when: int) -> None:
+    cache: Cache[int] = Cache()
+    key = Key(cache, when)
+    for value in (1, 2):
+        cache.put(key, value, 60, 0)
+        cache.put("other", 0, 60, 0)
+        assert cache.get(key, 1) in {None, (60, value)}
 
 
 def test_both_families_are_asked_in_one_round_trip(server: DnsServer, hub: Hub) -> None:

@@ -182,8 +182,10 @@ class Resolver:
         known = self.cache.get(key, self.clock())
         if known is not None:
             return known[1]
-        fact: Fact = self._flight(*key, servers).wait(timeout)
-        return fact
+        try:
+            return self._flight(*key, servers).wait(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no answer for {name} {kind} in {timeout:g} s") from None
 
     def _flight(self, name: str, kind: str, servers: Sequence[Server]) -> AsyncResult[Fact]:
         """Return the question under way, one that begins now if there is none."""
@@ -302,6 +304,21 @@ class Resolver:
         servers = self._servers if self._servers is not None else conf.servers
         rounds = rounds_of(AF_INET if conf.no_aaaa and family == AF_UNSPEC else family, first)
         deadline = None if timeout is None else self.clock() + timeout
+        try:
+            return self._search(host, conf, servers, rounds, deadline, delay)
+        except TimeoutError:
+            raise TimeoutError(f"no answer for {host} in {timeout:g} s") from None
+
+    def _search(
+        self,
+        host: str,
+        conf: ResolvConf,
+        servers: Sequence[Server],
+        rounds: Sequence[Sequence[str]],
+        deadline: float | None,
+        delay: float | None,
+    ) -> Found:
+        """Ask for the names that a host may stand for, until one of them has addresses."""
         found: list[Found] = []
         for name, kinds in product(candidates(host, conf), rounds):
             if kinds is not rounds[0] and found[-1].status not in HAS_OTHERS:
@@ -389,7 +406,7 @@ def gather_some(
         if not bell.wait(patience):
             if has_some:
                 return
-            raise TimeoutError("no answer for the name in time")
+            raise TimeoutError
 
 
 # -- decisions
