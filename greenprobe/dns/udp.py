@@ -92,6 +92,8 @@ class UdpChannel(InFlight):
                         hub.sleep(0)
                 if hub.clock() >= self.next_deadline:
                     self.expire(hub.clock())
+        except OSError as error:  # the kernel refuses to watch one more descriptor
+            self.fail_all(error)
         finally:
             self.is_open = False
             hub.poller.recycle(self._slot)
