@@ -3,7 +3,8 @@
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from errno import ENOSPC
 from socket import AF_INET, SOCK_DGRAM
 from time import monotonic
 
@@ -18,10 +19,13 @@ from greenprobe.dns.deferred import make_question
 from greenprobe.dns.resolution import Result
 from greenprobe.dns.resolver import Resolver
 from greenprobe.dns.servers import Server
-from greenprobe.green_socket import socket
-from greenprobe.greenthread import spawn, spawn_after
+from greenprobe.dns.stream import StreamPath
+from greenprobe.green_socket import socket, socketpair
+from greenprobe.greenthread import GreenThread, spawn, spawn_after
 from greenprobe.hub import Hub
+from greenprobe.poller import Poller
 from greenprobe.testing import JumpClock, wait_all_blocked
+from greenprobe.timeout import with_timeout
 
 GOOD = "127.50.0.1"
 FORGED = "127.66.6.6"
@@ -319,6 +323,74 @@ def test_a_query_that_a_server_hangs_up_on_does_no_harm_to_others(hub: Hub) -> N
         greens = [spawn(asker.ask, make_question(name, "A"), [server.server], options) for name in names]
         results = [green.wait() for green in greens]
     assert [each.status for each in results] == ["NOERROR", "UNREACHABLE", "NOERROR"]
+
+
+class Deaf:
+    """Servers that take the first query of a connection and read nothing more; `path` is the way to them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.path = StreamPath(hub, self._connect)
+        self.pairs: list[tuple[socket, socket]] = []
+        self.first = self._ask(60)
+        wait_all_blocked()
+        ours, _ = self.pairs[0]
+        ours.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                ours.send(bytes(1000))
+        ours.setblocking(True)
+        self.second = self._ask(2)
+        wait_all_blocked()
+
+    def _connect(self, timeout: float) -> socket:
+        self.pairs.append(socketpair())
+        return self.pairs[-1][0]
+
+    def _ask(self, timeout: float) -> GreenThread:
+        return spawn(self.path.exchange, b"query", b"question", timeout)
+
+    def close(self) -> None:
+        for green in (self.first, self.second):
+            green.kill()
+            green.join()
+        for _, theirs in self.pairs:
+            theirs.close()
+
+
+@pytest.fixture
+def deaf(hub: Hub, clock: JumpClock) -> Iterator[Deaf]:
+    with closing(Deaf(hub)) as deaf:
+        yield deaf
+
+
+def test_a_server_that_reads_no_more_is_given_up_in_time(deaf: Deaf, clock: JumpClock) -> None:
+    with pytest.raises(TimeoutError):
+        deaf.second.wait()
+    assert clock.now() == 2
+    wait_all_blocked()
+    assert len(deaf.pairs) == 2  # for the first, whose connection that was
+
+
+def test_behind_half_a_query_nothing_is_sent(deaf: Deaf) -> None:
+    deaf.second.kill()
+    wait_all_blocked()
+    third = deaf._ask(60)
+    wait_all_blocked()
+    third.kill()
+    third.join()
+    assert [ours.fileno() < 0 for ours, _ in deaf.pairs] == [True, False, True]
+
+
+def test_a_socket_that_cannot_be_waited_for_is_of_no_use(
+    hub: Hub, fine: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))  # fs.epoll.max_user_watches
+
+    wait_all_blocked()
+    monkeypatch.setattr(Poller, "register", refuse)
+    result = with_timeout(5, ask, hub, "good.test", fine, options=AskOptions(attempts=1))
+    assert (result.status, result.complaints[0].detail) == ("UNREACHABLE", "No space left on device")
 
 
 def test_no_question_of_many_waits_longer_for_a_dead_server_than_its_timeout(hub: Hub, clock: JumpClock) -> None:

@@ -4,6 +4,9 @@ The connection is opened by the greenthread that reads it; what is asked meanwhi
 closed when nobody waits for a reply. A TLS connection, dear to open, stays for IDLE_SECONDS; a server may have closed
 it in the meantime, and another query may be what it closed it for. So a query that meets the end of a connection which
 it did not have for itself is asked once more, on one that it has.
+
+A query that is killed or times out while it is written may leave half a frame, behind which nobody would find the next:
+the connection ends with it.
 """
 
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from greenprobe.green_socket import socket
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.hub import Hub
 from greenprobe.sync import Lock
+from greenprobe.timeout import fail_after
 
 __all__ = ["StreamPath"]
 
@@ -53,7 +57,7 @@ class StreamChannel(InFlight):
             if self._sock is None:
                 self._outbox.append(frame)
             else:
-                self._send(frame)
+                self._send(frame, deadline)
             return self.await_reply(number, waiting)
         finally:
             timer.cancel()
@@ -65,10 +69,16 @@ class StreamChannel(InFlight):
         """End the connection; who waits gets an error."""
         kill(self._reader)
 
-    def _send(self, frame: bytes) -> None:
-        with self._writing:
+    def _send(self, frame: bytes, deadline: float) -> None:
+        """Write a frame. Raises OSError, TimeoutError if the server takes nothing until `deadline`."""
+        with fail_after(max(0.0, deadline - self.hub.clock())), self._writing:
             assert self._sock is not None
-            self._sock.sendall(frame)
+            try:
+                self._sock.sendall(frame)
+            except BaseException:
+                self.is_open = False
+                self.close()
+                raise
 
     def _run(self) -> None:
         error = OSError(ECONNRESET, "the server closed the connection")
