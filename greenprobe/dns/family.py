@@ -39,9 +39,10 @@ from socket import (
 from typing import Any, Final
 
 from greenprobe.dns.deferred import to_ascii
+from greenprobe.dns.facts import Found
 from greenprobe.dns.interfaces import Interface, family_out, interfaces
 from greenprobe.dns.ordering import Ordering, Policy, parse_gai_conf
-from greenprobe.dns.resolver import Found, Resolver
+from greenprobe.dns.resolver import Resolver
 from greenprobe.dns.shapes import libc_getaddrinfo, numeric, shaped, template_of
 from greenprobe.dns.watched import Watched
 from greenprobe.names import AddrInfo, is_numeric

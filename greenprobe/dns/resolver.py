@@ -2,11 +2,12 @@
 
 `look_up` gives the data of one name and type, by cache, or by joining a flight, or by asking. `find` turns a host into
 addresses as a system resolver does: hosts file, then the search list, A and AAAA asked together. `name_of` goes the
-other way. How servers are asked is `asker.py`'s; what the standard library's functions make of it is `family.py`'s.
+other way. How servers are asked is `asker.py`'s, what a fact is `facts.py`'s, what the standard library's functions
+make of it `family.py`'s.
 
-A question runs in a greenthread of its own, so that an asker who is killed, or has no more time, spoils nothing for
-the others who wait for the same answer. One resolver may be used from several OS threads; each thread's hub has its own
-sockets, the cache is everybody's.
+A question belongs to none of those who wait for it (it is settled by the reader of its first reply, or goes on in a
+greenthread of the crew), so that an asker who is killed, or has no more time, spoils nothing for the others. One
+resolver may be used from several OS threads; each thread's hub has its own sockets, the cache is everybody's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +27,19 @@ from greenprobe.dns.chain import MAX_ALIASES, follow
 from greenprobe.dns.conf import ResolvConf, candidates, parse_resolv_conf
 from greenprobe.dns.crew import Crew
 from greenprobe.dns.deferred import make_question
-from greenprobe.dns.hosts import Entry, Hosts, parse_hosts
+from greenprobe.dns.facts import (
+    Fact,
+    Found,
+    complaints,
+    emptiness,
+    is_said_authentic,
+    merged,
+    of_hosts,
+    plain_fact,
+    worst,
+)
+from greenprobe.dns.hosts import Hosts, parse_hosts
 from greenprobe.dns.once import Once
-from greenprobe.dns.resolution import Result
 from greenprobe.dns.servers import Book, Server, parse_servers
 from greenprobe.dns.watched import Watched
 from greenprobe.dns.wire import AUTHENTIC, CHECKING_DISABLED, NOERROR, RECURSION_DESIRED, Question, Reply
@@ -41,7 +52,7 @@ from greenprobe.sync import Event
 if TYPE_CHECKING:
     from greenprobe.dns.dnssec import Validator
 
-__all__ = ["Fact", "Found", "Resolver"]
+__all__ = ["Resolver"]
 
 dnssec = Lazy("greenprobe.dns.dnssec")  # takes dnspython and cryptography
 
@@ -49,37 +60,6 @@ Flight = tuple[Hub, str, str]  # a hub, and a key of the cache
 KINDS: Final = {AF_INET: ("A",), AF_INET6: ("AAAA",), AF_UNSPEC: ("A", "AAAA")}
 HAS_OTHERS: Final = frozenset({"NODATA", "DANGLING"})  # there may be addresses of the other family
 SPOKEN: Final = frozenset({"NOERROR", "NXDOMAIN"})
-
-
-class Fact(NamedTuple):
-    """What is known of a name and a type. `status` as in `Result`; NOERROR without `data` is "none of that type".
-
-    `canonical` is the name at the end of `aliases`; `reason` says who said what, where there is no data.
-    `is_authentic` is True where DNSSEC proves it, or a server says so that resolv.conf has us trust (`trust-ad`), False
-    where a zone is not signed, None where nobody looked; what is forged has the status BOGUS, and no data.
-    """
-
-    status: str
-    data: tuple[str, ...]
-    canonical: str
-    aliases: tuple[str, ...]
-    ttl: float
-    reason: str
-    is_authentic: bool | None = None
-
-
-new_fact: Callable[..., Fact] = partial(tuple.__new__, Fact)
-
-
-class Found(NamedTuple):
-    """What is known of a host, or of an address: its status is NOERROR only if there is something in it."""
-
-    status: str
-    canonical: str
-    aliases: tuple[str, ...]
-    addresses: tuple[str, ...]
-    reason: str
-    until: float
 
 
 class Tools(NamedTuple):
@@ -412,21 +392,6 @@ def gather_some(
 # -- decisions
 
 
-def plain_fact(question: Question, result: Result) -> Fact | None:
-    """Return what a reply says that has all there is to say; None if it leads on, or in a circle."""
-    assert result.reply is not None
-    try:
-        data, canonical, aliases, ttl, ends_short = follow(question, result.reply)
-    except DnsFormError:
-        return None
-    if ends_short:
-        return None
-    if result.reply.rcode != NOERROR:
-        data = ()
-    reason = "" if data else f"{result.server}: {result.status}"
-    return new_fact((result.status, data, canonical, aliases, ttl, reason, None))
-
-
 def rounds_of(family: int, first: int) -> Sequence[Sequence[str]]:
     """Return the types to ask for together, one round after the other."""
     kinds: Sequence[str] = KINDS[family]  # type: ignore[index]
@@ -458,53 +423,6 @@ def options_of(conf: ResolvConf, *, mixes_case: bool, dnssec: bool) -> AskOption
     )
 
 
-def is_said_authentic(reply: Reply | None) -> bool:
-    """Tell whether a server says that it has checked the signatures (the bit AD). Source: RFC 4035, section 3.2.3."""
-    return reply is not None and bool(reply.flags & AUTHENTIC)
-
-
-def complaints(result: Result) -> str:
-    """Say in one line what each server said."""
-    return ", ".join(dict.fromkeys(str(each) for each in result.complaints)) or "no server was asked"
-
-
 def left(deadline: float | None, now: float) -> float | None:
     """Return the seconds until `deadline`."""
     return None if deadline is None else max(deadline - now, 0.0)
-
-
-def of_hosts(lines: Sequence[Entry], now: float) -> Found:
-    """Return what lines of the hosts file say; it holds for no time, as the file is looked at each time."""
-    canonical = lines[0].canonical
-    aliases = list(lines[0].aliases)
-    for line in lines[1:]:
-        aliases += line.aliases
-        if line.canonical != canonical:
-            aliases.append(line.canonical)
-    return Found("NOERROR", canonical, tuple(aliases), tuple(line.address for line in lines), "", now)
-
-
-def merged(name: str, facts: Sequence[Fact], until: float) -> Found:
-    """Put what is known of a name by several types together. Addresses of one excuse the failure of the other."""
-    good = [fact for fact in facts if fact.data]
-    if good:
-        addresses = tuple(address for fact in good for address in fact.data)
-        aliases = tuple(alias.removesuffix(".") for alias in good[0].aliases)
-        canonical = good[0].canonical if aliases else name  # in the case of letters that this asker used
-        return Found("NOERROR", canonical.removesuffix("."), aliases, addresses, "", until)
-    return worst([Found(emptiness(each), name, (), (), each.reason, until) for each in facts])
-
-
-def emptiness(fact: Fact) -> str:
-    """Return the status of a fact without data; DANGLING is an alias that leads to nothing."""
-    if fact.status != "NOERROR":
-        return fact.status
-    return "DANGLING" if fact.aliases else "NODATA"
-
-
-def worst(found: Sequence[Found]) -> Found:
-    """Return which of several failures to report: one that may pass first, then that the name is there, at least."""
-    return min(found, key=lambda each: RANK.get(each.status, 0))
-
-
-RANK: Final = {"NODATA": 1, "DANGLING": 2, "NXDOMAIN": 3}

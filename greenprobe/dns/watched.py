@@ -1,7 +1,7 @@
 """A small file that is read again when it has changed: /etc/hosts, /etc/resolv.conf and their kind.
 
-To ask the kernel for a file's stamp costs a microsecond and a half. `value` is exact; who is in a hurry looks at most
-so often, see `resolver.py`.
+To ask the kernel for a file's stamp costs a microsecond and a half. `current` is exact; who is in a hurry looks once a
+second, as `family.py` does.
 """
 
 import os
