@@ -678,6 +678,60 @@ def test_hosts_behind_one_router_share_what_its_table_has_room_for(clock: JumpCl
     assert scanner.statistics().lost == 0
 
 
+@pytest.mark.parametrize("closed_for", (0.275, 0.4, 0.5, 0.6, 0.7))
+def test_a_way_that_opens_just_before_it_is_looked_at_settles_nothing(clock: JumpClock, closed_for: float) -> None:
+    network = Network(rtt=0.01)
+    opens = NEVER
+
+    def passes(port: int) -> bool:
+        nonlocal opens
+        if len(network.order) == 100:
+            opens = clock.now() + closed_for
+        return len(network.order) < 100 or clock.now() >= opens
+
+    network.passes = passes
+    assert set(states(scan(network, plan_of("127.0.0.1", "1-130", retries=2))).values()) == {("closed", "reset")}
+
+
+class SweptTable:
+    """Drops what comes after 49 probes until it has dropped the witness three times, then the first of each batch.
+
+    So it is full whenever a batch is asked, and swept while the witness is asked right after.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.witnesses: set[int] = set()
+        self.misses = 0
+        self.was_witness = False
+        self.dropped_in_calm: set[int] = set()
+        network.passes = self.passes
+
+    def passes(self, port: int) -> bool:
+        is_witness, was_witness = port in self.witnesses, self.was_witness
+        self.was_witness = is_witness
+        if len(self.network.order) < 50:
+            self.witnesses.add(port)
+            return True
+        if self.misses < 3:
+            self.misses += is_witness
+            return False
+        if is_witness:
+            return was_witness
+        is_first = port not in self.dropped_in_calm
+        self.dropped_in_calm.add(port)
+        return not is_first
+
+
+def test_a_batch_in_calm_is_not_settled_by_a_witness_that_missed_once(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    table = SweptTable(network)
+    scanner = Scanner(plan_of("127.0.0.1", "1-70", retries=2), asker=network.asker)
+    assert {record.state for record in scanner.run()} == {"closed"}
+    assert scanner.statistics().held == 1
+    assert table.dropped_in_calm
+
+
 def test_where_one_witness_has_fallen_silent_another_is_asked(clock: JumpClock) -> None:
     network = Network(rtt=0.01)
     network.answers[10] = [0, SILENT]  # a service that ends after it was found
@@ -713,4 +767,4 @@ def test_ports_that_are_silent_together_share_the_probes_of_the_way(clock: JumpC
     for port in range(100, 200):
         network.answers[port] = [SILENT]
     scan(network, plan_of("127.0.0.1", "1-400", retries=2))
-    assert len(network.order) < 300 + 100 * 3 + 60
+    assert len(network.order) < 300 + 100 * 3 + 100

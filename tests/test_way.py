@@ -24,12 +24,27 @@ def test_a_way_is_open_after_three_answers_in_a_row_and_closed_after_three_silen
     assert judge_run(results) is is_open
 
 
+def test_one_miss_of_the_witness_is_enough_where_that_is_said() -> None:
+    assert judge_run([True, False], misses=1) is False
+    assert judge_run([True, True, True], misses=1) is True
+
+
 def test_what_was_silent_while_the_way_was_open_is_settled() -> None:
     way: Way[str] = Way()
     way.suspects = ["a", "b"]
-    assert way.opened() == ["a", "b"]
+    assert way.opened() == (["a", "b"], [])
     assert way.suspects == []
     assert not way.is_held
+
+
+def test_what_has_a_try_left_is_asked_once_more_before_it_is_settled() -> None:
+    way: Way[str] = Way()
+    way.doubts = ["a"]
+    assert way.opened() == ([], ["a"])
+    assert way.opened() == ([], [])
+    way.doubts = ["a"]
+    way.closed()
+    assert way.take_later(10) == ["a"]
 
 
 def test_what_was_silent_while_the_way_was_closed_is_asked_again_in_calm() -> None:
@@ -37,7 +52,7 @@ def test_what_was_silent_while_the_way_was_closed_is_asked_again_in_calm() -> No
     way.suspects = ["a", "b"]
     assert way.closed() > 0
     assert way.is_held
-    assert way.opened() == []
+    assert way.opened() == ([], [])
     assert way.take_later(10) == ["a", "b"]
     assert way.take_later(10) == []
 

@@ -16,7 +16,7 @@ from greenprobe.engine.probing import NO_ENTRY, Probing
 from greenprobe.engine.starts import Starts
 from greenprobe.engine.verdicts import EXHAUSTED, NO_LONGER, verdict
 from greenprobe.engine.waiting import Waiting
-from greenprobe.engine.way import Calm, Way, judge_run
+from greenprobe.engine.way import MISSED, Calm, Way, judge_run
 from greenprobe.hub import Hub
 
 __all__ = ["Judge"]
@@ -52,18 +52,30 @@ class Judge:
         self.held = 0
         self.lost = 0
 
+    def is_needed(self, host: Host) -> bool:
+        """Tell whether the silence of a host that has answered is to be judged, and can be."""
+        return host.has_witness and not self._starts.are_short
+
+    def doubt(self, question: Question) -> None:
+        """Have a silent port asked a last time, once the way to its host, which is not held, has been found open."""
+        self._way(question.host).doubts.append(question)
+        self.see_to(question.host)
+
     def suspect(self, question: Question) -> None:
         """Have a silent port of a host that has answered told, once the way to it has been found open."""
         host = question.host
         if host.way is not None and host.way.is_lost:
             self._findings.add(host, question.port, question.place, NO_LONGER, None, question.tries)
-        elif not host.has_witness or self._starts.are_short:
+        elif not self.is_needed(host):
             self._findings.add_silent(question, question.tries)
         else:
-            if host.way is None:
-                host.way = Way()
-            host.way.suspects.append(question)
+            self._way(host).suspects.append(question)
             self.see_to(host)
+
+    def _way(self, host: Host) -> Way[Question]:
+        if host.way is None:
+            host.way = Way()
+        return host.way
 
     def see_to(self, host: Host) -> None:
         """Send somebody to a host that has a way, unless he is there."""
@@ -76,22 +88,30 @@ class Judge:
         """Ask the witness of a host, and do what follows, until nothing of the host is left to be decided."""
         way = host.way
         assert way is not None
-        while way.suspects or (way.is_held and (way.later or host.backlog)):
+        while way.suspects or way.doubts or (way.is_held and (way.later or host.backlog)):
             if self._answers(asker, host):
-                for question in way.opened():
-                    self._findings.add_silent(question, question.tries)
-                    self._calm.settled += way.is_held
+                self._settle(way)
                 if way.is_held:
                     self._ask_in_calm(asker, host, way)
             else:
                 self._hold(asker, host, way)
         way.is_judged = False
 
-    def _answers(self, asker: Asker, host: Host) -> bool:
+    def _settle(self, way: Way[Question]) -> None:
+        """Tell what was silent, and have what has a try left asked, now that the way is open."""
+        silent, doubts = way.opened()
+        for question in silent:
+            self._findings.add_silent(question, question.tries)
+            self._calm.settled += way.is_held
+        for question in doubts:
+            question.attempt += 1
+        self._waiting.ask_again(doubts)
+
+    def _answers(self, asker: Asker, host: Host, misses: int = MISSED) -> bool:
         """Ask the witnesses of a host, the other one where one is silent, until it is sure whether the way is open."""
         results: list[bool] = []
         port, other = host.witnesses()
-        while (is_open := judge_run(results)) is None:
+        while (is_open := judge_run(results, misses)) is None:
             started = self._starts.next()
             code = self._probing.start(asker, host, host.sockaddr(port))
             if code in PENDING:
@@ -129,7 +149,7 @@ class Judge:
         try:
             self._ask_batch(host, way, room)
             self._start_waiting(asker, host)
-            is_open = self._answers(asker, host)
+            is_open = self._answers(asker, host, misses=1)
             self._finish_under_way(asker, host)
         finally:
             self._calm.give_back(room, closings=closings, is_open=is_open)

@@ -204,7 +204,7 @@ class Scanner:
         """Ask what waited outside of a worker."""
         question = self._again.popleft()
         host = question.host
-        host.called -= not question.before
+        host.called -= question.tries == 1
         self._probing.pass_gates(host)
         started = self._starts.next()
         self._pursue(asker, question, self._start(asker, host, host.sockaddr(question.port)), started)
@@ -269,9 +269,13 @@ class Scanner:
             self._waiting.keep(question)
             return False
         if not host.is_held:
-            if question.attempt < self._probing.tries(question):
+            left = self._probing.tries(question) - question.attempt
+            if left > self._judge.is_needed(host):
                 question.attempt += 1
                 return True
+            if left > 0:
+                self._judge.doubt(question)
+                return False
             if question.is_doubtful and question.rounds < MAX_ROUNDS:
                 question.start_round()
                 return True

@@ -7,7 +7,7 @@ goes before new targets.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from greenprobe.engine.findings import Findings
@@ -36,6 +36,11 @@ class Waiting:
     def is_full(self) -> bool:
         """Whether whoever has a further target should wait, as nothing is to be asked that would make room."""
         return self._backlog > MAX_BACKLOG and not self.again
+
+    def ask_again(self, questions: Iterable[Question]) -> None:
+        """Have questions asked next."""
+        self.again.extend(questions)
+        self._hire()
 
     # -- targets of hosts without room
 
@@ -71,8 +76,7 @@ class Waiting:
     def reopen(self, host: Host) -> None:
         """Ask the silent ports of a host again, which has just answered for the first time."""
         self.silent -= len(host.silent_ports)
-        self.again.extend(host.take_silent())
-        self._hire()
+        self.ask_again(host.take_silent())
 
     def settle(self, host: Host) -> None:
         """Say of a host without any answer that its ports are silent, or ask them once more if that is doubtful."""
