@@ -62,9 +62,10 @@ def progress(read: Callable[[], tuple[float | None, str]], mode: str = "terminal
 
     `mode` is "off", "plain", "auto" for what fits, or "terminal" for nothing but drawn. Only what is drawn loads rich.
     """
-    if mode == "off" or (mode == "terminal" and not sys.stderr.isatty()):
+    can_draw = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")  # as rich has it
+    if mode == "off" or (mode == "terminal" and not can_draw):
         return nullcontext()
-    if mode == "plain" or not sys.stderr.isatty():
+    if mode == "plain" or not can_draw:
         lines: AbstractContextManager[None] = load(PLAIN_PROGRESS).plain_progress(read)
         return lines
     shown: AbstractContextManager[None] = load("greenprobe.commands.progress").progress(read)

@@ -109,11 +109,16 @@ def steered(crawler: Crawler) -> Iterator[None]:
 
 def _reading(now: CrawlStatistics) -> tuple[None, str]:
     rate = now.pages / now.seconds if now.seconds else 0.0
-    failed = f"{now.failed:,} failed{by_class(now.errors)}"
-    statuses = " ".join(f"{digit}xx {count:,}" for digit, count in enumerate(now.by_class) if count)
-    return None, (
-        f"{counted(now.pages, 'page')}, {rate:,.0f}/s, {statuses}, {failed}, {now.skipped:,} skipped, "
-        f"{now.pending:,} to go on {counted(now.hosts, 'host')}, {now.in_flight:,} in flight"
+    return None, ", ".join(
+        [
+            counted(now.pages, "page"),
+            f"{rate:,.0f}/s",
+            *(f"{count:,} {digit}xx" for digit, count in enumerate(now.by_class) if count),
+            f"{now.failed:,} failed{by_class(now.errors)}",
+            f"{now.skipped:,} skipped",
+            f"{now.pending:,} to go on {counted(now.hosts, 'host')}",
+            f"{now.in_flight:,} in flight",
+        ]
     )
 
 

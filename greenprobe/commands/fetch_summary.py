@@ -26,21 +26,11 @@ def reading(now: FetchStatistics, tally: Tally) -> tuple[float | None, str]:
     part = now.read_bytes / now.size_bytes if now.size_bytes else None
     if part is not None and now.listed:
         part *= now.done / now.listed  # what was read and is not done yet is still to do
-        if part > 0.01:
-            words.append(f"{duration(now.seconds * (1 - part) / part)} left")
     errors = ", ".join(f"{count:,} {kind}" for kind, count in tally.errors()[:SHOWN_ERRORS])
     slow = ", ".join(f"{terminal_safe(host)} {mean:.1f} s" for host, mean in tally.slowest(SHOWN_HOSTS))
     words += [f"errors: {errors}"] if errors else []
     words += [f"slowest: {slow}"] if slow else []
     return part, ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for reading."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def summarize(end: FetchStatistics, tally: Tally, rest: int | None) -> None:

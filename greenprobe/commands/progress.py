@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
 from greenprobe.commands.options import Reader
@@ -19,15 +19,31 @@ __all__ = ["progress"]
 INTERVAL_S = 0.2
 
 
-@contextmanager
-def progress(read: Reader) -> Iterator[None]:
-    """Show what `read` says, on standard error, until the block ends; then the line disappears."""
-    bar = Progress(
+WIDE = 60  # columns of a terminal; in fewer the text alone has room
+
+
+def wide_columns() -> list[ProgressColumn]:
+    """Return a bar, the text, and how long it took and will take."""
+    return [
         BarColumn(bar_width=16),
         TextColumn("{task.description}", markup=False, table_column=Column(ratio=1)),
         TimeElapsedColumn(Column(min_width=7, no_wrap=True)),
         TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
-        console=Console(stderr=True),
+    ]
+
+
+def narrow_columns() -> list[ProgressColumn]:
+    """Return the text, cut to a line."""
+    return [TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))]
+
+
+@contextmanager
+def progress(read: Reader) -> Iterator[None]:
+    """Show what `read` says, on standard error, until the block ends; then the line disappears."""
+    console = Console(stderr=True)
+    bar = Progress(
+        *(wide_columns() if console.width >= WIDE else narrow_columns()),
+        console=console,
         auto_refresh=False,
         expand=True,
         transient=True,
