@@ -49,7 +49,11 @@ FILE = click.Path(exists=True, dir_okay=False)
     help="Write a line for each request: common, combined, json, off.",
 )
 @click.option(
-    "--access-log-file", metavar="FILE", default="-", show_default=True, help="Where; `-` is standard output."
+    "--access-log-file",
+    metavar="FILE",
+    default="-",
+    show_default=True,
+    help="Where --access-log writes; `-` is standard output.",
 )
 @click.option(
     "--max-connections",
