@@ -326,12 +326,12 @@ CASES = [
     Case("2000-cookies", says(ok(b"ok", *(f"Set-Cookie: c{n}=v" for n in range(2000)))), (200, 2)),
     Case("good", says(ok(b"ok")), (200, 2)),
 ]
-PLAYS = {f"/{case.name}": case.play for case in CASES}
+PLAYS = {f"/{case.name}": case.play for case in CASES} | {"/warm": says(ok(b"ok"))}
 
 
 @contextmanager
 def hostile_server() -> Iterator[int]:
-    """Serve all cases; every connection is one thread and one answer."""
+    """Serve all cases; every connection is one thread and one answer, or more if it begins with /warm."""
     socks: list[socket] = []
 
     def converse(sock: socket) -> None:
@@ -343,16 +343,18 @@ def hostile_server() -> Iterator[int]:
 
 
 def answer(sock: socket) -> None:
-    """Read a request, as far as it matters, and misbehave."""
+    """Read a request, as far as it matters, and misbehave; after an answer to /warm, once more."""
+    path = "/warm"
     with sock:
         try:
-            request = b""
-            while b"\r\n\r\n" not in request:
-                received = sock.recv(65536)
-                if not received:
-                    return
-                request += received
-            path = request.split(b" ")[1].partition(b"?")[0].decode("latin-1")
-            PLAYS[path](sock)
+            while path == "/warm":
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    received = sock.recv(65536)
+                    if not received:
+                        return
+                    request += received
+                path = request.split(b" ")[1].partition(b"?")[0].decode("latin-1")
+                PLAYS[path](sock)
         except OSError:
             pass  # the client has had enough

@@ -39,7 +39,7 @@ LAYERS = """
     http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
     http.cookies http.retries http.auth http.bodies http.request http.conditional http.options
     http.connections http.trace http.lanes http.handshakes http.connector http.exchange http.recorded http.ranges
-    http.transport
+    http.plain_gets http.transport
     http.http2 http.sharing
     http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head

@@ -1,7 +1,7 @@
 """One entry of a list: fetch it and make its record.
 
-`Visits` does what most runs want, and is the hot path. `RichVisits` also sends any request, hands the body to takers,
-and learns the pace of hosts; it returns None where the entry is to be tried again later.
+`Visits` does what most runs want. `RichVisits` also sends any request, hands the body to takers, and learns the pace of
+hosts; it returns None where the entry is to be tried again later.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, 
 from greenprobe.engine.lineforms import FAULT
 from greenprobe.engine.politeness import Pace
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
-from greenprobe.http.client import UNSETTLED, Client
+from greenprobe.http.client import Client
 from greenprobe.http.conditional import NOT_MODIFIED
 from greenprobe.http.decoding import Sink
+from greenprobe.http.plain_gets import Unfinished
 from greenprobe.http.recorded import RecordedExchange, RecordedTrace
 from greenprobe.http.request import Request
 from greenprobe.http.trace import NO_HEADERS, Trace
@@ -41,56 +42,77 @@ class Visits:
     def __init__(self, hub: Hub, client: Client, carried: dict[int, Extras]) -> None:
         self._hub = hub
         self._client = client
-        self._visit = client.visit
+        self._plain_gets = client.plain_gets
         self._carried = carried
         self._epoch = time() - hub.clock()
 
     def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
         """Fetch a URL and return its record."""
-        trace = Trace(url)
+        found = self._plain_gets.get(url) if self._plain_gets is not None else None
+        if not isinstance(found, tuple):
+            return self._fetch_fully(number, line, url, found)
+        status, headers, size, sent, received, address, began, ended = found
+        origin, target, _ = url
+        seconds = ended - began
+        return _new_record(
+            (
+                number,
+                line.decode(),
+                origin.key + target.decode(),
+                status,
+                size,
+                headers,
+                (),
+                _new_timings((None, None, None, seconds, seconds)),
+                None,
+                address.sockaddr[0],
+                sent,
+                received,
+                1,
+                ended + self._epoch,
+                self._carried.pop(number, None) if self._carried else None,
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of what waits; here, nothing does."""
+
+    def _fetch_fully(self, number: int, line: bytes, url: Url, unfinished: Unfinished | None) -> FetchRecord:
+        """Fetch a URL, or go on with it, on the long way."""
+        trace = unfinished.trace if unfinished is not None else Trace(url)
         failure = None
         try:
-            if self._visit is None or url.credentials is not None:
-                self._client.fetch(trace)
+            if unfinished is not None:
+                self._client.finish(unfinished)
             else:
-                self._visit(trace, None)
-                if trace.status in UNSETTLED:
-                    self._client.settle(trace, None)
+                self._client.fetch(trace)
         except (FetchError, PoolTimeout) as exc:
             failure = Failure(type(exc).__name__, str(exc))
             trace.ended = self._hub.clock()
         return self._record(number, line, url, trace, failure, None)
 
-    def close(self) -> None:
-        """Let go of what waits; here, nothing does."""
-
     def _record(
         self, number: int, line: bytes, url: Url, trace: Trace, failure: Failure | None, extras: Extras | None
     ) -> FetchRecord:
         """Make the record of a fetch that is over."""
-        timings = (trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started)
-        origin, target, _ = trace.url
-        text = line.decode() if url.credentials is None else spelled(line, url)
         if self._carried:
             extras = {**self._carried.pop(number, NOTHING), **(extras or NOTHING)}
-        return _new_record(
-            (
-                number,
-                text,
-                origin.key + target.decode(),
-                trace.status,
-                trace.size_bytes,
-                trace.headers,
-                trace.hops,
-                _new_timings(timings),
-                failure,
-                trace.address and trace.address.sockaddr[0],
-                trace.sent_bytes,
-                trace.received_bytes,
-                trace.attempts,
-                trace.ended + self._epoch,
-                extras,
-            )
+        return FetchRecord(
+            number,
+            spelled(line, url),
+            trace.url.text,
+            trace.status,
+            trace.size_bytes,
+            trace.headers,
+            trace.hops,
+            Timings(trace.dns, trace.connect, trace.tls, trace.first_byte, trace.ended - trace.started),
+            failure,
+            trace.address and trace.address.sockaddr[0],
+            trace.sent_bytes,
+            trace.received_bytes,
+            trace.attempts,
+            trace.ended + self._epoch,
+            extras,
         )
 
 

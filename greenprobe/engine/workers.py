@@ -54,8 +54,10 @@ class Workers(Generic[Record]):
 
     def hand_over(self, record: Record) -> None:
         """Leave a record for the consumer; wait if it is too far behind. For workers."""
-        self.leave(record)
-        if len(self._records) >= MAX_WAITING and self._consumer is None:
+        self._records.append(record)
+        if self._consumer is not None:
+            self._wake_consumer()
+        elif len(self._records) >= MAX_WAITING:
             self._wait_for_room()
 
     def batches(self) -> Generator[list[Record], None, None]:

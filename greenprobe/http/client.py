@@ -7,7 +7,7 @@
 Every fetch has a total deadline for each attempt. What happened is in a Trace, also of a fetch that failed. Errors are
 FetchErrors, or PoolTimeout. A client belongs to one hub; any number of its greenthreads may use it at once.
 
-A plain GET of a client without policies takes the short way: `fetch` goes straight to `Transport.visit`. Everything
+A plain GET of a client without policies goes straight to `Transport.visit`, or shorter, by `plain_gets`. Everything
 else runs as a `_Course`, which knows which answer is the last.
 """
 
@@ -37,6 +37,7 @@ from greenprobe.http.connector import Connect, Resolve, resolve_name
 from greenprobe.http.decoding import Sink
 from greenprobe.http.exchange import REDIRECTS, OpenSink, is_redirect
 from greenprobe.http.options import ClientOptions, Hooks
+from greenprobe.http.plain_gets import PARTIAL, PlainGets, Unfinished
 from greenprobe.http.ranges import check_range
 from greenprobe.http.request import SECRET_HEADERS, Fields, Request
 from greenprobe.http.response import Response, StreamedResponse
@@ -47,12 +48,10 @@ from greenprobe.http.trust import Trust
 from greenprobe.http.urls import join_redirect, read_url
 from greenprobe.hub import Hub, get_hub
 
-__all__ = ["UNSETTLED", "Client", "ClientOptions"]
+__all__ = ["Client", "ClientOptions"]
 
 MAX_CHALLENGES: Final = 2  # a nonce may have grown stale in between
 NO_HOOKS: Final = Hooks()
-PARTIAL: Final = 206
-UNSETTLED: Final = REDIRECTS | {PARTIAL}  # answers that a fetch may not end with
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Content = bytes | str | IO[bytes] | Iterable[bytes] | RequestBody
@@ -83,6 +82,9 @@ class Client:
         keeps_cookies = options.cookies is not None
         policies = (secret, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)
         self._is_plain = not any(policies) and not options.retries.retries
+        self.plain_gets: PlainGets | None = None  # the short way, where no policy and no archive asks for another
+        if self._is_plain and not options.http2 and not options.records_exchanges:
+            self.plain_gets = PlainGets(self._hub, self.lanes, options)
 
     # -- for engines: what comes of it is in the trace
 
@@ -106,20 +108,15 @@ class Client:
             _Course(self, trace, request or PLAIN, open_sink).run()
             return
         self._transport.visit(trace, open_sink)
-        if trace.status in UNSETTLED:
-            self.settle(trace, open_sink)
+        self._settle(trace, open_sink)
 
-    @property
-    def visit(self) -> Callable[[Trace, OpenSink | None], None] | None:
-        """What to call in place of `fetch` for a URL without credentials, None if there are policies.
+    def finish(self, unfinished: Unfinished) -> None:
+        """Go on with a fetch that began on the short way, `plain_gets`. Raises as `fetch` does."""
+        self._transport.finish(unfinished)
+        self._settle(unfinished.trace, None)
 
-        It does not follow redirects: after an answer whose status is UNSETTLED, call `settle`. It saves the hot path a
-        call, and a frame that is parked with every fetch under way.
-        """
-        return self._transport.visit if self._is_plain else None
-
-    def settle(self, trace: Trace, open_sink: OpenSink | None) -> None:
-        """Do the rest of a plain fetch whose first answer is in `trace`. Raises as `fetch` does."""
+    def _settle(self, trace: Trace, open_sink: OpenSink | None) -> None:
+        """Do the rest of a plain fetch whose first answer is in `trace`."""
         while trace.status in REDIRECTS and is_redirect(trace):
             self._follow(trace)
             self._transport.visit(trace, open_sink)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from greenprobe.http.certificates import TlsFacts, facts_of
 from greenprobe.hub import Hub
-from greenprobe.poller import READY, Slot
+from greenprobe.poller import READY, Side, Slot
 
 __all__ = ["Address", "Connection", "TlsConnection", "connect_tcp", "reason", "start_tls"]
 
@@ -34,15 +34,30 @@ class Address(NamedTuple):
 
 
 class Connection:
-    """A conversation in the clear. `deadline` is absolute, in the hub's clock."""
+    """A conversation in the clear. `deadline` is absolute, in the hub's clock.
 
-    __slots__ = ("_hub", "_is_drained", "_slot", "_sock", "_streak", "address", "idle_since", "is_fresh", "tls_facts")
+    `side` is what to wait for before bytes can be taken; of a subclass, only `receive` may know.
+    """
+
+    __slots__ = (
+        "_hub",
+        "_is_drained",
+        "_slot",
+        "_sock",
+        "_streak",
+        "address",
+        "idle_since",
+        "is_fresh",
+        "side",
+        "tls_facts",
+    )
 
     def __init__(self, hub: Hub, sock: KernelSocket, slot: Slot, address: Address) -> None:
         self._hub = hub
         self.address = address
         self._sock = sock
         self._slot = slot
+        self.side: Side = slot.read
         self._is_drained = True  # nothing can have come before the first request was sent
         self._streak = 0  # receives in a row that did not wait
         self.idle_since = 0.0
@@ -74,25 +89,29 @@ class Connection:
 
     def receive(self, deadline: float) -> bytes:
         """Return the next bytes, `b""` at the end; raises TimeoutError or OSError."""
-        slot = self._slot
         is_in_time = True
-        while True:
-            if self._is_drained:
-                is_in_time = self._hub.wait(slot.read, deadline)
-            else:
-                self._let_others_run(deadline)
-            try:
-                data = self._sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                # Asked once more also after the deadline: a hub that was held up (by a full pipe on standard output,
-                # perhaps) sees the deadline before it sees the bytes that have long arrived.
-                if not is_in_time:
-                    raise TimeoutError from None
-                self._is_drained = True
-                continue
-            # A short read has emptied the socket, unless the end came with the data: that edge is spent already.
-            self._is_drained = len(data) < RECEIVE_BYTES and not slot.hangup
-            return data
+        if self._is_drained:
+            is_in_time = self._hub.wait(self._slot.read, deadline)
+        else:
+            self._let_others_run(deadline)
+        # Asked also after the deadline: a hub that was held up (by a full pipe on standard output, perhaps) sees the
+        # deadline before it sees the bytes that have long arrived.
+        while (data := self.take()) is None:
+            if not is_in_time:
+                raise TimeoutError
+            is_in_time = self._hub.wait(self._slot.read, deadline)
+        return data
+
+    def take(self) -> bytes | None:
+        """Return the bytes that have come, `b""` at the end, None if there are none yet; raises OSError."""
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            self._is_drained = True
+            return None
+        # A short read has emptied the socket, unless the end came with the data: that edge is spent already.
+        self._is_drained = len(data) < RECEIVE_BYTES and not self._slot.hangup
+        return data
 
     def _let_others_run(self, deadline: float) -> None:
         """Keep a peer that is faster than we are from having the hub to itself, or for longer than it may."""

@@ -1,7 +1,7 @@
 """One request and its answer on an open connection, HTTP/1.1: what is sent, what is read, and by when.
 
 Errors are FetchErrors, whatever the socket or TLS raised. The body goes to a sink, decoded and piece by piece, or is
-only counted. `Exchange.converse` is the hot path: it makes two system calls and parses once.
+only counted. What goes well at once does not come here at all, see `plain_gets.py`.
 
 A body that is sent may be answered before it is through (413, a server that closes): when the peer stops taking it,
 whatever it has said by then is the answer.
@@ -69,19 +69,37 @@ class Exchange:
 
     def converse(self, connection: Carrier, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
         """Send a request without a body and receive its answer; tell whether the connection can be used again."""
-        sent = trace.ended
-        deadline = trace.deadline
-        patience = sent + self.first_byte_timeout
         trace.sent_bytes += len(message)
         try:
-            connection.send(message, deadline)
-            data = connection.receive(patience if patience < deadline else deadline)  # noqa: FURB136 - min() is a call
-        except TimeoutError as exc:
-            raise self.late(trace) from exc
+            connection.send(message, trace.deadline)
         except OSError as exc:
-            raise lost(trace, exc) from exc
-        if not data:
-            raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
+            raise self.failed(trace, exc) from exc
+        return self.hear(connection, None, trace, open_sink)
+
+    def go_on(
+        self,
+        data: bytes | None,
+        error: OSError | None,
+        connection: Carrier,
+        message: bytes,
+        trace: Trace,
+        open_sink: OpenSink | None,
+    ) -> bool:
+        """Do the rest where the request is sent already, and `data` or an error came of it, or nothing yet."""
+        if error is not None:
+            raise self.failed(trace, error) from error
+        return self.hear(connection, data, trace, open_sink)
+
+    def hear(self, connection: Carrier, data: bytes | None, trace: Trace, open_sink: OpenSink | None) -> bool:
+        """Receive the answer to what was sent at `trace.ended`; tell whether the connection can be used again.
+
+        `data` are its first bytes if somebody has taken them, else None.
+        """
+        sent = trace.ended
+        if data is None:
+            data = self._first(connection, sent + self.first_byte_timeout, trace)
+        elif not data:
+            raise empty(trace)
         trace.ended = now = self._clock()
         trace.first_byte = now - sent
         trace.received_bytes += len(data)
@@ -104,7 +122,7 @@ class Exchange:
         sent = trace.ended
         data, is_sent = self._send(connection, head, request, trace)
         if not data:
-            data = self._first(connection, trace)
+            data = self._first(connection, self._clock() + self.first_byte_timeout, trace)
         trace.ended = now = self._clock()
         trace.first_byte = now - sent
         trace.received_bytes += len(data)
@@ -160,16 +178,14 @@ class Exchange:
 
     # -- receiving
 
-    def _first(self, connection: Carrier, trace: Trace) -> bytes:
-        """Receive the first bytes of an answer."""
+    def _first(self, connection: Carrier, patience: float, trace: Trace) -> bytes:
+        """Receive the first bytes of an answer until `patience`, or the deadline."""
         try:
-            data = connection.receive(min(trace.deadline, self._clock() + self.first_byte_timeout))
-        except TimeoutError as exc:
-            raise self.late(trace) from exc
+            data = connection.receive(min(trace.deadline, patience))
         except OSError as exc:
-            raise lost(trace, exc) from exc
+            raise self.failed(trace, exc) from exc
         if not data:
-            raise EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
+            raise empty(trace)
         return data
 
     def take_body(self, pieces: Pieces, trace: Trace, open_sink: OpenSink | None) -> bool:
@@ -237,6 +253,10 @@ class Exchange:
         trace.received_bytes += len(data)
         return data
 
+    def failed(self, trace: Trace, exc: OSError) -> FetchError:
+        """Return the error of a connection that failed with `exc` before the answer began."""
+        return self.late(trace) if isinstance(exc, TimeoutError) else lost(trace, exc)
+
     def late(self, trace: Trace) -> FetchError:
         """Return the error of a wait that was too long."""
         if self._clock() >= trace.deadline:
@@ -252,6 +272,11 @@ def lost(trace: Trace, exc: OSError) -> FetchError:
     if isinstance(exc, SSLError) and "_ALERT_" in (exc.reason or ""):
         return TlsError(f"TLS with {trace.url.origin.key} failed: {exc.reason}")
     return ConnectionLost(f"{trace.url.origin.key} broke the connection off: {reason(exc)}")
+
+
+def empty(trace: Trace) -> EmptyReply:
+    """Return the error of a connection that ended before the answer began."""
+    return EmptyReply(f"{trace.url.origin.key} closed the connection without an answer")
 
 
 def is_redirect(trace: Trace) -> bool:

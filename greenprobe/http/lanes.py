@@ -144,6 +144,22 @@ class Lanes:
             self.close(connection)
         return None
 
+    def lend(self, lane: Lane) -> Connection | None:
+        """Take a place and the idle connection that is next, if both are at hand and nothing speaks against it.
+
+        Else None, and no place: where TLS is spoken, or the peer has hung up or said something, `take` will look.
+        """
+        if not lane.idle or lane.busy >= self._per_host:
+            return None
+        connection = lane.idle[-1]
+        if type(connection) is not Connection:
+            return None
+        side = connection.side
+        if side.waiter is not None or side.slot.hangup:
+            return None
+        lane.busy += 1
+        return lane.idle.pop()
+
     def keep(self, lane: Lane, connection: Connection, now: float) -> None:
         """Leave the place, and the connection for the next who takes one."""
         if self._in_line:
@@ -166,6 +182,11 @@ class Lanes:
             lane.busy -= 1
             if self.when_free is not None:
                 self.when_free(lane)
+
+    def drop(self, lane: Lane, connection: Connection) -> None:
+        """Leave the place and close its connection."""
+        self.close(connection)
+        self.leave(lane)
 
     def is_full(self, key: str) -> bool:
         """Tell whether whoever takes a place in this lane has to wait."""

@@ -2,7 +2,8 @@
 
 A connection that was idle may have been closed by the server just as the request went out, or forgotten: some keep it
 open and never read from it again. If there is no byte of an answer, the request is sent once more on a new connection,
-if its method is idempotent (RFC 9112, 9.3.1) and its body can be had again. `Transport.visit` is the hot path.
+if its method is idempotent (RFC 9112, 9.3.1) and its body can be had again. The hot path goes past all this, see
+`plain_gets.py`.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from greenprobe.http.decoding import ACCEPT_ENCODING
 from greenprobe.http.exchange import Exchange, OpenSink
 from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.options import ClientOptions
+from greenprobe.http.plain_gets import Unfinished
 from greenprobe.http.proxy import proxy_authorization
 from greenprobe.http.recorded import RecordingExchange
 from greenprobe.http.request import Fields, Request, default_fields, request_head
@@ -64,26 +66,47 @@ class Transport:
 
         `extra` are header fields that the request does not name itself. Raises FetchError or PoolTimeout.
         """
-        lanes = self.lanes
         origin, target, _ = trace.url
-        lane = lanes.by_key.get(origin.key) or self._new_lane(origin)
-        connection = lanes.take(lane, trace.deadline or None)
+        lane = self.lanes.by_key.get(origin.key) or self._new_lane(origin)
+        message, converse = lane.request_start + target + lane.request_tail, self._converse
+        if request is not None:
+            message, converse = self._prepared(lane, target, request, extra)
+        connection = self.lanes.take(lane, trace.deadline or None)
+        trace.ended = self._clock()
+        if not trace.deadline:
+            trace.started = trace.started or trace.ended
+            trace.deadline = trace.ended + self._total_timeout
+        self._visit_on(connection, lane, message, trace, open_sink, request or PLAIN, converse)
+
+    def finish(self, unfinished: Unfinished) -> None:
+        """Go on with a plain GET that did not come to its end on the short way. Raises as `visit` does."""
+        connection, lane, trace = unfinished.connection, unfinished.lane, unfinished.trace
+        message = lane.request_start + trace.url.target + lane.request_tail
+        go_on = partial(self._exchange.go_on, unfinished.data, unfinished.error)
+        self._visit_on(connection, lane, message, trace, None, PLAIN, self._converse, go_on)
+
+    def _visit_on(
+        self,
+        connection: Connection | None,
+        lane: Lane,
+        message: bytes,
+        trace: Trace,
+        open_sink: OpenSink | None,
+        request: Request,
+        converse: Converse,
+        go_on: Converse | None = None,
+    ) -> None:
+        """Converse on an idle connection, or on a new one, and leave the place; `go_on` if the request is sent."""
+        lanes = self.lanes
         try:
-            trace.ended = self._clock()
-            if not trace.deadline:
-                trace.started = trace.started or trace.ended
-                trace.deadline = trace.ended + self._total_timeout
-            message, converse = lane.request_start + target + lane.request_tail, self._converse
-            if request is not None:
-                message, converse = self._prepared(lane, target, request, extra)
             if connection is None:
                 connection = self._open(lane, trace)
             trace.address = connection.address
             trace.tls_facts = connection.tls_facts
             try:
-                is_reusable = converse(connection, message, trace, open_sink)
+                is_reusable = (go_on or converse)(connection, message, trace, open_sink)
             except (ConnectionLost, ReadTimeout):
-                if not is_stale(connection, trace, request or PLAIN):
+                if not is_stale(connection, trace, request):
                     raise
                 lanes.close(connection)  # it was idle for too long: once more, on a new one
                 connection = None
@@ -99,8 +122,7 @@ class Transport:
         if is_reusable:
             lanes.keep(lane, connection, trace.ended)
         else:
-            lanes.close(connection)
-            lanes.leave(lane)
+            lanes.drop(lane, connection)
 
     def close(self) -> None:
         """Close all connections."""
