@@ -144,6 +144,24 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path, capfd: pytest.Cap
     assert all(row["elapsed"]["tls"] > 0 for row in others)
 
 
+def test_a_certificate_says_the_same_of_itself_verified_or_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    authority = trustme.CA(organization_name="An Authority")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued = authority.issue_cert("127.0.0.1", "a.test", "*.b.test", "me@c.test", common_name="d.test")
+    issued.configure_cert(context)
+    with web_server(PAGES.__getitem__, context=context) as port:
+        for words in (["--ca-file", str(tmp_path / "ca.pem")], ["--insecure"]):
+            run(cli, ["fetch", f"https://127.0.0.1:{port}/", "--tls-facts", "--fields", "tls.certificate", *words])
+    verified, unverified = map(json.loads, capfd.readouterr().out.splitlines())
+    assert verified == unverified
+    assert set(verified["tls.certificate"]["names"]) == {"127.0.0.1", "a.test", "*.b.test", "me@c.test"}
+    assert verified["tls.certificate"]["subject"].endswith("commonName=d.test")
+    assert "organizationName=An Authority" in verified["tls.certificate"]["issuer"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     (

@@ -1,20 +1,24 @@
 """What a certificate and a TLS connection say about themselves: plain facts for a record.
 
-OpenSSL gives the names of a certificate that it verified; of one it did not (`--insecure`), only the bytes. The public
-key is found in them by walking the DER tree, which takes a dozen lines and no package. Sources: RFC 5280, section 4.1;
-X.690, section 8.1.
+OpenSSL gives the names of a certificate that it verified; of one it did not (`--insecure`), only the bytes, which the
+package `cryptography` reads: its parser is made for hostile input. The public key is found in them by walking the DER
+tree, which takes a dozen lines and no package. Sources: RFC 5280, section 4.1; X.690, section 8.1.
 """
 
 from collections.abc import Mapping
 from hashlib import sha256
 from ssl import SSLObject, cert_time_to_seconds
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["CertificateFacts", "TlsFacts", "facts_of", "public_key"]
+from greenprobe.lazy import Lazy
+
+__all__ = ["CertificateFacts", "TlsFacts", "alternative_names", "facts_of", "public_key"]
+
+x509 = Lazy("cryptography.x509")  # 30 ms, which only who looks at certificates needs
 
 
 class CertificateFacts(NamedTuple):
-    """A server's certificate. Names are None where it was not verified; `expires` is Unix time."""
+    """A server's certificate. All but its hash is None if it cannot be read; `starts` and `expires` are Unix time."""
 
     sha256: str
     subject: str | None = None
@@ -48,13 +52,50 @@ def certificate_facts(der: bytes, verified: Mapping[str, Any]) -> CertificateFac
     """Return the facts of a certificate: its bytes, and what `SSLSocket.getpeercert()` says of it."""
     digest = sha256(der).hexdigest()
     if not verified:
-        return CertificateFacts(digest)
+        return unverified_facts(der, digest)
     names = tuple(str(value) for _, value in verified.get("subjectAltName", ()))
     starts, expires = (cert_time_to_seconds(verified[key]) if key in verified else None for key in DATES)
     return CertificateFacts(digest, _name(verified, "subject"), _name(verified, "issuer"), names, starts, expires)
 
 
 DATES = ("notBefore", "notAfter")
+
+
+def unverified_facts(der: bytes, digest: str) -> CertificateFacts:
+    """Return the facts of a certificate that nobody has looked at, in the words of OpenSSL."""
+    try:
+        found = x509.load_der_x509_certificate(der)
+        dates = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+        subject, issuer = (
+            ", ".join(
+                f"{LONG_NAMES.get(each.rfc4514_attribute_name, each.oid.dotted_string)}={each.value}" for each in name
+            )
+            for name in (found.subject, found.issuer)
+        )
+        return CertificateFacts(digest, subject, issuer, tuple(alternative_names(found)), *dates)
+    except (ValueError, TypeError, OverflowError):
+        return CertificateFacts(digest)
+
+
+LONG_NAMES: Final = {
+    "CN": "commonName",
+    "C": "countryName",
+    "ST": "stateOrProvinceName",
+    "L": "localityName",
+    "O": "organizationName",
+    "OU": "organizationalUnitName",
+    "DC": "domainComponent",
+}
+
+
+def alternative_names(certificate: Any) -> list[str]:
+    """Return the names that a certificate (of `cryptography`) is for: of hosts, addresses, mailboxes and URIs."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension):
+        return []
+    kinds = (x509.DNSName, x509.IPAddress, x509.RFC822Name, x509.UniformResourceIdentifier)
+    return [str(name.value) for name in names if isinstance(name, kinds)]
 
 
 def _name(verified: Mapping[str, Any], which: str) -> str:

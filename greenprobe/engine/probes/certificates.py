@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from greenprobe.engine.probes.probe import MAX_ITEMS, Fields, text_of
+from greenprobe.http.certificates import alternative_names
 from greenprobe.lazy import Lazy
 
 __all__ = ["certificate_fields", "chain_fields"]
@@ -33,7 +34,7 @@ def certificate_fields(der: bytes) -> Fields:
         facts |= {
             "subject": _name(found.subject),
             "issuer": _name(found.issuer),
-            "names": _names(found),
+            "names": [text_of(name.encode()) for name in alternative_names(found)[:MAX_ITEMS]],
             "not_before": _time(found.not_valid_before_utc),
             "not_after": _time(found.not_valid_after_utc),
             "serial": f"{found.serial_number:x}",
@@ -52,15 +53,6 @@ def _subject(der: bytes) -> str:
 
 def _name(name: Any) -> str:
     return text_of(str(name.rfc4514_string()).encode())
-
-
-def _names(found: Any) -> list[str]:
-    try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension):
-        return []
-    kinds = (x509.DNSName, x509.IPAddress, x509.RFC822Name, x509.UniformResourceIdentifier)
-    return [text_of(str(name.value).encode()) for name in names if isinstance(name, kinds)][:MAX_ITEMS]
 
 
 def _time(moment: datetime) -> str:
