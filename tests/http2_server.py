@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded, WindowUpdated
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hpack import NeverIndexedHeaderTuple
 
 __all__ = ["Http2Server", "http2_server"]
 
@@ -27,6 +28,7 @@ class Http2Server:
         self.bodies: list[bytes] = []
         self.most_at_once = 0
         self.refused: set[str] = set()
+        self.never_indexed: set[str] = set()
 
 
 class Talk:
@@ -65,6 +67,9 @@ class Talk:
             assert event.stream_id is not None
             headers: dict[str, str] = dict(event.headers or [])  # type: ignore[arg-type]
             self.server.requests.append(headers)
+            for field in event.headers or []:
+                if isinstance(field, NeverIndexedHeaderTuple):
+                    self.server.never_indexed.add(str(field[0]))
             self.paths[event.stream_id] = headers[":path"]
             self.bodies[event.stream_id] = b""
             self.server.most_at_once = max(self.server.most_at_once, len(self.paths))

@@ -1,7 +1,9 @@
 """HTTP/2: shared connections, flow control, and servers that go away, reset and lie."""
 
+import json
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import trustme
 from fakes import ok, web_server
 from http2_server import Http2Server, http2_server
 
+from greenprobe.cli import cli, run
 from greenprobe.engine.bodyroom import Body, BodyRoom
 from greenprobe.errors import (
     ConnectionLost,
@@ -83,6 +86,22 @@ def test_a_request_has_its_pseudo_fields_and_no_connection_headers(bench: Bench)
     assert list(request)[:4] == [":method", ":scheme", ":authority", ":path"]
     assert (request[":path"], request["x-y"], request["user-agent"]) == ("/a?b", "z", "x")
     assert "host" not in request
+
+
+def test_headers_of_one_connection_are_left_out_and_values_have_no_space_around_them(bench: Bench) -> None:
+    client = bench.client()
+    client.get(f"{bench.url}/", headers={"Keep-Alive": "5", "Proxy-Connection": "close", "Expect": "x", "X-Y": " z\t"})
+    (request,) = bench.server.requests
+    assert request["x-y"] == "z"
+    assert not request.keys() & {"keep-alive", "proxy-connection", "expect"}
+
+
+def test_secrets_are_not_indexed_and_a_long_cookie_is(bench: Bench) -> None:
+    headers = {"Authorization": "Basic YTpi", "Cookie": "a=b", "X-Y": "z"}
+    client = bench.client(headers=tuple(headers.items()))
+    client.get(f"{bench.url}/")
+    client.get(f"{bench.url}/", headers={"Cookie": "a=" + "b" * 40})
+    assert bench.server.never_indexed == {"authorization", "cookie"}
 
 
 def test_large_bodies_flow_both_ways(bench: Bench) -> None:
@@ -206,3 +225,33 @@ def test_a_server_without_http2_is_served_without_it(bench: Bench, authority: tr
         assert {(response.content, response.trace.protocol) for response in found} == {(b"old", "http/1.1")}
         assert client.lanes.statistics().busy == 0
         client.close()
+
+
+@pytest.mark.slow
+def test_processes_share_connections_and_show_who_we_are(authority: trustme.CA, tmp_path: Path) -> None:
+    """Slow: starts processes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("me@example.test").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+    server = Http2Server()
+    with http2_server(context, server) as port:
+        hosts = ("localhost", "127.0.0.1")
+        urls = "".join(f"https://{hosts[n % 2]}:{port}/{n}\n" for n in range(40))
+        (tmp_path / "urls").write_text(urls)
+        words = [
+            "--processes",
+            "2",
+            "--http2",
+            "--ca-file",
+            str(tmp_path / "ca.pem"),
+            "--cert",
+            str(tmp_path / "me.pem"),
+        ]
+        assert run(cli, ["fetch", str(tmp_path / "urls"), "-o", str(tmp_path / "out"), "--tls-facts", *words]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert sorted(row["url"] for row in rows) == sorted(urls.split())
+    assert {(row["status"], row["tls"]["alpn"]) for row in rows} == {(200, "h2")}
+    assert server.connections == 2
