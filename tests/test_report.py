@@ -9,7 +9,7 @@ import pytest
 from browser import opened
 
 from greenprobe.cli import cli, run
-from greenprobe.reporting.findings import MAX_HOSTS, gather
+from greenprobe.reporting.findings import gather
 from greenprobe.reporting.page import page_of
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\u2028&amp;"
@@ -54,11 +54,33 @@ def test_findings_count_everything_once() -> None:
     assert sum(count for _, count in found["latencies"]) == 2
 
 
-def test_findings_are_bounded() -> None:
-    rows = (line for n in range(MAX_HOSTS + 50) for line in lines_of(row_of(final_url=f"http://h{n}/")))
-    found = gather(rows).row()
-    assert len(found["hosts"]) == MAX_HOSTS + 1
-    assert ["(others)", 50] in [host[:2] for host in found["hosts"]]
+def test_hosts_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.reporting.findings.MAX_KNOWN_HOSTS", 4)
+    found = gather(line for n in range(9) for line in lines_of(row_of(final_url=f"http://h{n}/"))).row()
+    assert [host[:2] for host in found["hosts"]] == [["(others)", 5], *([f"h{n}", 1] for n in range(4))]
+
+
+def test_of_many_hosts_those_are_shown_that_somebody_would_look_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.reporting.findings.MAX_HOSTS", 3)
+    urls = [f"http://h{n}/" for n in range(20)]
+    rows = [row_of(final_url=url) for url in [*urls, urls[9], urls[9]]]
+    rows += [row_of(final_url=urls[12], elapsed={"total": 9.0}), FAILED]
+    found = gather(lines_of(*rows)).row()
+    assert found["host_count"] == 21
+    assert [host[:3] for host in found["hosts"]] == [
+        ["h9", 3, 0],
+        ["h12", 2, 0],
+        ["other:81", 1, 1],
+        ["(others)", 18, 0],
+    ]
+    assert found["hosts"][-1][3:] == [0.5, 0.5, 180, "200:18"]
+
+
+def test_of_many_certificates_those_are_shown_that_expire_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenprobe.reporting.findings.MAX_CERTIFICATES", 2)
+    rows = [row_of(final_url=f"https://h{n}/", tls={"certificate": {"expires": 100.0 - n}}) for n in range(9)]
+    found = gather(lines_of(*rows)).row()
+    assert [cells[:2] for cells in found["certificates"]] == [["h8", 92.0], ["h7", 93.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """What a report shows, gathered from the lines of a result of fetch: counts, hosts, certificates, in bounded memory.
 
-Lines are outside data, however they came about: what is not as it should be is counted and left out.
+Lines are outside data, however they came about: what is not as it should be is counted and left out. Of many hosts, a
+page shows those that somebody would look for, and the rest as one line; of many certificates, those that expire first.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import log10
+from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,8 +16,10 @@ import orjson
 
 __all__ = ["Findings", "gather", "rows_of"]
 
-MAX_HOSTS: Final = 2000
+MAX_HOSTS: Final = 2000  # on the page
+MAX_KNOWN_HOSTS: Final = 100_000  # that are told apart; some 60 MB
 MAX_CERTIFICATES: Final = 1000
+OTHERS: Final = "(others)"
 MAX_EXAMPLES: Final = 5
 MAX_TEXT: Final = 300
 TIMELINE_BINS: Final = 120
@@ -35,11 +40,32 @@ class Host:
         self.seconds = self.slowest = 0.0
         self.statuses: Counter[str] = Counter()
 
+    def add(self, seconds: float, size_bytes: int, outcome: str) -> None:
+        """Take one result."""
+        self.requests += 1
+        self.failed += outcome == FAILED
+        self.seconds += seconds
+        self.slowest = max(self.slowest, seconds)
+        self.bytes += size_bytes
+        self.statuses[outcome] += 1
+
+    def absorb(self, other: "Host") -> None:
+        """Take all results of another host."""
+        self.requests += other.requests
+        self.failed += other.failed
+        self.seconds += other.seconds
+        self.slowest = max(self.slowest, other.slowest)
+        self.bytes += other.bytes
+        self.statuses += other.statuses
+
     def row(self, name: str) -> list[Any]:
         """Return the cells of the table."""
         shown = " ".join(f"{status}:{count}" for status, count in self.statuses.most_common(4))
         mean = self.seconds / self.requests if self.requests else 0.0
         return [name, self.requests, self.failed, round(mean, 4), round(self.slowest, 4), self.bytes, shown]
+
+
+FAILED: Final = "failed"
 
 
 class Findings:
@@ -72,7 +98,8 @@ class Findings:
             first_byte = number(nested(row, "elapsed", "first_byte"))
             self._latencies[bucket(first_byte or seconds)] += 1
         self._add_time(row, failed=isinstance(error, dict))
-        self._add_host(row, seconds, "failed" if isinstance(error, dict) else text(status))
+        outcome = FAILED if isinstance(error, dict) else text(status)
+        self._host(host_of(row)).add(seconds, int(number(row.get("bytes"))), outcome)
         self._add_certificate(row)
 
     def _add_error(self, row: Row, error: Row) -> None:
@@ -88,28 +115,23 @@ class Findings:
             self._times[second] += 1
             self._failures[second] += failed
 
-    def _add_host(self, row: Row, seconds: float, outcome: str) -> None:
-        name = host_of(row)
+    def _host(self, name: str) -> Host:
         host = self._hosts.get(name)
         if host is None:
-            if len(self._hosts) >= MAX_HOSTS:
-                name = "(others)"
+            name = name if len(self._hosts) < MAX_KNOWN_HOSTS else OTHERS
             host = self._hosts.setdefault(name, Host())
-        host.requests += 1
-        host.failed += outcome == "failed"
-        host.seconds += seconds
-        host.slowest = max(host.slowest, seconds)
-        host.bytes += int(number(row.get("bytes")))
-        host.statuses[outcome] += 1
+        return host
 
     def _add_certificate(self, row: Row) -> None:
         certificate = nested(row, "tls", "certificate")
-        if not isinstance(certificate, dict) or len(self._certificates) >= MAX_CERTIFICATES:
+        if not isinstance(certificate, dict):
             return
         name = host_of(row)
         version = text(nested(row, "tls", "version"))
         subject, issuer = text(certificate.get("subject")), text(certificate.get("issuer"))
         self._certificates[name] = [name, number(certificate.get("expires")) or None, subject, issuer, version]
+        if len(self._certificates) >= 2 * MAX_CERTIFICATES:
+            self._certificates = {cells[0]: cells for cells in self._first_to_expire()}
 
     def row(self) -> dict[str, Any]:
         """Return everything that the page draws."""
@@ -123,9 +145,13 @@ class Findings:
             "errors": [[kind, count, self._examples.get(kind, [])] for kind, count in self._errors.most_common(30)],
             "latencies": [[edge(place), self._latencies[place]] for place in full_range(self._latencies)],
             "timeline": self._timeline(),
-            "hosts": [host.row(name) for name, host in sorted(self._hosts.items(), key=lambda p: -p[1].requests)],
-            "certificates": sorted(self._certificates.values(), key=lambda cells: cells[1] or 0.0),
+            "host_count": len(self._hosts),
+            "hosts": [host.row(name) for name, host in shown(self._hosts)],
+            "certificates": self._first_to_expire(),
         }
+
+    def _first_to_expire(self) -> list[list[Any]]:
+        return sorted(self._certificates.values(), key=lambda cells: cells[1] or 0.0)[:MAX_CERTIFICATES]
 
     def _timeline(self) -> list[list[float]]:
         """Return [start, answers, failures] of equal spans of time."""
@@ -138,6 +164,23 @@ class Findings:
             bins[(second - first) // width][1] += count - self._failures[second]
             bins[(second - first) // width][2] += self._failures[second]
         return bins
+
+
+def shown(hosts: dict[str, Host]) -> list[tuple[str, Host]]:
+    """Return the hosts to show, the rest as one: who was asked the most, who failed the most, who was the slowest."""
+    by_requests = sorted(hosts.items(), key=lambda pair: -pair[1].requests)
+    if len(hosts) <= MAX_HOSTS:
+        return by_requests
+    third = MAX_HOSTS // 3
+    chosen = {name for name, _ in by_requests[:third]}
+    for measure in (attrgetter("failed"), attrgetter("slowest")):
+        order = sorted(hosts, key=lambda name: measure(hosts[name]), reverse=True)
+        chosen.update(islice((name for name in order if name not in chosen), third))
+    others = Host()
+    for name, host in by_requests:
+        if name not in chosen:
+            others.absorb(host)
+    return [*(pair for pair in by_requests if pair[0] in chosen), (OTHERS, others)]
 
 
 def gather(lines: Iterable[bytes]) -> Findings:
