@@ -16,19 +16,26 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from fakes import ok, recording_server, web_server
 from killing import Killer
 from warcio.archiveiterator import ArchiveIterator
 
 from greenprobe.cli import cli, run
 from greenprobe.commands.fetch import fetch
-from greenprobe.commands.fetch_plan import choice_of, client_options, plan_of
+from greenprobe.commands.fetch_plan import ENDS, PARTS, choice_of, client_options, plan_of
 
 PAGES = {
     "/": ok(b"hello", "Content-Type: text/html", "X-Formula: =1"),
     "/moved": ok(b"", "Location: /", status="301 Moved"),
     "/gone": ok(b"no", status="404 Not Found"),
     "/empty": b"",
+    "/favicon.ico": ok(b"an icon"),
 }
 
 
@@ -188,6 +195,34 @@ def test_output_must_not_be_the_input(urls: Path, capfd: pytest.CaptureFixture[s
     assert run(cli, ["fetch", str(urls), "-o", str(urls)]) == 1
     assert capfd.readouterr().err == f"Error: {urls} is the input too; write the results to another file\n"
     assert urls.read_text() == before
+
+
+def test_files_that_do_not_hold_our_certificate_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ours = trustme.CA().issue_cert("me@example.test")
+    ours.cert_chain_pems[0].write_to_path(str(cert := tmp_path / "cert.pem"))
+    trustme.CA().issue_cert("other@example.test").private_key_pem.write_to_path(str(other := tmp_path / "other.pem"))
+    key = load_pem_private_key(ours.private_key_pem.bytes(), None)
+    locked = BestAvailableEncryption(b"secret")
+    (secret := tmp_path / "secret.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption_algorithm=locked)
+    )
+    faults = {
+        (): f"--cert {cert}: no certificate in it, or no key",
+        ("--key", str(other)): f"--cert {cert} and {other}: the key is not the certificate's",
+        ("--key", str(secret)): f"--cert {cert} and {secret}: the key is encrypted; decrypt it",
+    }
+    for words, message in faults.items():
+        assert run(cli, ["fetch", "https://127.0.0.1:1/", "--cert", str(cert), *words]) == 2
+        assert message in capfd.readouterr().err
+
+
+def test_every_field_that_a_row_may_have_can_be_named(urls: Path, tmp_path: Path) -> None:
+    words = ["--facts", "all", "--favicon", "--save", str(tmp_path / "bodies"), "--warc", str(tmp_path / "warc")]
+    assert run(cli, ["fetch", str(urls), "-o", str(tmp_path / "out"), *words]) == 0
+    found = {name for row in rows((tmp_path / "out").read_text()).values() for name in row}
+    assert found == {*ENDS, *PARTS} - {"input", "tls", "not_modified"}
+    documented = (Path(__file__).parent.parent / "docs" / "fetch-records.md").read_text()
+    assert all(f"`{name}`" in documented for name in (*ENDS, *PARTS))
 
 
 # -- lists
@@ -380,6 +415,7 @@ def test_hosts_that_were_quick_are_known_when_they_are_to_be_adapted_to() -> Non
         (["--data", "@none"], "No such file"),
         (["--state", "s"], "--state needs the results in a file"),
         (["--rate", "0"], "0.0 is not in the range"),
+        (["--cookie-jar", "/dev/full"], "--cookie-jar /dev/full is no file that could be read and replaced"),
     ),
 )
 def test_words_that_cannot_be_are_one_line_and_exit_code_2(

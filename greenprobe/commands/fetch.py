@@ -172,7 +172,7 @@ BINDING = ("format_name", "fields", "output", "warc", "sqlite", "input_format", 
 
 def _journal(path: str, words: dict[str, Any]) -> Journal:
     if path == "-":
-        raise click.UsageError("--state needs a list in a file, which can be read again; standard input cannot")
+        raise click.UsageError("--state needs a list in a file, which can be read again")
     options = {name.removesuffix("_name"): words[name] for name in BINDING}
     try:
         journal = Journal(words["state"], identify(path), options, list_path=path)

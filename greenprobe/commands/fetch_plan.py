@@ -142,6 +142,8 @@ def _auth(words: Words) -> Auth | None:
 def _cookies(words: Words) -> CookieJar | None:
     """Return a jar, if cookies are to be kept, with those of the files. Raises TargetError."""
     jar = words["cookie_jar"]
+    if jar and os.path.exists(jar) and not os.path.isfile(jar):
+        raise TargetError(f"--cookie-jar {jar} is no file that could be read and replaced")
     files = [words["cookies"], jar if jar and os.path.exists(jar) else None]
     found: list[Cookie] = []
     for path in filter(None, files):

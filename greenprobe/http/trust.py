@@ -6,6 +6,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from errno import EACCES
 from hashlib import sha256
 from importlib.util import find_spec
 from os.path import dirname, isdir, isfile, join
@@ -66,8 +67,17 @@ def tls_context(options: TlsOptions, *, alpn: Iterable[str] = HTTP_1) -> ssl.SSL
     context = trusting(options.ca_file, verify=options.verify, alpn=alpn)
     context.minimum_version = TLS_VERSIONS[options.min_version]
     if options.client_cert is not None:
-        context.load_cert_chain(options.client_cert, options.client_key)
+        _show(context, options.client_cert, options.client_key)
     return context
+
+
+def _show(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    """Have a context show our certificate to who asks for one. Raises OSError, also where a pass phrase is needed."""
+
+    def refuse() -> str:
+        raise PermissionError(EACCES, "the key is encrypted; decrypt it with openssl pkey -in FILE -out NEW")
+
+    context.load_cert_chain(cert, key, refuse)  # without a function, OpenSSL asks the terminal
 
 
 def trusting(ca_file: str | None = None, *, verify: bool = True, alpn: Iterable[str] = HTTP_1) -> ssl.SSLContext:

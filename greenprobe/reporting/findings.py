@@ -20,6 +20,7 @@ MAX_HOSTS: Final = 2000  # on the page
 MAX_KNOWN_HOSTS: Final = 100_000  # that are told apart; some 60 MB
 MAX_CERTIFICATES: Final = 1000
 OTHERS: Final = "(others)"
+FAILED: Final = "failed"
 MAX_EXAMPLES: Final = 5
 MAX_TEXT: Final = 300
 TIMELINE_BINS: Final = 120
@@ -63,9 +64,6 @@ class Host:
         shown = " ".join(f"{status}:{count}" for status, count in self.statuses.most_common(4))
         mean = self.seconds / self.requests if self.requests else 0.0
         return [name, self.requests, self.failed, round(mean, 4), round(self.slowest, 4), self.bytes, shown]
-
-
-FAILED: Final = "failed"
 
 
 class Findings:
