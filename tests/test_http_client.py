@@ -266,14 +266,27 @@ def test_descriptors_that_run_out_come_back(clock: JumpClock) -> None:
 # -- what goes wrong
 
 
-def test_a_name_without_an_address_is_a_dns_error() -> None:
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("Name or service not known", "example: Name or service not known"),
+        ("Name or service not known: example (192.0.2.1: NXDOMAIN)",) * 2,
+    ],
+)
+def test_a_name_without_an_address_is_a_dns_error_that_has_it_once(why: str, said: str) -> None:
     def resolve(host: str, port: int, timeout: float) -> list[Address]:
-        raise gaierror(EAI_NONAME, "Name or service not known")
+        raise gaierror(EAI_NONAME, why)
 
     client = Client(get_hub(), ClientOptions(), resolve=resolve, connect=FakeWeb().connect)
     opened.append(client)
-    with pytest.raises(DnsError, match="h: Name or service not known"):
-        fetch(client)
+    with pytest.raises(DnsError) as raised:
+        client.get("http://example/")
+    assert str(raised.value) == said
+
+
+def test_a_request_has_one_body() -> None:
+    with Client() as client, pytest.raises(TypeError, match="give content, or json, or form and files"):
+        client.post("http://h/", b"bytes", json={"a": 1})
 
 
 def test_addresses_are_remembered_for_a_while(clock: JumpClock, hub: Hub) -> None:

@@ -58,7 +58,11 @@ Content = bytes | str | IO[bytes] | Iterable[bytes] | RequestBody
 
 
 class Client:
-    """Fetches URLs over pooled connections."""
+    """Fetches URLs over pooled connections, for any number of greenthreads of one thread. A context manager.
+
+    Answers are returned whatever their status; what fails raises a FetchError that says how. `options` are bounds and
+    policies.
+    """
 
     def __init__(
         self,
@@ -347,7 +351,9 @@ def built(
     files: Mapping[str, FilePart] | None = None,
     expects_continue: bool = False,
 ) -> Request:
-    """Return the request that the words of a script mean."""
+    """Return the request that the words of a script mean. Raises TypeError for two bodies."""
+    if sum(each is not None for each in (content, json, form if files is None else files)) > 1:
+        raise TypeError("a request has one body; give content, or json, or form and files")
     body = body_of(content)
     if json is not None:
         body = json_body(json)

@@ -149,7 +149,8 @@ class Connector:
         except TimeoutError as exc:
             raise DnsError(f"no answer for the name {host} in time") from exc
         except OSError as exc:
-            raise DnsError(f"{host}: {exc.strerror}") from exc
+            why = exc.strerror or str(exc)
+            raise DnsError(why if host in why else f"{host}: {why}") from exc
         if not found:
             raise DnsError(f"{host}: the name has no address")
         return found
