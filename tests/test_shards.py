@@ -96,6 +96,14 @@ def test_tallies_add_up() -> None:
 
 
 @pytest.mark.slow
+def test_a_process_whose_starter_is_gone_says_nothing() -> None:
+    """Slow: starts an interpreter."""
+    words = [sys.executable, "-m", "greenprobe.commands.fetch_shard"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(urls: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Slow: starts processes."""
     found = []

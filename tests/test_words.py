@@ -52,6 +52,16 @@ def test_words_of_scan_that_cannot_be_meant_are_named(words: str, line: str, cap
     assert said_of(f"scan {words}", capfd) == line
 
 
+@pytest.mark.parametrize("command", ["fetch", "resolve"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_told_apart_from_a_list_of_rubbish(
+    command: str, encoding: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("\ufefflocalhost\r\n", encoding=encoding)
+    assert said_of(f"{command} {path}", capfd) == f"{path} is UTF-16; save it as UTF-8"
+
+
 @pytest.mark.parametrize("option", ["--summary", "--cookie-jar"])
 def test_what_is_written_at_the_end_is_looked_at_before_the_beginning(
     option: str, capfd: pytest.CaptureFixture[str]

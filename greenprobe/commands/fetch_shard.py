@@ -134,6 +134,8 @@ def main() -> int:
     hub = get_hub()
     source = FrameSource(hub, 0)
     words = source.first()
+    if words is None:
+        return 1  # who started us is gone
     raise_limit()
     options = client_options(words)
     plan = plan_of(words, options, choice_of(words))

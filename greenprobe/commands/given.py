@@ -6,6 +6,7 @@ without any dot, too: few lists are named so that they cannot be mistaken for `u
 means a host writes a URL, or puts `--` before it: `WordsCommand` sees to that.
 """
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ LIST: Final = click.Path(exists=True, dir_okay=False, readable=True)
 LIST_SUFFIXES: Final = (".txt", ".csv", ".tsv", ".lst", ".list", ".json", ".jsonl", ".ndjson")
 HOSTS: Final = frozenset({"localhost"})
 NOT_IN_NAMES: Final = frozenset("./:[{?#@")
+UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what `>` writes in an older PowerShell
 DASHES: Final = "greenprobe.dashes"
 
 
@@ -80,7 +82,10 @@ def means_urls_file(word: str) -> bool:
 
 @contextmanager
 def opened(words: tuple[str, ...], path: str) -> Iterator[int]:
-    """Give a descriptor that the list is read from; standard input is not ours to close."""
+    """Give a descriptor that the list is read from; standard input is not ours to close.
+
+    Raises click.UsageError for a file that has no line of text as we know them.
+    """
     if path == "-" and words == ("-",):
         yield 0
         return
@@ -91,6 +96,8 @@ def opened(words: tuple[str, ...], path: str) -> Iterator[int]:
     else:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if path != "-" and os.path.isfile(path) and os.pread(fd, 2, 0) in UTF_16:
+            raise click.UsageError(f"{path} is UTF-16; save it as UTF-8")
         yield fd
     finally:
         os.close(fd)

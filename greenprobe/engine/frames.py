@@ -100,8 +100,8 @@ class FrameSource:
         self.size_bytes: int | None = None
 
     def first(self) -> Any:
-        """Return the value of the first frame, which is no entries."""
-        return next(self._frames)
+        """Return the value of the first frame, which is no entries; None where the pipe ended before."""
+        return next(self._frames, None)
 
     def refill(self) -> bool:
         """Read until there is an entry in `lines`, waiting if need be; False when there will be no more."""
