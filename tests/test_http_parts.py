@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import re
 import ssl
 from email.utils import formatdate
+from pathlib import Path
 from socket import AF_INET
 from types import SimpleNamespace
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 
 from greenprobe.errors import ConnectError, ForbiddenAddress, LocalProtocolError, ProxyError, TargetError, TlsError
 from greenprobe.http.addresses import is_public
-from greenprobe.http.auth import Basic, Bearer, Digest, challenges
+from greenprobe.http.auth import Auth, Basic, Bearer, Digest, Netrc, challenges
 from greenprobe.http.bodies import BytesBody, FileBody, FilePart, MultipartBody, StreamBody, form_body
 from greenprobe.http.certificates import public_key
 from greenprobe.http.charset import decode_text, find_charset
@@ -201,6 +203,70 @@ def test_digest_counts_its_uses_of_a_nonce() -> None:
     digest.learn(['Digest realm="r", nonce="n", qop="auth"'])
     said = [digest.header("GET", "/") or "" for _ in range(2)]
     assert ["nc=00000001" in said[0], "nc=00000002" in said[1]] == [True, True]
+
+
+def test_digest_hides_the_name_behind_the_strongest_hash_where_the_server_asks_for_that() -> None:
+    digest = Digest("J\u00e4s\u00f8n Doe", "Secret, or not?")  # RFC 7616, section 3.9.2, as erratum 4897 has it
+    challenge = (
+        'Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, charset=UTF-8, userhash=true, '
+        'nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", '
+        'opaque="HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS"'
+    )
+    digest.learn([challenge])
+    said = digest.header("GET", "/doe.json", nonce="NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v") or ""
+    assert 'username="793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b"' in said
+    assert 'response="3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"' in said
+    assert "userhash=true" in said
+
+
+def test_digest_keeps_the_key_of_a_session() -> None:
+    digest = Digest("u", "p")
+    digest.learn(['Digest realm="r", nonce="n", qop="auth", algorithm=MD5-sess'])
+    digest.header("GET", "/first")
+    said = digest.header("GET", "/second") or ""
+    (cnonce,) = {re.findall('cnonce="(.*?)"', each)[0] for each in (said, digest.header("GET", "/third") or "")}
+    secret, what = md5_of(f"{md5_of('u:r:p')}:n:{cnonce}"), md5_of("GET:/second")
+    response = md5_of(f"{secret}:n:00000002:{cnonce}:auth:{what}")
+    assert f'response="{response}"' in said
+    assert digest.learn(['Digest realm="r", nonce="n2", qop="auth", algorithm=MD5-sess'])
+    assert cnonce not in (digest.header("GET", "/") or "")
+
+
+def md5_of(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("auth", (Basic("me", "secret"), Bearer("secret"), Digest("me", "secret")))
+def test_a_secret_is_not_shown(auth: Auth) -> None:
+    assert "secret" not in repr(auth)
+
+
+def test_a_name_that_no_header_can_hold_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="user's name"):
+        Digest("a\r\nb", "p")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    (
+        (b"machine h login u password p", Basic("u", "p")),
+        (b"machine h login u", Basic("u", "")),
+        (b"machine other login u password p", None),
+        (b"default login u password p", Basic("u", "p")),
+        (b"machine h login u password p\nwhat is this", r"netrc, line 2: bad follower token 'what'"),
+        (b"machine h login \xff\xfe", r"netrc is no text: invalid start byte at byte 16"),
+    ),
+)
+def test_a_netrc_file_gives_name_and_password_or_says_what_is_wrong(
+    tmp_path: Path, content: bytes, expected: Basic | str | None
+) -> None:
+    path = tmp_path / "netrc"
+    path.write_bytes(content)
+    if isinstance(expected, str):
+        with pytest.raises(LocalProtocolError, match=expected):
+            Netrc(str(path))
+    else:
+        assert Netrc(str(path)).auth("h") == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import dns.rrset
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from greenprobe.cli import cli, run
 from greenprobe.engine.probes.certificates import certificate_fields
+from greenprobe.engine.probes.datagrams import DATAGRAMS
 from greenprobe.engine.probes.probe import MAX_TEXT, MORE, OTHER, Heard, Probe, text_of
 from greenprobe.engine.probes.registry import BUILT_IN, Registry, load_probes
 from greenprobe.errors import TargetError
@@ -283,6 +285,32 @@ def test_a_fault_in_a_toml_file_is_named(tmp_path: Path, text: str, message: str
     with pytest.raises(TargetError) as caught:
         load_probes(write(tmp_path, text))
     assert message in str(caught.value)
+
+
+def test_the_listing_has_a_line_for_each_protocol_and_begins_with_the_users_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = ", ".join(map(str, range(7000, 7020)))
+    own = write(tmp_path, f'[[probe]]\nname = "own"\nports = [{ports}]\nmatch = "(?P<text>.)"\n')
+    assert run(cli, ["probes", "--probes", str(own)]) == 0
+    head, first, *others = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "BEGINS", "IN", "TLS", "PORTS", "ABOUT"]
+    assert first.split()[:4] == ["own", "server", "-", "7000,7001,7002,7003,7004,7005,…"]
+    assert [line.split()[:4] for line in others if line.startswith(("smtp ", "dns "))] == [
+        ["smtp", "server", "smtps", "25,587,2525,465"],
+        ["dns", "client", "dot", "53,853"],
+        ["dns", "client", "-", "U:53"],
+    ]
+    assert len(others) == len(BUILT_IN) + len(DATAGRAMS)
+
+
+def test_the_fields_of_one_protocol_are_told_over_whatever_it_is_spoken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["probes", "memcached"]) == 0
+    told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    both = [one for one in (*BUILT_IN, *DATAGRAMS) if one.name == "memcached"]
+    assert told == list(dict.fromkeys(field for one in both for field in one.fields))
+    assert run(cli, ["probes", "nothing"]) == 2
+    assert "'nothing' is no probe; there are http, ssh," in capsys.readouterr().err
 
 
 def test_a_toml_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ ALGORITHMS: Final[dict[str, Callable[[bytes], "hashlib._Hash"]]] = {
 class Digest:
     """Name and password, proven without being sent: qop "auth", algorithms MD5, SHA-256, SHA-512-256, and -sess."""
 
-    __slots__ = ("_challenge", "_count", "_password", "_tried", "user")
+    __slots__ = ("_challenge", "_cnonce", "_count", "_password", "_tried", "user")
 
     def __init__(self, user: str, password: str) -> None:
         """Raises LocalProtocolError for a name that no header can hold."""
@@ -123,6 +123,7 @@ class Digest:
         self._password = password
         self._challenge: dict[str, str] | None = None
         self._tried: str | None = None
+        self._cnonce = ""  # one for a challenge: with -sess the server may have made its key of the first it saw
         self._count = 0
 
     def header(self, method: str, target: str, *, nonce: str | None = None) -> str | None:
@@ -131,7 +132,8 @@ class Digest:
             return None
         self._count += 1
         self._tried = self._challenge["nonce"]
-        return _digest(self._challenge, self.user, self._password, method, target, self._count, nonce or token_hex(16))
+        cnonce = nonce or self._cnonce
+        return _digest(self._challenge, self.user, self._password, method, target, self._count, cnonce)
 
     def learn(self, values: Iterable[str]) -> bool:
         """Take the strongest challenge; False if it is the one that was just answered, and not called stale."""
@@ -143,6 +145,7 @@ class Digest:
         if is_refused and best["nonce"] == self._tried:
             return False
         self._challenge = best
+        self._cnonce = token_hex(16)
         self._count = 0
         return True
 
@@ -203,6 +206,8 @@ class Netrc:
             self._file = netrc(path)
         except NetrcParseError as exc:
             raise LocalProtocolError(f"{exc.filename}, line {exc.lineno}: {exc.msg}") from exc
+        except UnicodeDecodeError as exc:
+            raise LocalProtocolError(f"{path or '~/.netrc'} is no text: {exc.reason} at byte {exc.start}") from exc
 
     def auth(self, host: str) -> Basic | None:
         """Return what the file has for `host`, or for "default"."""

@@ -11,7 +11,7 @@ import os
 from _socket import socket as KernelSocket  # noqa: N812 - a class
 from errno import EALREADY, EINPROGRESS
 from socket import IPPROTO_TCP, MSG_PEEK, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY
-from ssl import MemoryBIO, SSLContext, SSLError, SSLSession, SSLWantReadError, SSLZeroReturnError
+from ssl import MemoryBIO, SSLContext, SSLError, SSLSession, SSLWantReadError
 from typing import Any, Final, NamedTuple
 
 from greenprobe.http.certificates import TlsFacts, facts_of
@@ -233,8 +233,6 @@ class TlsConnection(Connection):
                 return self._tls.read(RECEIVE_BYTES)
             except SSLWantReadError:
                 self._exchange(deadline)
-            except SSLZeroReturnError:
-                return b""
 
     def _exchange(self, deadline: float) -> None:
         self._flush(deadline)
