@@ -154,6 +154,10 @@ def test_shards_meet_everything_once(capfd: pytest.CaptureFixture[str]) -> None:
         (["127.0.0.1", "1", "--exclude-ports", "1"], "--exclude-ports leaves no port"),
         (["127.0.0.1", "1", "--source", "192.0.2.77"], "cannot send from --source 192.0.2.77"),
         (["127.0.0.1", "1", "--source", "here"], "--source 'here' is no address"),
+        (["127.0.0.1", "1", "--source", "::1"], "--source ::1 is of IPv6, as none of the hosts is"),
+        (["127.0.0.1", "1", "--probes", __file__], "--probes needs --service or --banner"),
+        (["2001:db8::/32", "1"], "more than 2^64 probes"),
+        (["http://127.0.0.1:80/x", "1"], "write its host only: 127.0.0.1\n"),
         (["127.0.0.1", "1", "--interface", "none0"], "there is no interface 'none0' here"),
         (["--hosts", "/nowhere/hosts", "1"], "cannot read hosts from /nowhere/hosts: No such file"),
         (["8.0.0.0/8", "1"], "more than 1,024 hosts outside of private networks"),
@@ -166,6 +170,14 @@ def test_wrong_words_end_with_one_line(words: list[str], message: str, capfd: py
     assert out == ""
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_name_without_an_address_among_others_is_left_out_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["scan", "127.0.0.1", "a" * 70, "1", "--format", "jsonl"]) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["host"] for line in out.splitlines()] == ["127.0.0.1"]
+    assert f"host '{'a' * 70}' has no address" in err
+    assert run(cli, ["scan", "127.0.0.1", "1", "--exclude", "a" * 70]) == 2  # it would be scanned
 
 
 def test_only_hosts_of_others_are_counted_for_the_gate() -> None:

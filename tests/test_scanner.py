@@ -356,6 +356,14 @@ def test_an_empty_scan_ends_at_once(network: Network) -> None:
     assert list(Scanner(plan, asker=network.asker).run()) == []
 
 
+def test_as_many_targets_as_a_network_of_ipv6_has_can_be_counted() -> None:
+    plan = plan_of("fd00::/64", "1")
+    assert plan.total == Scanner(plan).statistics().total == 1 << 64
+    assert [replace(plan, shard=shard, shards=3).total for shard in range(3)] == [(1 << 64) // 3 + 1] + [
+        (1 << 64) // 3
+    ] * 2
+
+
 def test_names_and_scopes_show_in_the_records(network: Network) -> None:
     hosts = parse_hosts(["fe80::1%lo", "a.test"], lambda name: ["127.0.0.7"])
     plan = ScanPlan(targets=Targets(hosts, (80,), seed=1))

@@ -186,6 +186,7 @@ def test_a_place_can_be_asked_for_alone() -> None:
         ("::1/129", "write ::1/N with N from 0 to 128"),
         ("::1::", "'::1::' is no IPv6 address"),
         ("http://x.test/a", "is a URL; write its host only: x.test"),
+        ("http://me@x.test:80/a", "is a URL; write its host only: x.test"),
         ("x.test:80", "ports are the last word: greenprobe scan x.test 80"),
         ("fe80::1", "is link-local: say on which interface"),
         ("fe80::1%none0", "there is no interface 'none0' here"),
@@ -212,6 +213,15 @@ def test_any_word_gives_hosts_or_a_target_error(word: str) -> None:
     except TargetError:
         return
     assert hosts.count >= 1
+
+
+def test_names_without_an_address_may_be_left_out_but_not_what_is_no_name() -> None:
+    left_out: list[TargetError] = []
+    hosts = parse_hosts(["nosuch.test", "127.0.0.9", "empty.test"], resolve, leave_out=left_out.append)
+    assert texts(hosts) == ["127.0.0.9"]
+    assert ["nosuch.test" in str(one) or "empty.test" in str(one) for one in left_out] == [True, True]
+    with pytest.raises(TargetError, match="is no host"):
+        parse_hosts(["nosuch.test", "a b"], resolve, leave_out=left_out.append)
 
 
 def test_names_are_looked_up_side_by_side_each_once() -> None:

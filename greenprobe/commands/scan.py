@@ -14,7 +14,7 @@ from greenprobe.commands.output import Output
 from greenprobe.commands.scan_formats import ScanDatabase
 from greenprobe.commands.scan_journal import ScanJournal
 from greenprobe.commands.scan_options import ScanOptions, scan_options
-from greenprobe.commands.scan_plan import plan_of
+from greenprobe.commands.scan_plan import plan_of, targets_of
 from greenprobe.commands.scan_says import no_echoes, summarize, troubles_told
 from greenprobe.commands.scan_shard import ScanTask, batches_of
 from greenprobe.commands.scan_sink import ROWS, Sink, sink_for
@@ -76,14 +76,9 @@ def scan(progress: Progress, /, **words: Any) -> None:
 
 
 def _plan(options: ScanOptions, journal: ScanJournal | None) -> ScanPlan:
-    if journal is not None and not journal.is_new:
-        # The targets are those of the file; the words only have to be understood.
-        kept = journal.targets()
-        anything = replace(options, words=("127.0.0.1",), ports="1", top_ports=None, exclude_ports=None)
-        plan = plan_of(replace(anything, hosts_files=(), exclude=(), exclude_files=()))
-        return replace(plan, targets=kept)
-    plan = plan_of(options)
-    if not options.ping:
+    goes_on = journal is not None and not journal.is_new
+    plan = plan_of(options, journal.targets() if journal is not None and goes_on else targets_of(options))
+    if goes_on or not options.ping:
         return plan
     hosts, refusals = alive_hosts(plan)
     for line in no_echoes(refusals):

@@ -32,18 +32,19 @@ from greenprobe.errors import TargetError
 from greenprobe.lazy import Lazy
 from greenprobe.pool import GreenPool
 
-__all__ = ["MANY", "plan_of", "public_hosts"]
+__all__ = ["MANY", "plan_of", "public_hosts", "targets_of"]
 
 green_dns = Lazy("greenprobe.green_dns")  # 10 ms, which only names need
 
 LOOKED_UP_AT_ONCE: Final = 64  # names
+MOST: Final = 1 << 64  # probes: what can be counted of a scan
 MANY: Final = 1024  # hosts of others that may be scanned without a word
 IP_BIND_ADDRESS_NO_PORT: Final = 24  # <linux/in.h>: the port is chosen when the connection is made, as without bind()
 SHARD: Final = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
 
-def plan_of(options: ScanOptions) -> ScanPlan:
-    """Return what to scan and how. Raises TargetError and click.UsageError."""
+def targets_of(options: ScanOptions) -> Targets:
+    """Return what to scan. Raises TargetError and click.UsageError."""
     words, port_words = options.hosts_and_ports()
     _refuse_files(words)
     ports = _ports(options, port_words)
@@ -51,18 +52,26 @@ def plan_of(options: ScanOptions) -> ScanPlan:
     parse = partial(parse_hosts, resolve=resolve, spread=GreenPool(LOOKED_UP_AT_ONCE).imap)
     # An exclusion leaves out every address of a name, whichever of them would be scanned.
     excluded = parse([*options.exclude, *read_words(options.exclude_files)], all_addresses=True)
-    named = parse([*words, *read_words(options.hosts_files)], all_addresses=options.all_addresses)
-    hosts = named.without(excluded)
+    hosts = _named(options, words, parse).without(excluded)
     if not hosts.count:
         raise TargetError("no host is left to scan; name one, or exclude less")
+    if hosts.count * len(ports) > MOST:
+        raise TargetError("these are more than 2^64 probes, which no scan would finish; write a smaller block")
     _ask_for_authority(hosts, is_authorized=options.is_authorized)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
+    return Targets(hosts, ports, seed=seed)
+
+
+def plan_of(options: ScanOptions, targets: Targets) -> ScanPlan:
+    """Return how to scan it. Raises TargetError and click.UsageError."""
+    if options.probes_file is not None and not (options.asks_service or options.asks_banner):
+        raise click.UsageError("--probes needs --service or --banner, which ask by them")
     tempo = options.tempo()
     if 0 < tempo.rate < options.min_rate:
         raise TargetError(f"--min-rate {options.min_rate:g} is more than the rate, {tempo.rate:g}; raise --rate")
     shard, shards = _shard(options)
     return ScanPlan(
-        targets=Targets(hosts, ports, seed=seed),
+        targets=targets,
         concurrency=tempo.concurrency,
         timeout=tempo.timeout,
         retries=tempo.retries,
@@ -72,8 +81,20 @@ def plan_of(options: ScanOptions) -> ScanPlan:
         host_window=tempo.host_window,
         shard=shard,
         shards=shards,
-        prepare=_binder(options),
+        prepare=_binder(options, targets.hosts),
     )
+
+
+def _named(options: ScanOptions, words: Iterable[str], parse: Callable[..., Hosts]) -> Hosts:
+    """Return what is named, without names that have no address: these are told of. Raises TargetError if none has."""
+    missing: list[TargetError] = []
+    wanted = [*words, *read_words(options.hosts_files)]
+    hosts = parse(wanted, all_addresses=options.all_addresses, leave_out=missing.append)
+    if missing and not hosts.count:
+        raise missing[0]
+    for failure in missing:
+        click.echo(f"{failure}; it is left out", err=True)
+    return hosts
 
 
 def _refuse_files(words: Iterable[str]) -> None:
@@ -152,11 +173,14 @@ PRIVATE: Final = Hosts(
 # -- where to send from
 
 
-def _binder(options: ScanOptions) -> Callable[[Any], object]:
+def _binder(options: ScanOptions, hosts: Hosts) -> Callable[[Any], object]:
     """Return what prepares each socket. Raises TargetError if the source or interface cannot be used."""
     source, interface = options.source, options.interface
     _check_interface(interface)
     family = AF_INET if source is None else _family_of(source)
+    if source is not None and all(span.family != family for span in hosts.spans):
+        version = "IPv6" if family == AF_INET6 else "IPv4"
+        raise TargetError(f"--source {source} is of {version}, as none of the hosts is")
     prepare = partial(_prepare, source=source, family=family, interface=interface)
     if source is not None or interface is not None:
         _try(prepare, family, source, interface)

@@ -39,7 +39,7 @@ class ScanPlan:
     @property
     def total(self) -> int:
         """How many targets there are in this shard."""
-        return len(range(self.shard, self.targets.count, self.shards))
+        return -(-max(0, self.targets.count - self.shard) // self.shards)  # len(range()) ends at 2**63
 
 
 class Service(NamedTuple):

@@ -26,6 +26,7 @@ LINK_LOCAL: Final = (0xFE80 << 112, (0xFEC0 << 112) - 1)
 NUMERIC: Final = re.compile(r"[0-9./]+", re.ASCII)
 OCTETS: Final = re.compile(r"[0-9,-]+(\.[0-9,-]+){3}", re.ASCII)
 FROM_TO: Final = re.compile(r"(\d+\.\d+\.\d+\.\d+)-(\d+\.\d+\.\d+\.\d+)", re.ASCII)
+WITHOUT_PORT: Final = re.compile(r":\d*\Z")
 MAX_SPANS: Final = 1 << 18  # that one word of octet ranges may come to
 NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
@@ -133,12 +134,20 @@ class Targets:
             place += stride
 
 
-def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool = False, spread: Spread = map) -> Hosts:
+def parse_hosts(
+    words: Iterable[str],
+    resolve: Resolve,
+    *,
+    all_addresses: bool = False,
+    spread: Spread = map,
+    leave_out: Callable[[TargetError], object] | None = None,
+) -> Hosts:
     """Return the addresses that `words` name: IPv4, IPv6 (with %scope), CIDR blocks, ranges of octets (10.0.0-3.1-254)
     or of addresses (10.0.0.1-10.0.2.5), host names.
 
     Of a name with several addresses the first is taken, or all. `spread` looks several names up at once, as map does
-    one after the other. Raises TargetError, which names the word.
+    one after the other. Raises TargetError, which names the word; of names without an address `leave_out` is told
+    instead, if it is given.
     """
     spans: list[Span] = []
     names: dict[str, str] = {}
@@ -149,7 +158,8 @@ def parse_hosts(words: Iterable[str], resolve: Resolve, *, all_addresses: bool =
         spans += found_spans
         if not found_spans:
             asked[word] = None
-    for word, addresses in zip(asked, spread(partial(_resolve, resolve), asked), strict=True):
+    _refuse_no_names(asked)
+    for word, addresses in zip(asked, spread(partial(_resolve, resolve, leave_out), asked), strict=True):
         for ip in addresses[: None if all_addresses else 1]:
             found = _parse_number(ip)
             if found is not None:
@@ -244,26 +254,35 @@ def _interfaces() -> list[str]:
 
 def _refuse_url(word: str) -> None:
     scheme, found, rest = word.partition("://")
-    host = rest.partition("/")[0]
     if found:
+        host = WITHOUT_PORT.sub("", rest.partition("/")[0].rpartition("@")[2])
         raise TargetError(f"{word!r} is a URL; write its host only: {host or scheme}")
     name, _, port = word.rpartition(":")
     if ":" not in name and port.isdecimal():
         raise TargetError(f"{word!r} has a port in it; ports are the last word: greenprobe scan {name} {port}")
 
 
-def _resolve(resolve: Resolve, word: str) -> list[str]:
-    if not NAME.fullmatch(word):
-        _refuse_url(word)
-        raise TargetError(f"{word!r} is no host; write a name, an address, or a block such as 192.0.2.0/24")
+def _refuse_no_names(words: Iterable[str]) -> None:
+    """Raise TargetError for a word that cannot be a name, before any is looked up."""
+    for word in words:
+        if not NAME.fullmatch(word):
+            _refuse_url(word)
+            raise TargetError(f"{word!r} is no host; write a name, an address, or a block such as 192.0.2.0/24")
+
+
+def _resolve(resolve: Resolve, leave_out: Callable[[TargetError], object] | None, word: str) -> list[str]:
+    """Return the addresses of a name; where it has none raise TargetError, or tell `leave_out` and return nothing."""
+    why = ""
     try:
-        found = resolve(word)
+        if found := resolve(word):
+            return found
     except (OSError, UnicodeError) as exc:
-        why = getattr(exc, "strerror", None) or exc
-        raise TargetError(f"host {word!r} has no address ({why}); check the name, or give its address") from exc
-    if not found:
-        raise TargetError(f"host {word!r} has no address; check the name, or give its address")
-    return found
+        why = f" ({getattr(exc, 'strerror', None) or exc})"
+    failure = TargetError(f"host {word!r} has no address{why}; check the name, or give its address")
+    if leave_out is None:
+        raise failure
+    leave_out(failure)
+    return []
 
 
 def _merge(spans: list[Span]) -> list[Span]:
