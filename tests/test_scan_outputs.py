@@ -8,6 +8,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -149,7 +150,7 @@ def test_shards_meet_everything_once(capfd: pytest.CaptureFixture[str]) -> None:
     (
         (["127.0.0.1", "1", "--shard", "4/3", "--seed", "1"], "--shard '4/3' is no part"),
         (["127.0.0.1", "1", "--shard", "1/3"], "--shard needs --seed"),
-        (["127.0.0.1", "1", "--resume", "x"], "--format table is written at the end"),
+        (["--resume", "none.json"], "there is no none.json to go on with"),
         (["127.0.0.1", "1", "--resume", "x", "--format", "csv"], "--resume needs -o FILE"),
         (["127.0.0.1", "1", "--exclude-ports", "1"], "--exclude-ports leaves no port"),
         (["127.0.0.1", "1", "--source", "192.0.2.77"], "cannot send from --source 192.0.2.77"),
@@ -283,6 +284,64 @@ def test_a_scan_that_was_killed_before_its_heading_writes_it(tmp_path: Path) -> 
     heading, *rows = out.read_text().splitlines()
     assert heading.startswith("host,ip,port,")
     assert len(rows) == 4
+
+
+@pytest.mark.parametrize("one", RECORDS)
+def test_a_record_comes_back_from_its_line(one: ScanRecord) -> None:
+    assert ScanRecord.of_row(json.loads(json.dumps(one.row()))) == one
+
+
+def test_a_report_goes_on_with_the_records_beside_its_state(tmp_path: Path) -> None:
+    state, out = str(tmp_path / "state"), tmp_path / "out"
+    targets = Targets(parse_hosts(["127.0.0.1"], lambda name: []), range(5, 9), seed=1)
+    journal = ScanJournal.open(state)
+    options = {"words": ["127.0.0.1", "5-8"], "output": str(out), "format_name": "xml"}
+    journal.begin(plan_like(targets), options)
+    place, _, port = next(targets.walk())
+    journal.note([place])
+    kept = json.dumps(replace_port(RECORDS[0], port).row()).encode() + b"\n"
+    Path(journal.rows_path).write_bytes(kept + b"what was cut off")
+    journal.save(len(kept))
+    out.write_text("what an interrupt left")
+    assert run(cli, ["scan", "--resume", state]) == 0
+    root = ElementTree.fromstring(out.read_text())
+    assert root.get("start") == str(int(journal.started))
+    found = [(int(one.get("portid", "")), one[0].get("state")) for one in root.iter("port")]
+    assert sorted(found) == [(number, "open" if number == port else "closed") for number in range(5, 9)]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def replace_port(record: ScanRecord, port: int) -> ScanRecord:
+    return record._replace(port=port, ip="127.0.0.1", host="127.0.0.1")
+
+
+def test_a_report_that_finds_no_room_may_be_asked_for_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    words = ["127.0.0.1", "1-5", "--resume", str(state)]
+    assert run(cli, ["scan", *words, "-o", "/dev/full"]) == 1
+    kept = json.loads(state.read_text())
+    state.write_text(json.dumps(kept | {"options": kept["options"] | {"output": "-"}}))
+    capfd.readouterr()
+    assert run(cli, ["scan", "--resume", str(state)]) == 0
+    assert "5/tcp  closed" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_scans_go_on_to_one_whole_report(tmp_path: Path) -> None:
+    """Slow: two scans by two processes each that are killed, and a last one that ends."""
+    state, out, chance = str(tmp_path / "state"), tmp_path / "out", Random(1)
+    command = [sys.executable, "-m", "greenprobe", "scan", "--resume", state]
+    with silent_ports(1, "127.3.0.1") as silent:  # no scan ends before it is killed
+        new = ["127.3.0.0/29", f"1-1000,{silent[0]}", "--format", "xml", "-o", str(out), "--rate", "4000"]
+        new += ["--timeout", "60", "--processes", "2"]
+        for words in ([*command, *new], command):
+            start = partial(subprocess.Popen, words, stderr=subprocess.DEVNULL)
+            killed(start, Path(f"{state}.rows"), 200_000, chance)
+    subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    root = ElementTree.fromstring(out.read_text())
+    many = sum(int(one.get("count", "")) for one in root.iter("extraports"))
+    assert many + sum(1 for _ in root.iter("port")) == 8 * 1001
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
+from time import time
 from typing import Any
 
 import click
@@ -17,7 +19,7 @@ from greenprobe.commands.scan_options import ScanOptions, scan_options
 from greenprobe.commands.scan_plan import plan_of, targets_of
 from greenprobe.commands.scan_says import no_echoes, summarize, troubles_told
 from greenprobe.commands.scan_shard import ScanTask, batches_of
-from greenprobe.commands.scan_sink import ROWS, Sink, sink_for
+from greenprobe.commands.scan_sink import ROWS, KeptSink, RowSink, Sink, lines_form, report_sink
 from greenprobe.engine.discovery import alive_hosts
 from greenprobe.engine.processes import process_command
 from greenprobe.engine.scan_shards import ScanBatch, ScanShards, parts_of
@@ -55,23 +57,20 @@ def scan(progress: Progress, /, **words: Any) -> None:
         options = _resumed(options, journal)
     plan = _plan(options, journal)
     with ExitStack() as stack:
-        goes_on_at = journal.written if journal is not None and not journal.is_new else None
-        out = stack.enter_context(Output(options.output, inputs=options.hosts_files, goes_on_at=goes_on_at))
+        out, rows = _outputs(stack, options, journal)
         if journal is not None:
-            _begin(journal, plan, options, out)
+            _begin(journal, plan, options, rows)
         scanner, batches = _scan(options, plan, journal)
         database = _database(stack, options, journal)
         stack.callback(lambda: summarize(scanner.statistics()))
-        sink = stack.enter_context(_ending(sink_for(out, options, plan, goes_on=bool(goes_on_at)), out))
-        write = _writer(options, sink, out, journal, database)
-        if "-" not in options.hosts_files:
-            stack.enter_context(status_on_key(lambda: _reading(scanner.statistics())))
-        stack.enter_context(progress(lambda: _reading(scanner.statistics())))
-        stack.enter_context(troubles_told(scanner.statistics))
-        for batch in stack.enter_context(closing(batches)):
-            write(batch)
+        with _ending(_sink(options, plan, journal, out, rows), out) as sink:
+            write = _writer(options, sink, rows, journal, database)
+            with _watched(progress, options, scanner), closing(batches):
+                for batch in batches:
+                    write(batch)
         if journal is not None:
-            _sync(out, database)
+            out.sync()
+            _sync(rows, database)
             journal.finish()
 
 
@@ -95,11 +94,26 @@ def _scan(options: ScanOptions, plan: ScanPlan, journal: ScanJournal | None) -> 
     if count == 1:
         scanner = ScanTask(plan, options, ledger, "", 1).scanner()
         return scanner, batches_of(scanner, options)
-    lines = options.format_name if options.format_name in ROWS and not options.sqlite else ""
+    lines = "" if options.sqlite else lines_form(options)
     tasks = [ScanTask(part, options, ledger, lines, count) for part in parts_of(plan, count)]
     total = plan.total - (journal.ledger.count if journal is not None else 0)
     shards = ScanShards(get_hub(), tasks, total=total, command=process_command("greenprobe.commands.scan_shard"))
     return shards, shards.run()
+
+
+@contextmanager
+def _watched(progress: Progress, options: ScanOptions, scanner: Scanner | ScanShards) -> Iterator[None]:
+    """Say how far the scan is, and what troubles it, while the block runs."""
+
+    def read() -> tuple[float, str]:
+        return _reading(scanner.statistics())
+
+    with ExitStack() as stack:
+        if "-" not in options.hosts_files:
+            stack.enter_context(status_on_key(read))
+        stack.enter_context(progress(read))
+        stack.enter_context(troubles_told(scanner.statistics))
+        yield
 
 
 # -- going on after an end that was none
@@ -109,25 +123,41 @@ def _journal(options: ScanOptions) -> ScanJournal | None:
     if options.resume is None:
         return None
     journal = ScanJournal.open(options.resume)
-    if journal.is_new and options.format_name not in ROWS:
-        raise click.UsageError(
-            f"--format {options.format_name} is written at the end, so --resume could not go on with it; "
-            f"give --format {', '.join(ROWS[:-1])} or {ROWS[-1]}, with --sqlite if you like"
-        )
-    if journal.is_new and options.output == "-":
+    if journal.is_new and not options.words and not options.hosts_files:
+        raise click.UsageError(f"there is no {options.resume} to go on with; say which HOST and PORTS, to begin it")
+    if journal.is_new and options.output == "-" and options.format_name in ROWS:
         raise click.UsageError("--resume needs -o FILE, to go on with")
     return journal
 
 
-def _begin(journal: ScanJournal, plan: ScanPlan, options: ScanOptions, out: Output) -> None:
-    if not out.is_file:
+def _outputs(stack: ExitStack, options: ScanOptions, journal: ScanJournal | None) -> tuple[Output, Output]:
+    """Return the output, and where lines go while the scan runs: it may be the same."""
+    at = journal.written if journal is not None and not journal.is_new else None
+    is_kept = journal is not None and options.format_name not in ROWS
+    out = Output(options.output, inputs=options.hosts_files, goes_on_at=None if is_kept else at)
+    stack.enter_context(out)
+    if journal is None or not is_kept:
+        return out, out
+    return out, stack.enter_context(Output(journal.rows_path, goes_on_at=at))
+
+
+def _sink(options: ScanOptions, plan: ScanPlan, journal: ScanJournal | None, out: Output, rows: Output) -> Sink:
+    if options.format_name in ROWS:
+        goes_on = journal is not None and bool(journal.written)
+        return RowSink(out, options.format_name, has_heading=not goes_on)
+    report = report_sink(out, options, plan, started=time() if journal is None else journal.started)
+    return report if journal is None else KeptSink(rows, journal.rows_path, report)
+
+
+def _begin(journal: ScanJournal, plan: ScanPlan, options: ScanOptions, rows: Output) -> None:
+    if not rows.is_file:
         raise click.UsageError(f"{options.output} is no regular file; --resume needs one, to go on with")
     if journal.is_new:
         given = {name: value for name, value in asdict(options).items() if name in KEPT}
-        journal.begin(plan, given)
+        journal.begin(plan, given | {"probes_file": options.probes_file and str(options.probes_file)})
 
 
-KEPT = frozenset(ScanOptions.__slots__) - {"resume", "probes_file", "hosts_files", "exclude_files", "is_authorized"}
+KEPT = frozenset(ScanOptions.__slots__) - {"resume", "hosts_files", "exclude_files", "is_authorized"}
 
 
 def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
@@ -135,6 +165,8 @@ def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
     kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in journal.options.items()
     }
+    if kept.get("probes_file"):
+        kept["probes_file"] = Path(kept["probes_file"])
     if options.words and options.words != kept["words"]:
         raise click.UsageError(f"{options.resume} is of the scan of {' '.join(kept['words'])}; name another file")
     left = journal.targets().count - journal.ledger.count
@@ -146,12 +178,12 @@ def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:
 
 
 def _writer(
-    options: ScanOptions, sink: Sink, out: Output, journal: ScanJournal | None, database: ScanDatabase | None
+    options: ScanOptions, sink: Sink, rows: Output, journal: ScanJournal | None, database: ScanDatabase | None
 ) -> Callable[[list[ScanRecord] | ScanBatch], None]:
     def write(batch: list[ScanRecord] | ScanBatch) -> None:
         if isinstance(batch, ScanBatch):
             records = batch.records
-            out.write(batch.lines)
+            rows.write(batch.lines)
         else:
             records = batch
         shown = [record for record in records if record.state == "open"] if options.only_open else records
@@ -160,7 +192,7 @@ def _writer(
             database.add(shown)
         if journal is not None:
             journal.note(_places(batch))
-            journal.save_now_and_then(lambda: _sync(out, database))
+            journal.save_now_and_then(lambda: _sync(rows, database))
 
     return write
 
@@ -176,11 +208,11 @@ def _database(stack: ExitStack, options: ScanOptions, journal: ScanJournal | Non
     return stack.enter_context(closing(ScanDatabase(options.sqlite, goes_on=goes_on)))
 
 
-def _sync(out: Output, database: ScanDatabase | None) -> int:
-    """Have everything on the disk; return how many bytes of output there are."""
+def _sync(rows: Output, database: ScanDatabase | None) -> int:
+    """Have everything on the disk; return how many bytes of lines there are."""
     if database is not None:
         database.commit()
-    return out.sync()
+    return rows.sync()
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 The file holds the whole scan (hosts, ports, order, options), which places of the order are written, and how many bytes
 of output hold them. It is replaced as a whole after the output was flushed, so it never says more than the output has;
-what the output has more is cut off when the scan goes on, and asked again.
+what the output has more is cut off when the scan goes on, and asked again. Where the output is made of all records at
+the end, a file of JSON lines beside this one holds them meanwhile.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable
-from time import monotonic
+from contextlib import suppress
+from time import monotonic, time
 from typing import Any, Final
 
 import click
@@ -28,6 +30,7 @@ class ScanJournal:
 
     def __init__(self, path: str, state: dict[str, Any] | None) -> None:
         self._path = path
+        self.rows_path = f"{path}.rows"
         self._state = state or {}
         self._last = monotonic()
         self.is_new = state is None
@@ -62,6 +65,7 @@ class ScanJournal:
             "ports": _packed(plan.targets.ports),
             "seed": plan.targets.seed,
             "options": options,
+            "started": time(),
         }
         self.save(0)
 
@@ -70,6 +74,11 @@ class ScanJournal:
         """The options that the scan was begun with."""
         options: dict[str, Any] = self._state["options"]
         return options
+
+    @property
+    def started(self) -> float:
+        """When the scan was begun, in seconds since 1970."""
+        return float(self._state["started"])
 
     def targets(self) -> Targets:
         """Return the targets that the scan was begun with: names are not looked up again."""
@@ -101,8 +110,10 @@ class ScanJournal:
             raise click.ClickException(f"cannot write to {self._path}: {exc.strerror}") from exc
 
     def finish(self) -> None:
-        """Remove the file: nothing is left to do."""
+        """Remove the files: nothing is left to do."""
         os.unlink(self._path)
+        with suppress(FileNotFoundError):
+            os.unlink(self.rows_path)
 
 
 def _packed(ports: Any) -> list[int]:

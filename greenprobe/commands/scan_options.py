@@ -209,7 +209,7 @@ RESULTS: Final = (
         "--resume",
         metavar="FILE",
         type=click.Path(dir_okay=False),
-        help="Keep in FILE how far the scan is, and go on from there if it exists; needs -o.",
+        help="Keep in FILE how far the scan is, and go on from there if it exists; lines need -o.",
     ),
     click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results to SQLite, too."),
     format_option(*FORMATS, default="table"),

@@ -1,10 +1,12 @@
 """Where the records of a scan go: one sink for each form of the results."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from time import time
 from typing import Protocol
+
+import orjson
 
 from greenprobe.commands.output import Column, Output, encoder
 from greenprobe.commands.scan_formats import GrepableReport, XmlReport
@@ -13,7 +15,7 @@ from greenprobe.commands.scan_table import ScanTable
 from greenprobe.engine.ports import UDP, format_ports
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord
 
-__all__ = ["COLUMNS", "ROWS", "Sink", "sink_for"]
+__all__ = ["COLUMNS", "ROWS", "KeptSink", "RowSink", "Sink", "lines_form", "report_sink"]
 
 COLUMNS = [
     Column("host", "host", 24),
@@ -78,25 +80,48 @@ class ReportSink:
         self._out.write(lines, is_safe=True)
 
 
-def sink_for(out: Output, options: ScanOptions, plan: ScanPlan, *, goes_on: bool) -> Sink:
-    """Return the sink of the form that was asked for."""
+class KeptSink:
+    """A report of a scan that may be killed: its records are lines of a file, which goes on where the scan does."""
+
+    def __init__(self, rows: Output, path: str, report: ReportSink) -> None:
+        self._rows = rows
+        self._path = path
+        self._report = report
+        self.write = RowSink(rows, "jsonl", has_heading=False).write
+
+    def end(self) -> None:
+        """Write the report of all records that are in the file."""
+        self._rows.flush()
+        with open(self._path, "rb") as lines:
+            for line in lines:
+                self._report.write([ScanRecord.of_row(orjson.loads(line))])
+        self._report.end()
+
+
+def lines_form(options: ScanOptions) -> str:
+    """Return the form of the lines that are written while the scan runs; "" if there are none."""
+    if options.format_name in ROWS:
+        return options.format_name
+    return "jsonl" if options.resume else ""
+
+
+def report_sink(out: Output, options: ScanOptions, plan: ScanPlan, *, started: float) -> ReportSink:
+    """Return the sink of a form that is made at the end."""
     name = options.format_name
-    if name in ROWS:
-        return RowSink(out, name, has_heading=not goes_on)
     if name == "table":
         show_all = len(plan.targets.ports) <= FEW_PORTS and not options.only_open
         has_colour = out.is_terminal and "NO_COLOR" not in os.environ
         table = ScanTable(hosts=plan.targets.hosts.count, show_all=show_all, has_colour=has_colour)
         return ReportSink(out, table.add, table.lines)
-    report = GrepableReport() if name == "grepable" else _xml(options, plan)
-    return ReportSink(out, report.add, lambda: report.lines(now=time.time(), version=_version()))
+    report = GrepableReport() if name == "grepable" else _xml(options, plan, started)
+    return ReportSink(out, report.add, lambda: report.lines(now=time(), version=_version()))
 
 
-def _xml(options: ScanOptions, plan: ScanPlan) -> XmlReport:
+def _xml(options: ScanOptions, plan: ScanPlan, started: float) -> XmlReport:
     tcp = [port for port in plan.targets.ports if port < UDP]
     return XmlReport(
         arguments=f"greenprobe scan {' '.join(options.words)}",
-        started=time.time(),
+        started=started,
         ports=format_ports(tcp),
         count=len(tcp),
     )

@@ -1,6 +1,6 @@
 """What a scan is to do, and what it found: the frozen records that go into the scanner and come out of it."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,6 +61,12 @@ class Service(NamedTuple):
         row["note"] = self.note or None
         return row
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Service":
+        """Return what `row` was made of."""
+        name, banner, product, note = (row[key] or "" for key in ("service", "banner", "product", "note"))
+        return cls(name, banner, product, row["info"], row["tls"], note)
+
 
 class ScanRecord(NamedTuple):
     """One port and what it said. `rtt` is in seconds, None without an answer; `sender` wrote the ICMP error, if any.
@@ -99,6 +105,14 @@ class ScanRecord(NamedTuple):
             "icmp_from": sender,
         }
         return row if service is None else row | service.row()
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "ScanRecord":
+        """Return what `row` was made of, without its place."""
+        host, ip, port, state, reason, tries = (row[key] for key in ("host", "ip", "port", "state", "reason", "tries"))
+        rtt = None if row["rtt_ms"] is None else row["rtt_ms"] / 1e3
+        service = Service.of_row(row) if "service" in row else None
+        return cls(host, ip, port, state, reason, rtt, tries, row["icmp_from"], service, row["proto"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
