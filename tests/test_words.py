@@ -81,6 +81,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 NO_CERTIFICATE = "no certificate in it, or no key where it takes one; both must be PEM"
 NO_AUTHORITIES = "Invalid value for '--ca-file': 'notes' holds no certificate; it must be PEM."
+NO_COOKIES = "has no cookies in it; it must be a cookies.txt, as curl and browsers' extensions write it"
 
 
 @pytest.mark.usefixtures("notes")
@@ -89,6 +90,9 @@ NO_AUTHORITIES = "Invalid value for '--ca-file': 'notes' holds no certificate; i
     [
         ("--header nonsense", "--header 'nonsense' has no colon; write 'NAME: VALUE', or 'NAME:' to send none"),
         ("--user ada", "--user 'ada' has no password; write NAME:PASSWORD, or NAME: for none"),
+        ("--bearer a --user b:c", "--bearer and --user both say who asks; give one of them"),
+        ("--cookies notes", f"notes {NO_COOKIES}"),
+        ("--cookie-jar notes", f"notes {NO_COOKIES}"),
         ("--digest", "--digest says how the password is proved; add --user NAME:PASSWORD"),
         ("--key notes", "--key says where the key of our certificate is; add --cert FILE"),
         ("--url-column link", "--url-column says where the URLs of rows are; add --input-format csv or jsonl"),

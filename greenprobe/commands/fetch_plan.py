@@ -128,6 +128,8 @@ def _headers(words: Words) -> Fields:
 
 
 def _auth(words: Words) -> Auth | None:
+    if words["bearer"] and words["user"]:
+        raise TargetError("--bearer and --user both say who asks; give one of them")
     if words["bearer"]:
         Bearer(words["bearer"]).header("GET", "/")
         return Bearer(words["bearer"])
@@ -145,14 +147,23 @@ def _cookies(words: Words) -> CookieJar | None:
     if jar and os.path.exists(jar) and not os.path.isfile(jar):
         raise TargetError(f"--cookie-jar {jar} is no file that could be read and replaced")
     files = [words["cookies"], jar if jar and os.path.exists(jar) else None]
-    found: list[Cookie] = []
-    for path in filter(None, files):
-        try:
-            with open(path, encoding="latin-1") as lines:  # as the wire has them
-                found += read_cookies_txt(lines)
-        except OSError as exc:
-            raise TargetError(f"cannot read {path}: {exc.strerror}") from exc
+    found = [cookie for path in filter(None, files) for cookie in _cookies_of(path)]
     return CookieJar(found) if words["keep_cookies"] or words["cookies"] or jar else None
+
+
+def _cookies_of(path: str) -> list[Cookie]:
+    """Return the cookies of a file; one that has lines of something else only is not taken, nor written over later."""
+    try:
+        with open(path, encoding="latin-1") as file:  # as the wire has them
+            lines = [line for line in file if not line.isspace()]
+    except OSError as exc:
+        raise TargetError(f"cannot read {path}: {exc.strerror}") from exc
+    found = list(read_cookies_txt(lines))
+    if not found and any(not line.startswith("#") for line in lines):
+        raise TargetError(
+            f"{path} has no cookies in it; it must be a cookies.txt, as curl and browsers' extensions write it"
+        )
+    return found
 
 
 def _proxies(words: Words) -> Proxies | None:
