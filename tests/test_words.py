@@ -62,6 +62,27 @@ def test_a_list_in_utf_16_is_told_apart_from_a_list_of_rubbish(
     assert said_of(f"{command} {path}", capfd) == f"{path} is UTF-16; save it as UTF-8"
 
 
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("fetch notes -o x --sqlite x", "--output and --sqlite are the same file, x; {another}"),
+        ("fetch notes -o x --state s --summary ./s", "--state and --summary are the same file, s; {another}"),
+        ("fetch notes --summary notes", "--summary notes is the input too; name another file"),
+        ("fetch notes --sqlite notes", "--sqlite notes is the input too; name another file"),
+        ("fetch x.test --since old --summary old", "--summary old is the input too; name another file"),
+        ("scan 127.0.0.1 1 -o x --sqlite x", "--output and --sqlite are the same file, x; {another}"),
+        ("scan --hosts notes 1 -o x --resume notes", "--resume notes is the input too; name another file"),
+    ],
+)
+def test_a_file_that_another_is_already_is_not_written_over(
+    words: str, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("old").write_text('{"url": "http://x.test/", "v": 1, "status": 200}\n')
+    assert said_of(words, capfd) == line.replace("{another}", "name another for one of them")
+    assert Path("notes").read_text() == "buy milk\n"
+
+
 @pytest.mark.parametrize("option", ["--summary", "--cookie-jar"])
 def test_what_is_written_at_the_end_is_looked_at_before_the_beginning(
     option: str, capfd: pytest.CaptureFixture[str]

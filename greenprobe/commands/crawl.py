@@ -10,7 +10,8 @@ import click
 
 from greenprobe.commands.counted import counted
 from greenprobe.commands.crawl_options import crawl_options, plan_of
-from greenprobe.commands.crawl_results import Results, check_files
+from greenprobe.commands.crawl_results import FILES, Results
+from greenprobe.commands.distinct import check_distinct
 from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.given import refuse_lists
 from greenprobe.commands.keys import status_on_key
@@ -53,7 +54,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
     """
     refuse_lists(starts)
     words["concurrency"] = affordable(words["concurrency"], "pages are fetched")
-    check_files(words)
+    check_distinct(words, FILES)
     try:
         plan = plan_of(starts, words)
     except TargetError as exc:

@@ -7,7 +7,6 @@ that; a file that is shorter has lost something (a power cut, a foreign hand), a
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from itertools import combinations
 from typing import Any, Final, Protocol, Self
 
 import click
@@ -21,7 +20,7 @@ from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.crawlvisits import Arrival
 from greenprobe.hub import get_hub
 
-__all__ = ["Results", "check_files"]
+__all__ = ["FILES", "Results"]
 
 SYNC_SECONDS: Final = 2.0  # what a power cut may cost is fetched again
 
@@ -150,23 +149,6 @@ class Results:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-def check_files(words: Words) -> None:
-    """Raise click.UsageError if two files of a crawl are one."""
-    named = [(name, words[name]) for name in FILES if words[name] and words[name] != "-"]
-    for (first, path), (second, other) in combinations(named, 2):
-        if is_same(path, other):
-            raise click.UsageError(f"--{first} and --{second} are the same file, {path}; name another for one of them")
-
-
-def is_same(path: str, other: str) -> bool:
-    """Tell whether two paths lead to one file that is, or would be, a regular one."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        return False
-    return os.path.realpath(path) == os.path.realpath(other) or (
-        os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
-    )
 
 
 def check_length(path: str | None, length_bytes: int | None) -> None:

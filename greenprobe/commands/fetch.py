@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from greenprobe.commands.counted import counted
 from greenprobe.commands.database import ResultsDatabase
+from greenprobe.commands.distinct import check_distinct, check_kept
 from greenprobe.commands.fetch_options import fetch_options
 from greenprobe.commands.fetch_plan import (
     Choice,
@@ -80,6 +81,8 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
         path = list_path(urls, are_urls=True)
+        check_distinct(words, ("output", *FILES))
+        check_kept(words, FILES, [path, words["since"]])
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None
         source = stack.enter_context(_opened(urls, path, words, journal))
         recording = _recording(stack, path, words, chosen, journal)
@@ -165,6 +168,9 @@ def _recording(
         has_bodies=bool(words["save"]),
     )
 
+
+# What is written beside the results.
+FILES = ("warc", "sqlite", "state", "summary", "cookie_jar")
 
 # What must be the same when a run goes on.
 BINDING = ("format_name", "fields", "output", "warc", "sqlite", "input_format", "url_column", "scheme", "unique")

@@ -327,11 +327,17 @@ def field_names(text: str | None) -> list[str]:
     """Return the fields of a list between commas. Raises TargetError for one that no result has."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     for name in names:
-        first, dot, part = BY_NAME.get(name, name).partition(".")
-        if first in PARTS:
-            parts = PARTS[first]
-            if dot and parts is not None and part not in parts:
-                raise TargetError(f"--fields {name!r} is unknown; {first} has {', '.join(parts)}")
-        elif dot or first not in ENDS:
-            raise TargetError(f"--fields {name!r} is unknown; known are {', '.join((*ENDS, *PARTS))}")
+        check_field(name)
     return names
+
+
+def check_field(name: str) -> None:
+    """Raise TargetError for a field that no result has."""
+    first, dot, part = BY_NAME.get(name, name).partition(".")
+    if first not in PARTS:
+        if dot or first not in ENDS:
+            raise TargetError(f"--fields {name!r} is unknown; known are {', '.join((*ENDS, *PARTS))}")
+        return
+    parts = PARTS[first]
+    if dot and parts is not None and part not in parts:
+        raise TargetError(f"--fields {name!r} is unknown; {first} has {', '.join(parts)}")

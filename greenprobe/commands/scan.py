@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from greenprobe.commands.counted import counted
+from greenprobe.commands.distinct import check_distinct, check_kept
 from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.options import Progress
 from greenprobe.commands.output import Output
@@ -52,6 +53,8 @@ def scan(progress: Progress, /, **words: Any) -> None:
     you are responsible for, or whose owners agreed.
     """
     options = ScanOptions(**words)
+    check_distinct(words, ("output", "sqlite", "resume"))
+    check_kept(words, ("sqlite", "resume"), [*options.hosts_files, *options.exclude_files])
     journal = _journal(options)
     if journal is not None and not journal.is_new:
         options = _resumed(options, journal)

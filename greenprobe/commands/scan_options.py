@@ -89,14 +89,20 @@ class ScanOptions:
         """Return the host words, and the words for ports if they are among them. Raises click.UsageError."""
         if self.ports is not None and self.top_ports is not None:
             raise click.UsageError("--ports and --top-ports both say which ports; give one of them")
-        if self.ports is not None or self.top_ports is not None:
-            option = "--top-ports" if self.ports is None else "--ports"
-            if self.words and PORT_WORD.fullmatch(self.words[-1]):
-                raise click.UsageError(f"{self.words[-1]!r} is no host; {option} says which ports")
-            return self.words, None
+        if self.ports is not None:
+            return refuse_ports(self.words, "--ports"), None
+        if self.top_ports is not None:
+            return refuse_ports(self.words, "--top-ports"), None
         if len(self.words) < 2 and not (self.words and self.hosts_files):
             raise click.UsageError("say which HOST and, last, which PORTS: greenprobe scan 192.0.2.1 22,80")
         return self.words[:-1], self.words[-1]
+
+
+def refuse_ports(words: tuple[str, ...], option: str) -> tuple[str, ...]:
+    """Return words that are hosts. Raises click.UsageError for ports among them, as an option says these."""
+    if words and PORT_WORD.fullmatch(words[-1]):
+        raise click.UsageError(f"{words[-1]!r} is no host; {option} says which ports")
+    return words
 
 
 TARGETS: Final = (
