@@ -12,7 +12,7 @@ from wsproto.connection import Connection as Frames, ConnectionType
 from greenprobe.compat.eventlet import wsgi
 from greenprobe.errors import BadRequest as Refused, BrokenResourceError, ClosedResourceError
 from greenprobe.http.websocket_handshake import answer_handshake
-from greenprobe.websocket import NO_STATUS, NORMAL, PROTOCOL_ERROR, WebSocket as Core, refuse
+from greenprobe.websocket import FAILED, NO_STATUS, NORMAL, PROTOCOL_ERROR, WebSocket as Core, refuse
 
 __all__ = ["ConnectionClosedError", "FailedConnectionError", "RFC6455WebSocket", "WebSocket", "WebSocketWSGI"]
 
@@ -92,6 +92,11 @@ class WebSocketWSGI:
             self.handler(websocket)
         except (BrokenPipeError, ConnectionResetError):
             pass
+        except BaseException:  # the server reports it; to the client it is a close, as an answer would be no frame
+            websocket._core._say_close(FAILED, "")
+            if "greenprobe.connection" in environ:
+                environ["greenprobe.connection"].broken = True
+            raise
         websocket._send_closing_frame(True)
         wsgi.WSGI_LOCAL.already_handled = True
         return []
