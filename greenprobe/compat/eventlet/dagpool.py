@@ -5,7 +5,10 @@ the keys in the order in which they were posted, so everybody sees results in th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
+
+from greenlet import getcurrent
 
 from greenprobe.compat.eventlet.greenthread import GreenThread, spawn
 from greenprobe.waitqueue import WaitQueue
@@ -54,10 +57,11 @@ class DAGPool:
     def spawn(self, key: Any, depends: Any, function: Callable[..., Any], *args: Any, **kwds: Any) -> None:
         """Run `function(key, results, *args, **kwds)`; what it returns is posted under `key`.
 
-        `results` iterates over (key, value) of the keys in `depends`, as they are posted. Raises Collision if the key
-        is taken.
+        `results` iterates over (key, value) of the keys in `depends`, as they are posted. If the function posts under
+        its own key, what it returns is dropped. Raises Collision if the key is taken.
         """
-        self._refuse_collision(key)
+        if key in self.values or key in self.coros:
+            raise Collision(key)
         pending = keys_of(depends)
         results = self._each(pending)
         self.coros[key] = Runner(spawn(self._run, function, key, results, args, kwds), pending)
@@ -79,20 +83,25 @@ class DAGPool:
             result = function(key, results, *args, **kwds)
         except Exception as error:
             result = PropagateError(key, error)
-        del self.coros[key]
-        self.post(key, result)
+        finally:
+            if self._is_mine(key):  # and was not killed
+                del self.coros[key]
+        with suppress(Collision):
+            self.post(key, result)
+
+    def _is_mine(self, key: Any) -> bool:
+        """Tell whether the current greenthread is the one that works a key out."""
+        runner = self.coros.get(key)
+        return runner is not None and runner.greenthread is getcurrent()
 
     def post(self, key: Any, value: Any, replace: bool = False) -> None:
-        """Set a value. Raises Collision if the key has one and `replace` is not set, or is being worked out."""
-        if not (replace and key in self.values):
-            self._refuse_collision(key)
+        """Set a value. Raises Collision if the key has one and `replace` is not set, or somebody else works it out."""
+        if (key in self.values and not replace) or (key in self.coros and not self._is_mine(key)):
+            raise Collision(key)
+        if key not in self.values:
             self._posted.append(key)
         self.values[key] = value
         self._waiters.wake_all()
-
-    def _refuse_collision(self, key: Any) -> None:
-        if key in self.values or key in self.coros:
-            raise Collision(key)
 
     def kill(self, key: Any) -> None:
         """Kill the greenthread that works a key out, and forget it. Raises KeyError if there is none."""
