@@ -81,8 +81,8 @@ class Event:
         """
         if self._result is not NOT_USED:
             raise AssertionError(f"{self} has sent already; reset it, or make a new event for each value")
-        self._result = result
         self._exc = exc if exc is None or isinstance(exc, tuple) else (exc,)
+        self._result = result  # last: another OS thread may look at any moment
         for _ in range(len(self._waiters)):
             self._waiters.wake_one((result, self._exc))
 
