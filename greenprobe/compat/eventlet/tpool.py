@@ -1,8 +1,7 @@
 """eventlet.tpool: blocking calls in OS threads, over greenprobe's thread pool.
 
 As in eventlet, a call made in a thread of the pool, while the import lock is held (the thread might need it), or with a
-pool of no threads, is made in place, and Timeout and
-what derives from Exception crosses over; the rest ends the thread's work, not the process.
+pool of no threads, is made in place.
 """
 
 import os
