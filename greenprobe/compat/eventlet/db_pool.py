@@ -165,32 +165,33 @@ class BaseConnectionPool(Pool):
         """Return a connection that is the caller's until `put`, or its `close`."""
         self._expire_old_connections(monotonic())
         idle = super().get()
-        if idle is None:  # somebody waited, and what was put was of no use
-            try:
-                idle = self.create()
-            except BaseException:
-                self.current_size -= 1
-                raise
         self._created_at[id(idle.connection)] = idle.created_at
         return PooledConnectionWrapper(idle.connection, self)
 
     def put(self, conn: Any, cleanup: Any = MISSING) -> None:
-        """Put a connection back. It is closed if it is too old, or if `cleanup`, its own or the pool's, raises."""
+        """Put a connection back. It is closed if it is too old, or if `cleanup`, its own or the pool's, raises.
+
+        A kill or a timeout while it is cleaned up drops it, as a call of it may go on in a thread.
+        """
         base = self._unwrap_connection(conn)
         created_at = self._created_at.pop(id(base), 0.0)
         now = monotonic()
-        fit = not self._is_expired(now, now, created_at) and self._clean(conn, cleanup)
-        if isinstance(conn, PooledConnectionWrapper):
-            conn._destroy()
+        try:
+            fit = not self._is_expired(now, now, created_at) and self._clean(conn, cleanup)
+        except BaseException:
+            self._free_place()
+            raise
+        finally:
+            if isinstance(conn, PooledConnectionWrapper):
+                conn._destroy()
         if fit and self.current_size <= self.max_size:
             super().put(Idle(now, created_at, base))
             self._schedule_expiration()
             return
-        self._safe_close(base, quiet=True)
-        if self.waiting():
-            super().put(None)  # who waits makes one of his own
-        else:
-            self.current_size -= 1
+        try:
+            self._safe_close(base, quiet=True)
+        finally:
+            self._free_place()
 
     def _clean(self, conn: Any, cleanup: Any) -> bool:
         """Clean a connection up; tell whether that worked."""

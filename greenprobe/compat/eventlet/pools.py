@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from greenprobe.compat.eventlet.queue import Full, LightQueue
 
 __all__ = ["Pool", "TokenPool"]
+
+PLACE: Final = object()  # what a waiter is handed that may create an object of its own
 
 
 class Pool:
@@ -43,14 +45,34 @@ class Pool:
         """Return an object that is the caller's until `put`; waits for one."""
         if self.free_items:
             return self.free_items.popleft()
-        if self.current_size >= self.max_size:
-            return self.channel.get()
-        self.current_size += 1
+        if self.current_size < self.max_size:
+            self.current_size += 1
+            return self._create_one()
+        item = self.channel.get()
+        return self._create_one() if item is PLACE else item
+
+    def _create_one(self) -> Any:
+        """Create an object; its place is counted already."""
         try:
             return self.create()
         except BaseException:
-            self.current_size -= 1
+            self._free_place()
             raise
+
+    def _free_place(self) -> None:
+        """Let whoever waits longest create an object in the place of one that is gone."""
+        if self.current_size > self.max_size or not self._hand_over(PLACE):
+            self.current_size -= 1
+
+    def _hand_over(self, item: Any) -> bool:
+        """Give something to whoever waits longest; False if nobody does."""
+        if not self.waiting():
+            return False
+        try:
+            self.channel.put(item, block=False)
+        except Full:
+            return False
+        return True
 
     @contextmanager
     def item(self) -> Iterator[Any]:
@@ -65,15 +87,9 @@ class Pool:
         """Put an object back, for the next. It is let go of if the pool has too many."""
         if self.current_size > self.max_size:
             self.current_size -= 1
-            return
-        if self.waiting():
-            try:
-                self.channel.put(item, block=False)
-            except Full:
-                pass
-            else:
-                return
-        if self.order_as_stack:
+        elif self._hand_over(item):
+            pass
+        elif self.order_as_stack:
             self.free_items.appendleft(item)
         else:
             self.free_items.append(item)
