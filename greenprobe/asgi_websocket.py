@@ -8,13 +8,24 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
+from greenlet import GreenletExit
 from wsproto.connection import Connection as Frames, ConnectionType
 
 from greenprobe import aio
 from greenprobe.errors import BadRequest, BrokenResourceError, ClosedResourceError, LocalProtocolError
 from greenprobe.http.response_head import encode_fields
 from greenprobe.http.websocket_handshake import answer_handshake
-from greenprobe.websocket import ABNORMAL, FAILED, MAX_MESSAGE_BYTES, NORMAL, PING_AFTER, WebSocket, refuse
+from greenprobe.websocket import (
+    ABNORMAL,
+    CLOSE_TIMEOUT,
+    FAILED,
+    GOING_AWAY,
+    MAX_MESSAGE_BYTES,
+    NORMAL,
+    PING_AFTER,
+    WebSocket,
+    refuse,
+)
 
 __all__ = ["serve_websocket"]
 
@@ -41,13 +52,16 @@ def serve_websocket(
     }
     del scope["method"]
     session = Session(environ)
-    code = FAILED
+    code, patience = FAILED, CLOSE_TIMEOUT
     try:
         aio.wait(app(scope, session.receive, session.send))
         code = NORMAL
+    except GreenletExit:  # the server stops
+        code, patience = GOING_AWAY, 0
+        raise
     finally:
         if session.websocket is not None:
-            session.websocket.close(code)
+            session.websocket.close(code, timeout=patience)
     if session.websocket is None:
         return refuse(start_response, BadRequest(403, "not accepted"))
     return []

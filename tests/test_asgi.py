@@ -11,7 +11,9 @@ from greenprobe import aio
 from greenprobe.asgi import AsgiApp, Lifespan
 from greenprobe.convenience import connect
 from greenprobe.errors import RemoteProtocolError
+from greenprobe.greenthread import spawn
 from greenprobe.sync import Event
+from greenprobe.testing import JumpClock
 from greenprobe.websocket import connect as open_websocket
 from greenprobe.wsgi import Server
 
@@ -191,6 +193,18 @@ def test_a_websocket_carries_text_and_bytes_until_it_is_closed() -> None:
                 assert (websocket.receive(), websocket.close_code) == (None, code)
         with pytest.raises(RemoteProtocolError, match="403"):
             open_websocket(f"{url}/no")
+
+
+def test_a_server_that_stops_tells_the_clients_of_websockets(clock: JumpClock) -> None:
+    with (
+        Server(LOOPBACK, AsgiApp(chat), errors=io.StringIO()) as server,
+        open_websocket(f"ws://127.0.0.1:{server.address[1]}") as websocket,
+    ):
+        websocket.send("x")
+        websocket.receive()
+        stopping = spawn(server.stop)
+        assert (websocket.receive(), websocket.close_code) == (None, 1001)
+        stopping.wait()
 
 
 def test_a_handshake_that_is_none_never_reaches_the_application() -> None:
