@@ -2,7 +2,8 @@
 
 wsproto knows the frames; here they meet a green socket. Pings are answered while somebody receives. A peer that has
 been silent for a while is pinged, and given up if it stays silent: that is how a connection that died without a word
-is noticed. Several greenthreads may send at once; one receives.
+is noticed. Several greenthreads may send at once; one receives. A send that is killed or times out may leave half a
+frame behind, in which the peer would read the next ones: the WebSocket is over then.
 
 Messages are bounded as they come, decompressed: bytes are taken in small pieces, as each may stand for a thousand.
 """
@@ -12,8 +13,8 @@ from contextlib import suppress
 from functools import partial
 from ssl import SSLContext, create_default_context
 from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote, urlsplit
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from wsproto import WSConnection
@@ -34,6 +35,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError as RejectedByWsproto
 
 from greenprobe.convenience import create_connection
+from greenprobe.dns.deferred import to_ascii
 from greenprobe.errors import (
     BadRequest,
     BrokenResourceError,
@@ -47,6 +49,7 @@ from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import get_hub
 from greenprobe.outcome import AsyncResult
 from greenprobe.sync import Lock
+from greenprobe.timeout import move_on_after
 
 __all__ = ["WebSocket", "WebSocketApp", "connect"]
 
@@ -58,6 +61,7 @@ RECEIVE_BYTES: Final = 1 << 14
 FEED_BYTES: Final = 1 << 12  # deflate makes up to 1,032 bytes of one
 SEND_BYTES: Final = 1 << 16
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1002, 1006, 1009, 1011
+UNESCAPED: Final = "!$%&'()*+,/:;=?@[]~"  # what may stand in a path or a query as it is
 NO_STATUS: Final = CloseReason.NO_STATUS_RCVD  # wsproto asks for this very object: a close without a code
 
 
@@ -113,15 +117,18 @@ class WebSocket:
 
     def _send(self, event: Event) -> None:
         with self._sending:
-            if self._frames.state is not ConnectionState.OPEN and not isinstance(event, CloseConnection):
+            is_open = self._frames.state is ConnectionState.OPEN or isinstance(event, CloseConnection)
+            if self.closed or not is_open:
                 raise ClosedResourceError(f"{self!r} cannot send")
             data = self._frames.send(event)
             try:
                 for at in range(0, len(data), SEND_BYTES):
                     self.sock.sendall(data[at : at + SEND_BYTES])
-            except OSError as error:
+            except BaseException as error:
                 self._note_end(ABNORMAL, "")
-                raise BrokenResourceError("the connection broke while a message was sent") from error
+                if isinstance(error, OSError):
+                    raise BrokenResourceError("the connection broke while a message was sent") from error
+                raise
 
     # -- receiving
 
@@ -180,8 +187,9 @@ class WebSocket:
         return None
 
     def _take_part(self, event: Message[Any]) -> str | bytes | None:
-        self._parts.append(event.data)
-        self._part_bytes += len(event.data)
+        if event.data:  # a part may be empty, and there may be any number of those
+            self._parts.append(event.data)
+            self._part_bytes += size_of(event.data)
         if self._part_bytes > self._max_message_bytes:
             self._say_close(TOO_BIG, "message too big")
             self._note_end(TOO_BIG, "message too big")
@@ -205,16 +213,17 @@ class WebSocket:
     # -- closing
 
     def close(self, code: int = NORMAL, reason: str = "", *, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Close it: say so, wait for the peer to say so for `timeout` seconds, and close the connection.
+        """Close it: say so, wait for the peer to say so, all that for `timeout` seconds, and close the connection.
 
         Messages that come meanwhile are dropped, unless another greenthread is receiving: it gets them, and then the
         close. Does nothing if it was closed.
         """
-        self._say_close(code, reason)
-        if self._receiver is not None:
-            self._end.join(timeout)
         clock = get_hub().clock
         deadline = clock() + timeout
+        with move_on_after(timeout):
+            self._say_close(code, reason)
+        if self._receiver is not None:
+            self._end.join(max(0.0, deadline - clock()))
         while self.close_code is None and self._receiver is None and (left := deadline - clock()) > 0:
             self.sock.settimeout(left)
             self._pinged = True  # the next silence is the end
@@ -237,6 +246,11 @@ class WebSocket:
             self.close()
         else:
             self.close(GOING_AWAY if issubclass(kind, GreenletExit) else FAILED, timeout=0)
+
+
+def size_of(data: str | bytes | bytearray) -> int:
+    """Return how many bytes a part of a message takes on the wire, decompressed."""
+    return len(data.encode()) if isinstance(data, str) and not data.isascii() else len(data)
 
 
 # -- the server's side
@@ -320,23 +334,17 @@ def connect(
 
     Raises TargetError for a URL that is none, OSError, and RemoteProtocolError if the server refuses.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise TargetError(f"{url!r} is no WebSocket URL; write ws://HOST/PATH or wss://HOST/PATH")
-    is_secure = parts.scheme == "wss"
-    port = parts.port or (443 if is_secure else 80)
-    sock = create_connection((parts.hostname, port), timeout)
+    server = read_url(url)
+    deflate = [PerMessageDeflate(client_no_context_takeover=True)] if compression else []
+    extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    frames = WSConnection(ConnectionType.CLIENT)
+    request = frames.send(Request(server.authority, server.target, deflate, extra, list(subprotocols)))
+    sock = create_connection((server.host, server.port), timeout)
     try:
-        if is_secure:
-            sock = wrap(
-                sock, context or create_default_context(), server_hostname=parts.hostname, handshake_timeout=timeout
-            )
-        deflate = [PerMessageDeflate(client_no_context_takeover=True)] if compression else []
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        host = parts.netloc.rpartition("@")[2]
-        frames = WSConnection(ConnectionType.CLIENT)
-        sock.sendall(frames.send(Request(host, target, deflate, extra, list(subprotocols))))
+        if server.is_secure:
+            context = context or create_default_context()
+            sock = wrap(sock, context, server_hostname=server.host, handshake_timeout=timeout)
+        sock.sendall(request)
         accepted = receive_answer(sock, frames)
     except BaseException:
         sock.close()
@@ -348,6 +356,34 @@ def connect(
         max_message_bytes=max_message_bytes,
         ping_after=ping_after,
     )
+
+
+class Location(NamedTuple):
+    """What a WebSocket URL says: where to connect, and what to ask for there."""
+
+    host: str
+    port: int
+    is_secure: bool
+    authority: str
+    target: str
+
+
+def read_url(url: str) -> Location:
+    """Take a `ws:` or `wss:` URL apart; what has to be escaped in its path is. Raises TargetError."""
+    wrong = TargetError(f"{url!r} is no WebSocket URL; write ws://HOST/PATH or wss://HOST/PATH")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = to_ascii(parts.hostname or "")
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme not in ("ws", "wss") or not host:
+        raise wrong
+    is_secure = parts.scheme == "wss"
+    bracketed = f"[{host}]" if ":" in host else host
+    authority = bracketed if port is None else f"{bracketed}:{port}"
+    target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=UNESCAPED)
+    return Location(host, port or (443 if is_secure else 80), is_secure, authority, target)
 
 
 def receive_answer(sock: socket, frames: WSConnection) -> AcceptConnection:

@@ -5,21 +5,23 @@ import os
 import ssl
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 import trustme
+from wsproto.connection import Connection as Frames, ConnectionType
 
 from greenprobe import convenience
 from greenprobe.errors import BadRequest, BrokenResourceError, ClosedResourceError, RemoteProtocolError, TargetError
-from greenprobe.green_socket import socket
+from greenprobe.green_socket import socket, socketpair
 from greenprobe.green_ssl import SSLSocket
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
 from greenprobe.testing import JumpClock, wait_all_blocked
+from greenprobe.timeout import Timeout
 from greenprobe.websocket import WebSocket, WebSocketApp, connect
 from greenprobe.wsgi import Server
 
@@ -143,6 +145,62 @@ def test_a_message_that_is_too_big_ends_it_also_compressed() -> None:
             assert (websocket.receive(), websocket.close_code) == (None, 1009)
 
 
+def test_the_size_of_a_message_is_in_bytes() -> None:
+    with serving(max_message_bytes=100) as (_, url), connect(url) as websocket:
+        websocket.send("ä" * 50)
+        assert websocket.receive() == "ä" * 50
+        websocket.send("ä" * 51)
+        assert (websocket.receive(), websocket.close_code) == (None, 1009)
+
+
+@pytest.fixture
+def deaf(hub: Hub, clock: JumpClock) -> Iterator[WebSocket]:
+    """A WebSocket whose peer reads nothing more, and whose buffers are full."""
+    ours, theirs = socketpair()
+    ours.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1000))
+    frames = Frames(ConnectionType.SERVER)
+    yield WebSocket(ours, frames, subprotocol=None, max_message_bytes=100, ping_after=None)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_closing_takes_no_longer_than_it_may_if_the_peer_reads_nothing(
+    deaf: WebSocket, clock: JumpClock, others: int
+) -> None:
+    sending = [spawn(deaf.send, "x") for _ in range(others)]
+    wait_all_blocked()
+    deaf.close(timeout=3)
+    assert (deaf.close_code, clock.now()) == (1006, 3)
+    for green in sending:
+        with pytest.raises(BrokenResourceError):
+            green.wait()
+
+
+def test_a_message_that_was_cut_short_is_the_last(deaf: WebSocket) -> None:
+    with pytest.raises(Timeout), Timeout(1):
+        deaf.send("x")
+    assert deaf.close_code == 1006
+    with pytest.raises(ClosedResourceError):
+        deaf.send("y")
+
+
+def test_any_number_of_empty_parts_takes_no_room(hub: Hub) -> None:
+    ours, theirs = socketpair()
+    with ours, theirs:
+        frames = Frames(ConnectionType.SERVER)
+        websocket = WebSocket(ours, frames, subprotocol=None, max_message_bytes=100, ping_after=None)
+        receiver = spawn(websocket.receive)
+        theirs.sendall(frame(TEXT, b"a", fin=False) + frame(CONT, b"", fin=False) * 1000)
+        wait_all_blocked()
+        assert websocket._parts == ["a"]
+        theirs.sendall(frame(CONT, b"b"))
+        assert receiver.wait() == "ab"
+
+
 def test_a_silent_peer_is_pinged_and_given_up_if_it_stays_silent(clock: JumpClock) -> None:
     codes: list[Any] = []
 
@@ -215,10 +273,20 @@ def test_a_certificate_that_is_not_trusted_or_another_hosts_is_refused(authority
         connect(secure_url.replace("127.0.0.1", "localhost"), context=context)
 
 
-@pytest.mark.parametrize("url", ["http://a/", "ws:", "a", "ws:///x"])
+@pytest.mark.parametrize(
+    "url", ["http://a/", "ws:", "a", "ws:///x", "ws://a:99999/", "ws://a:b/", "ws://[::1/", "ws://\u2066.example/"]
+)
 def test_what_is_no_websocket_url_is_refused(url: str) -> None:
-    with pytest.raises(TargetError):
+    with pytest.raises(TargetError, match="is no WebSocket URL"):
         connect(url)
+
+
+def test_a_path_is_escaped_where_it_has_to_be() -> None:
+    def handler(websocket: WebSocket, environ: dict[str, Any]) -> None:
+        websocket.send(environ["PATH_INFO"].encode("latin-1") + b"?" + environ["QUERY_STRING"].encode())
+
+    with serving(handler) as (_, url), connect(url + " ä%20b?x=ö&y=%2F#z") as websocket:
+        assert websocket.receive() == "/chat ä b?x=%C3%B6&y=%2F".encode()
 
 
 def test_a_server_that_speaks_only_http_is_an_error() -> None:
