@@ -104,12 +104,12 @@ class ObjectPool(Generic[T]):
         waiter = self._line.enrol()
         try:
             waiter.wait(timeout)
+            if not waiter.woken and self._line.withdraw(waiter):
+                raise PoolTimeout(f"no object of {self!r} in {timeout} s")
+            self._refuse_closed()
         except BaseException:
             self._withdraw(waiter)
             raise
-        if not waiter.woken and self._line.withdraw(waiter):
-            raise PoolTimeout(f"no object of {self!r} in {timeout} s")
-        self._refuse_closed()
         return self._make_one() if waiter.item is PLACE else self._hand_out(waiter.item)
 
     def _withdraw(self, waiter: Waiter) -> None:
@@ -138,11 +138,7 @@ class ObjectPool(Generic[T]):
         """Take an object back, for the next. Raises ValueError if it is not of this pool, or not lent."""
         kept = self._take_in(item)
         kept.idle_since = get_hub().clock()
-        if self._closed or self._made > self._size or self._is_old(kept, kept.idle_since):
-            self._free_place()
-            self._discard(item)
-        else:
-            self._lay_down(kept)
+        self._lay_down(kept)
 
     def drop(self, item: T) -> None:
         """Discard an object that is lent: it is broken, or nobody knows its state."""
@@ -157,7 +153,11 @@ class ObjectPool(Generic[T]):
         return kept
 
     def _lay_down(self, kept: Kept[T]) -> None:
-        if not (self._line and self._line.wake_one(kept)):
+        """Keep an object for the next, unless there are too many, or it is too old."""
+        if self._closed or self._made > self._size or self._is_old(kept, kept.idle_since):
+            self._free_place()
+            self._discard(kept.item)
+        elif not (self._line and self._line.wake_one(kept)):
             self._idle.append(kept)
 
     def _free_place(self) -> None:

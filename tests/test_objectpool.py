@@ -207,3 +207,15 @@ def test_closing_discards_wakes_and_refuses(gone: list[Thing]) -> None:
         pool.take()
     pool.give_back(one)
     assert gone == [one]
+
+
+def test_an_object_that_was_handed_over_as_the_pool_closed_is_discarded(gone: list[Thing]) -> None:
+    pool = ObjectPool(Thing, 1, discard=gone.append)
+    one = pool.take()
+    waiter = spawn(pool.take)
+    turns()
+    pool.give_back(one)
+    pool.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        waiter.wait()
+    assert (gone, figures(pool)) == ([one], (0, 0, 0))
