@@ -4,8 +4,8 @@
 
     Backdoor("/run/program.sock", {"pool": pool}).start()          # nc -U /run/program.sock
 
-Whoever reaches it may do what the process may. So it listens on a Unix socket, which only its owner may open, or on
-loopback, where every user of the machine may connect; any other address has to be allowed by hand.
+Whoever reaches it may do what the process may. So it listens at a path, which only its owner may open, or on loopback
+or at an abstract address, where every user of the machine may connect; any other address has to be allowed by hand.
 
 A session is a greenthread: what it calls may wait, and the program goes on meanwhile; what computes for long holds
 everybody up. Beside Python, a session knows `ps`, which lists the greenthreads, and `where`, which shows their stacks:
@@ -18,6 +18,7 @@ import socket as stdlib
 import sys
 import traceback
 from code import InteractiveConsole
+from contextlib import suppress
 from ipaddress import ip_address
 from types import CodeType
 from typing import Any, Final, Self
@@ -28,6 +29,7 @@ from greenprobe import hub as hubs
 from greenprobe.convenience import listen, take_over
 from greenprobe.debug import doing, format_greenthreads, greenthreads_of
 from greenprobe.green_socket import socket
+from greenprobe.listeners import is_left_over
 from greenprobe.redirect import Output, redirected
 from greenprobe.server import StreamServer
 from greenprobe.sync import Lock
@@ -37,7 +39,7 @@ __all__ = ["Backdoor", "converse"]
 
 MAX_LINE_BYTES: Final = 1 << 16
 OWNER_ONLY: Final = 0o177  # umask: who else could open the socket could do anything
-TELNET: Final = re.compile(rb"\xff[\xfb-\xfe].|\xff.", re.DOTALL)  # RFC 854: commands, with an option or without
+TELNET: Final = re.compile(rb"\xff[\xfb-\xfe].|\xff[^\xfb-\xfe]", re.DOTALL)  # RFC 854: with an option, without
 INTERRUPT: Final = b"\xff\xf4"
 COMMAND: Final = re.compile(r"(ps|where)(?:\s+(\w+))?\s*$")
 
@@ -78,8 +80,9 @@ class Backdoor:
 
     def start(self) -> Self:
         """Listen, and serve in greenthreads; return self. Raises OSError if it cannot listen."""
-        self._server = StreamServer(open_listener(self._where), self._converse)
-        self._server.start()
+        server = StreamServer(open_listener(self._where), self._converse)
+        server.start()
+        self._server = server
         return self
 
     def stop(self) -> None:
@@ -87,8 +90,9 @@ class Backdoor:
         if self._server is not None:
             self._server.stop(0)
             self._server = None
-        if isinstance(self._where, str) and os.path.exists(self._where):
-            os.unlink(self._where)
+            if isinstance(self._where, str | bytes):
+                with suppress(OSError, ValueError):  # ValueError: an abstract address is no path
+                    os.unlink(self._where)
 
     def serve_forever(self) -> None:
         """Serve until somebody calls `stop`."""
@@ -118,13 +122,18 @@ def is_private(address: Any) -> bool:
 
 
 def open_listener(where: Any) -> socket:
-    """Return a listener. A path is made so that only the owner may connect."""
+    """Return a listener. A path is made so that only the owner may connect; one that a dead process left is taken over.
+
+    Raises OSError.
+    """
     if isinstance(where, stdlib.socket):
         return take_over(where)
     if not isinstance(where, str | bytes):
         return listen(where)
     before = os.umask(OWNER_ONLY)
     try:
+        if is_left_over(os.fsdecode(where)):
+            os.unlink(where)
         return listen(where)
     finally:
         os.umask(before)
@@ -204,12 +213,13 @@ class Session(InteractiveConsole):
                 data = self._sock.recv(4096)
             except OSError:
                 return None
-            if INTERRUPT in data:
-                self._received = b""
-                raise KeyboardInterrupt
             if not data:
                 return None
-            self._received = TELNET.sub(b"", self._received + data)
+            self._received += data
+            if INTERRUPT in self._received:
+                self._received = b""
+                raise KeyboardInterrupt
+            self._received = TELNET.sub(b"", self._received)
             if len(self._received) > MAX_LINE_BYTES:
                 self.write(f"a line of more than {MAX_LINE_BYTES} bytes; this session ends\n")
                 return None

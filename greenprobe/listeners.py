@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from greenprobe.errors import TargetError
 
-__all__ = ["Bind", "inherited_listeners", "open_listener", "read_bind", "url_of"]
+__all__ = ["Bind", "inherited_listeners", "is_left_over", "open_listener", "read_bind", "url_of"]
 
 BACKLOG: Final = 2048  # the kernel may allow less
 FIRST_INHERITED: Final = 3
@@ -83,7 +83,7 @@ def _reason(error: OSError) -> str:
 def _open_unix(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if _is_left_over(path):
+        if is_left_over(path):
             os.unlink(path)
         listener.bind(path)
         listener.listen(BACKLOG)
@@ -93,12 +93,12 @@ def _open_unix(path: str) -> socket.socket:
     return listener
 
 
-def _is_left_over(path: str) -> bool:
+def is_left_over(path: str) -> bool:
     """Tell whether a path is a socket that nobody listens at any more."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: an abstract address is no path
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

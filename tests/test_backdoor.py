@@ -16,6 +16,7 @@ from greenprobe.compat.eventlet import backdoor as from_eventlet
 from greenprobe.convenience import connect, listen
 from greenprobe.green_socket import socket, socketpair
 from greenprobe.greenthread import sleep, spawn
+from greenprobe.testing import wait_all_blocked
 
 
 class Peer:
@@ -158,6 +159,17 @@ def test_telnet_may_interrupt_a_line_and_negotiate(peer: Peer) -> None:
     assert peer.say("x") == "5\n"
 
 
+def test_telnets_commands_may_come_in_pieces(peer: Peer) -> None:
+    for piece in (b"x", b"\xff", b"\xfd", b"\x06\n"):
+        peer.sock.sendall(piece)
+        wait_all_blocked()
+    assert peer.hear() == "5\n"
+    for piece in (b"x + \xff", b"\xf4"):
+        peer.sock.sendall(piece)
+        wait_all_blocked()
+    assert "KeyboardInterrupt" in peer.hear()
+
+
 def test_a_line_without_end_ends_the_session(peer: Peer) -> None:
     peer.sock.sendall(b"x" * (MAX_LINE_BYTES + 4096))
     assert "this session ends" in peer.hear()
@@ -199,6 +211,31 @@ def test_a_unix_socket_is_its_owners_alone_and_is_gone_afterwards(tmp_path: Path
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Peer(sock).say("1 + 1") == "2\n"
     assert not os.path.exists(path)
+
+
+def test_stopping_one_that_did_not_start_leaves_anothers_path_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "door")
+    with Backdoor(path):
+        late = Backdoor(path)
+        with pytest.raises(OSError, match="in use"):
+            late.start()
+        late.stop()
+        with connect(path) as sock:
+            assert Peer(sock).say("1 + 1") == "2\n"
+
+
+def test_a_path_that_a_dead_process_left_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "door").encode()
+    listen(path).close()
+    with Backdoor(path):
+        pass
+    assert not os.path.exists(path)
+
+
+def test_an_abstract_address_needs_no_file(tmp_path: Path) -> None:
+    name = f"\0{tmp_path}"
+    with Backdoor(name), connect(name) as sock:
+        assert Peer(sock).say("1 + 1") == "2\n"
 
 
 def test_stopping_ends_the_sessions(backdoor: Backdoor, peer: Peer) -> None:
