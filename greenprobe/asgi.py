@@ -2,7 +2,8 @@
 
 The loop is a greenthread among others (`aio`). A request has a greenthread, as always: it takes what the application
 sends out of a short queue, and writes it. So an application that sends faster than its client reads is made to wait,
-and a client that is slow holds up its own request alone.
+and a client that is slow holds up its own request alone. An application that asks what comes after the request is told
+when the client hangs up; what it dies of then is no failure.
 
 WebSockets are `asgi_websocket.py`'s, and need wsproto; without it they are answered with 501.
 """
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from http import HTTPStatus
+from select import EPOLLERR, EPOLLHUP, EPOLLRDHUP
 from typing import Any, Final
 
 from greenprobe import aio
@@ -20,11 +22,12 @@ from greenprobe.http.request_head import RequestHead, header_pairs
 from greenprobe.hub import get_hub
 from greenprobe.lazy import Lazy
 from greenprobe.queue import Full, Queue, ShutDown
+from greenprobe.wsgi_connection import Connection
 from greenprobe.wsgi_input import Input
 
 __all__ = ["AsgiApp", "Lifespan"]
 
-GONE: Final = "the client has gone"
+HANGUP: Final = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 PIECE_BYTES: Final = 1 << 16
 AHEAD: Final = 8  # messages that an application may be ahead of its client
 VERSIONS: Final = {"version": "3.0", "spec_version": "2.4"}
@@ -45,7 +48,7 @@ class AsgiApp:
         """Answer one request."""
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             return self._serve_websocket(environ, start_response)
-        exchange = Exchange(environ["wsgi.input"], start_response)
+        exchange = Exchange(environ["greenprobe.connection"], environ["wsgi.input"], start_response)
         scope = self._scope(environ)
         exchange.begin(self._app, scope)
         return exchange
@@ -88,16 +91,26 @@ def scope_of(environ: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class ClientGoneError(BrokenPipeError):
+    """The application sends to a client that has gone."""
+
+    def __init__(self) -> None:
+        super().__init__("the client has gone")
+
+
 class Exchange:
     """One request and its answer: an iterable of the body, which the server sends."""
 
-    def __init__(self, body: Input, start_response: Callable[..., Any]) -> None:
+    def __init__(self, connection: Connection, body: Input, start_response: Callable[..., Any]) -> None:
+        self._connection = connection
         self._body = body
         self._start_response = start_response
         self._messages: Queue[Message | None] = Queue(AHEAD)  # None: the application has returned
         self._task: GreenThread | None = None
         self._body_is_read = False
         self._is_answered = False
+        self._is_closed = False
+        self._watcher: GreenThread | None = None
         self._over = asyncio.Event()  # nobody listens to the application any more
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -108,19 +121,32 @@ class Exchange:
     def _run(self, app: Application, scope: dict[str, Any]) -> None:
         try:
             aio.wait(app(scope, self._receive, self._send))
-        except Exception as error:
-            if not self._is_answered:
+        except (Exception, asyncio.CancelledError) as error:
+            if not (self._is_answered or self._is_closed):
                 raise
-            get_hub().on_error(error)  # of what it does after its answer: nobody waits for it any more
+            if not is_of_leaving(error):
+                get_hub().on_error(error)  # nobody waits for it any more
         finally:
             with suppress(ShutDown):
                 self._messages.put(None)
+
+    def _watch(self) -> None:
+        """Wait until the client hangs up, which ends all; a half-closed connection counts, as with other servers."""
+        wait_for_hangup(self._connection.sock.fileno())
+        self._connection.broken = True  # an answer that ends early is nobody's fault now
+        self._tell_over()
+
+    def _tell_over(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
 
     # -- what the application calls, in the loop
 
     async def _receive(self) -> Message:
         self._loop = asyncio.get_running_loop()
         if self._body_is_read:
+            if self._watcher is None and not self._is_closed:
+                self._watcher = spawn(self._watch)
             await self._over.wait()
             return {"type": "http.disconnect"}
         body = self._body.body
@@ -136,13 +162,13 @@ class Exchange:
         except Full:
             await aio.to_greenthread(self._put, message)
         except ShutDown:
-            raise BrokenPipeError(GONE) from None
+            raise ClientGoneError from None
 
     def _put(self, message: Message) -> None:
         try:
             self._messages.put(message)
         except ShutDown:
-            raise BrokenPipeError(GONE) from None
+            raise ClientGoneError from None
 
     # -- what the server does with it
 
@@ -182,9 +208,29 @@ class Exchange:
 
     def close(self) -> None:
         """Tell the application that nobody listens any more."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._over.set)
+        self._is_closed = True
+        self._tell_over()
         self._messages.shutdown(immediate=True)  # who waits to send can go on
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.join()  # the next request is to be waited for there
+
+
+def is_of_leaving(error: BaseException | None) -> bool:
+    """Tell whether an application died of its client's leaving, or of the loop's end, by however many steps."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_of_leaving, error.exceptions))
+    if error is None or isinstance(error, (ClientGoneError, asyncio.CancelledError)):
+        return error is not None
+    return is_of_leaving(error.__cause__ or error.__context__)
+
+
+def wait_for_hangup(fd: int) -> None:
+    """Wait until the peer of a socket sends no more. What it sends before that is left for whoever reads."""
+    hub = get_hub()
+    slot = hub.poller.slot(fd)
+    while not slot.hangup & HANGUP:
+        hub.wait(slot.read)  # killed here, it leaves READY behind
 
 
 STATUSES: Final = frozenset(map(int, HTTPStatus))
@@ -202,11 +248,12 @@ class Lifespan:
         self._to_app: Queue[Message] = Queue()
         self._from_app: Queue[Message | None] = Queue()
         self._task: GreenThread | None = None
+        self._is_up = False
 
     def startup(self) -> None:
         """Let the application start. Raises RuntimeError if it says that it cannot."""
         self._task = spawn(self._run)
-        self._ask("startup")
+        self._is_up = self._ask("startup")
 
     def shutdown(self) -> None:
         """Let the application clean up."""
@@ -218,8 +265,9 @@ class Lifespan:
         scope = {"type": "lifespan", "asgi": VERSIONS, "state": self.state}
         try:
             aio.wait(self._app(scope, self._receive, self._send))
-        except Exception:
-            pass  # it knows no lifespan; one that failed to start has said so
+        except Exception as error:
+            if self._is_up:  # else it knows no lifespan, or has said that it cannot start
+                get_hub().on_error(error)
         finally:
             self._from_app.put(None)
 
@@ -229,8 +277,10 @@ class Lifespan:
     async def _send(self, message: Message) -> None:
         self._from_app.put(message)
 
-    def _ask(self, what: str) -> None:
+    def _ask(self, what: str) -> bool:
+        """Tell the application; return whether it has answered. Raises RuntimeError if it says that it has failed."""
         self._to_app.put({"type": f"lifespan.{what}"})
         answer = self._from_app.get()
         if answer is not None and answer["type"] == f"lifespan.{what}.failed":
             raise RuntimeError(f"the application's {what} failed: {answer.get('message', '')}")
+        return answer is not None

@@ -1,6 +1,7 @@
 """ASGI applications on the WSGI server."""
 
 import asyncio
+import gc
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,9 @@ from greenprobe.asgi import AsgiApp, Lifespan
 from greenprobe.convenience import connect
 from greenprobe.errors import RemoteProtocolError
 from greenprobe.greenthread import spawn
+from greenprobe.hub import Hub
 from greenprobe.sync import Event
-from greenprobe.testing import JumpClock
+from greenprobe.testing import JumpClock, wait_all_blocked
 from greenprobe.websocket import connect as open_websocket
 from greenprobe.wsgi import Server
 
@@ -132,6 +134,90 @@ def test_an_application_that_sends_to_a_client_that_has_gone_is_told() -> None:
             sock.recv(10)
         assert over.wait(5)
     assert len(told) == 1
+
+
+async def until_the_end(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with one piece, and then with nothing until the client has gone."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def test_an_application_that_waits_is_told_that_its_client_has_gone() -> None:
+    over = Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await until_the_end(scope, receive, send)
+        over.set()
+
+    errors = io.StringIO()
+    with Server(LOOPBACK, AsgiApp(app), errors=errors) as server:
+        with connect(server.address) as sock:
+            sock.sendall(get())
+            while b"begun" not in sock.recv(1000):
+                pass
+        assert over.wait(5)
+        server.stop()
+        assert (server.statistics().failures, errors.getvalue()) == (0, "")
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_request_that_follows_is_no_leaving_and_is_served(early: bool) -> None:
+    """`early` is while the first one is under way: who looks for the end takes its edge then."""
+    go = Event()
+    left: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        leaving = asyncio.ensure_future(receive())
+        await aio.to_greenthread(go.wait)
+        left.append(leaving.done())
+        leaving.cancel()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    with Server(LOOPBACK, AsgiApp(app)) as server, connect(server.address) as sock:
+        sock.settimeout(5)
+        sock.sendall(request)
+        wait_all_blocked()
+        if early:
+            sock.sendall(request)
+            wait_all_blocked()
+        go.set()
+        answers = sock.recv(1000)
+        if not early:
+            sock.sendall(request)
+        while answers.count(b"HTTP/1.1 200") < 2:
+            answers += sock.recv(1000)
+    assert left == [False, False]
+
+
+def test_an_application_that_dies_of_a_client_that_has_gone_is_not_reported(hub: Hub) -> None:
+    reported: list[BaseException] = []
+    hub.on_error = reported.append
+    over = Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+        except OSError:
+            raise RuntimeError("as Starlette does")  # noqa: B904 - so do frameworks
+        finally:
+            over.set()
+
+    with Server(LOOPBACK, AsgiApp(app)) as server:
+        with connect(server.address) as sock:
+            sock.sendall(get())
+            sock.recv(10)
+        assert over.wait(5)
+    wait_all_blocked()
+    aio.stop_background_loop()
+    gc.collect()
+    assert reported == []
 
 
 def test_requests_run_side_by_side() -> None:
