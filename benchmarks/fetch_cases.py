@@ -116,7 +116,7 @@ def compare(name: str, servers: dict[str, str], state: Path, runs: int) -> None:
 
 
 def scale(servers: dict[str, str], state: Path, runs: int) -> None:
-    """Print how much faster two processes are than one, on both cores.
+    """Print how much faster two processes are than one, on both cores, and how much they could be by their CPU time.
 
     The pages are of 10 kB and looked into for all facts, which takes the client fifteen times what it takes nginx: the
     server is not the limit on two cores either. It needs a machine on which nothing else runs.
@@ -125,10 +125,17 @@ def scale(servers: dict[str, str], state: Path, runs: int) -> None:
     urls = [f"http://127.0.{n % 50 + 1}.1:{port}/page.html" for n in range(10_000)]
     facts = ["-o", str(state / "out.jsonl"), "--facts", "all", "-c", str(CONCURRENCY)]
     case = Case(urls, facts, [])
-    walls = [
-        min(run_ours(case, state, "--processes", count, pinned=False).wall for _ in range(runs)) for count in ("1", "2")
-    ]
-    print(f"\nprocesses: {walls[0]:.2f} s on one, {walls[1]:.2f} s on two: {walls[0] / walls[1]:.2f} times", flush=True)
+    used: dict[str, list[Used]] = {"1": [], "2": []}
+    for _ in range(runs):
+        for count, runs_of in used.items():
+            runs_of.append(run_ours(case, state, "--processes", count, pinned=False))
+    one, two = (min(each.wall for each in used[count]) for count in used)
+    cpu_one, cpu_two = (min(each.cpu for each in used[count]) for count in used)
+    print(f"\nprocesses: {one:.2f} s on one, {two:.2f} s on two: {one / two:.2f} times", flush=True)
+    print(
+        f"CPU {cpu_one:.2f} s and {cpu_two:.2f} s: on two idle cores at most {2 * cpu_one / cpu_two:.2f} times",
+        flush=True,
+    )
 
 
 @contextlib.contextmanager

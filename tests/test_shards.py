@@ -19,7 +19,7 @@ from fakes import ok, web_server
 from greenprobe.cli import cli, run
 from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
 from greenprobe.engine.frames import FrameReader, FrameSource, frame_of
-from greenprobe.engine.shards import ArchivePiece, ShardBatch, ShardReport, Shards, host_of
+from greenprobe.engine.shards import ArchivePiece, Homes, ShardBatch, ShardReport, Shards, host_of
 from greenprobe.engine.tally import Tally
 from greenprobe.hub import Hub
 
@@ -53,6 +53,20 @@ def test_one_host_in_other_words_is_one_host(one: bytes, other: bytes) -> None:
 
 def test_a_host_without_a_scheme_has_the_port_of_the_one_it_is_given() -> None:
     assert host_of(b"https", b"h/x") == host_of(b"https", b"h:443") != host_of(b"https", b"h:80")
+
+
+def test_a_new_host_belongs_to_whom_has_the_least_to_do_and_stays_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("greenprobe.engine.shards.MAX_HOMES", 4)
+    loads = [0, 0]
+    homes = Homes(2, lambda: loads)
+    for host, home, more in ((b"a", 0, 9), (b"b", 1, 3), (b"b", 1, 3), (b"c", 1, 5), (b"d", 0, 1), (b"a", 0, 9)):
+        assert homes[host] == home
+        loads[home] += more
+    assert homes[b"e"] == homes[b"e"]  # and is remembered no more
+    loads.reverse()
+    assert [homes[host] for host in (b"a", b"b", b"c", b"d")] == [0, 1, 1, 0]
 
 
 def test_frames_arrive_whole_however_they_are_cut(hub: Hub) -> None:
