@@ -22,6 +22,8 @@ one more system call, so it is done only for them.
 """
 
 from collections.abc import Callable
+from errno import EBADF
+from os import strerror
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, POLLIN, POLLOUT, epoll, poll
 from typing import Any, Final
 
@@ -173,6 +175,8 @@ class Poller:
             self._epoll.modify(slot.fd, MASK)  # says again what is ready now
         except PermissionError:
             return False
+        except ValueError:  # no number at all: another thread has closed the socket since
+            raise OSError(EBADF, strerror(EBADF)) from None
         slot.registered = True
         return True
 

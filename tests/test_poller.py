@@ -433,6 +433,19 @@ def test_waiting_for_a_number_that_is_not_open_is_ebadf(hub: Hub) -> None:
     hub.poller.close(slot)
 
 
+def test_a_socket_that_another_thread_closes_just_before_the_wait_is_ebadf(pair: tuple[socket, socket]) -> None:
+    class ClosedMeanwhile(socket):
+        def _wait_read(self, deadline: float | None, error: BlockingIOError | None = None) -> float | None:
+            closer = threading.Thread(target=self.close)
+            closer.start()
+            closer.join()
+            return super()._wait_read(deadline, error)
+
+    with ClosedMeanwhile(fileno=os.dup(pair[0].fileno())) as sock, pytest.raises(OSError) as caught:
+        sock.recv(1)
+    assert caught.value.errno == errno.EBADF
+
+
 def test_a_closed_side_refuses_every_later_wait(hub: Hub, ends: Ends) -> None:
     left, _ = ends
     slot = hub.poller.slot(left.fileno())
