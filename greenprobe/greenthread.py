@@ -11,7 +11,7 @@ Up to CPython 3.11 a call that unpacks its arguments nests the C stack, and a pa
 from _thread import get_ident
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import ref
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -22,11 +22,18 @@ from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome, Unasked
 
 __all__ = ["GreenThread", "kill", "sleep", "spawn", "spawn_after", "spawn_n", "unstarted"]
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    T_co = DefaultTypeVar("T_co", covariant=True, default=Any)  # so that GreenThread alone is one of anything
+else:
+    T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
 P = ParamSpec("P")
 G = TypeVar("G", bound="GreenThread")
 
 
-class GreenThread(Outcome[Any], greenlet):
+class GreenThread(Outcome[T_co], greenlet):
     """A running function and its outcome: `wait` for it, `link` to its end, `kill` it. Made by `spawn`.
 
     It runs in a copy of its spawner's context variables. `spawner` is the greenlet that spawned it, while that exists.
@@ -163,7 +170,7 @@ def live() -> None:
             me._announce()
 
 
-def spawn(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
+def spawn(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenThread[R]:
     """Run `function(*args, **kwargs)` in a new greenthread, from the next turn of the hub on; return it.
 
     Never switches. What the function returns or raises is what `wait` of the greenthread returns or raises.
@@ -182,7 +189,7 @@ def spawn_n(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> gr
     return green
 
 
-def spawn_after(seconds: float, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
+def spawn_after(seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenThread[R]:
     """Run a function in a new greenthread, `seconds` from now; kill it before that and it never runs."""
     hub = get_hub()
     green = unstarted(GreenThread, hub, function, args, kwargs)

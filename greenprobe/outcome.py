@@ -14,6 +14,7 @@ from greenprobe.waitqueue import WaitQueue
 __all__ = ["ERROR", "PENDING", "VALUE", "AsyncResult", "Outcome", "Unasked"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 PENDING, VALUE, ERROR = range(3)
 
@@ -38,7 +39,7 @@ class Unasked:
             self.report(self.error)
 
 
-class Outcome(Generic[T]):
+class Outcome(Generic[T_co]):
     """One value or one exception, set once, waited for by anybody; `AsyncResult` and `GreenThread` are outcomes.
 
     A class without fields, so that it mixes with greenlet; who inherits has `_state`, `_result`, `_waiters`, `_links`
@@ -61,7 +62,7 @@ class Outcome(Generic[T]):
         return self._state == VALUE
 
     @property
-    def value(self) -> T | None:
+    def value(self) -> T_co | None:
         """The value, or None while there is none."""
         return self._result if self._state == VALUE else None
 
@@ -70,7 +71,7 @@ class Outcome(Generic[T]):
         """The exception, or None if there is none."""
         return self._failure()[0] if self._state == ERROR else None
 
-    def wait(self, timeout: float | None = None) -> T:
+    def wait(self, timeout: float | None = None) -> T_co:
         """Wait for the value and return it, or raise the exception. Raises TimeoutError after `timeout` seconds."""
         if self._state == PENDING and not self.join(timeout):
             raise TimeoutError(f"no result of {self!r} in {timeout} s")

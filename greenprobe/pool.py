@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
 from sys import is_finalizing
-from typing import Any, ParamSpec, Self
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -29,6 +29,8 @@ from greenprobe.waitqueue import WaitQueue
 __all__ = ["GreenPile", "GreenPool", "PoolStatistics", "Results", "as_completed", "wait_any"]
 
 P = ParamSpec("P")
+R = TypeVar("R")
+Some = TypeVar("Some", bound=Outcome[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class GreenPool:
 
     # -- work
 
-    def spawn(self, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> GreenThread:
+    def spawn(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenThread[R]:
         """Run `function(*args, **kwargs)` in a worker and return it; waits for a free place.
 
         In a worker of this pool, while it is full, the function runs before `spawn` returns.
@@ -140,7 +142,7 @@ class GreenPool:
 
     # -- maps
 
-    def imap(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> "Results":
+    def imap(self, function: Callable[..., R], *iterables: Iterable[Any]) -> "Results[R]":
         """Call a function for each item, or for each tuple of `zip(*iterables)`; iterate over results in input order.
 
         Nothing runs before the first result is asked for. An exception is raised in the place of its result, and the
@@ -148,15 +150,15 @@ class GreenPool:
         """
         return self.starmap(function, zip(*iterables))  # noqa: B905 - the shortest input ends it, as in map()
 
-    def starmap(self, function: Callable[..., Any], arguments: Iterable[Iterable[Any]]) -> "Results":
+    def starmap(self, function: Callable[..., R], arguments: Iterable[Iterable[Any]]) -> "Results[R]":
         """Do as `imap`, each item of `arguments` being the arguments of one call."""
         return Results(Stream(self, function, iter(arguments), ordered=True))
 
-    def imap_unordered(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> "Results":
+    def imap_unordered(self, function: Callable[..., R], *iterables: Iterable[Any]) -> "Results[R]":
         """Do as `imap`, with the results in the order in which they come."""
         return Results(Stream(self, function, zip(*iterables), ordered=False))  # noqa: B905
 
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Any]:
+    def map(self, function: Callable[..., R], *iterables: Iterable[Any]) -> list[R]:
         """Return the list of all results, in input order; the first exception kills the rest and is raised."""
         return list(self.imap(function, *iterables))
 
@@ -348,7 +350,7 @@ class Stream:
                 green.kill()
 
 
-class Results:
+class Results(Generic[R]):
     """The results of an imap, as they come: an iterator that can go on after an exception, and a context manager.
 
     Made by `GreenPool.imap`. `close()`, or dropping it, kills what still runs.
@@ -358,12 +360,12 @@ class Results:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._head: Outcome[Any] | None = None
+        self._head: Outcome[R] | None = None
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> R:
         stream = self._stream
         if stream.feeder is None and not stream.over:
             stream.begin()
@@ -432,13 +434,13 @@ class GreenPile:
 # -- the first of many
 
 
-def as_completed(objects: Iterable[Outcome[Any]], timeout: float | None = None) -> Iterator[Outcome[Any]]:
+def as_completed(objects: Iterable[Some], timeout: float | None = None) -> Iterator[Some]:
     """Yield greenthreads, or other outcomes, in the order in which they come to their end.
 
     Raises TimeoutError if not all have, `timeout` seconds after the first was asked for.
     """
     waited_for = list(objects)
-    ended: Queue[Outcome[Any]] = Queue()
+    ended: Queue[Some] = Queue()
     clock = get_hub().clock
     deadline = None if timeout is None else clock() + timeout
     try:
@@ -454,12 +456,12 @@ def as_completed(objects: Iterable[Outcome[Any]], timeout: float | None = None) 
             one.unlink(ended.put_nowait)
 
 
-def wait_any(objects: Iterable[Outcome[Any]], timeout: float | None = None, *, count: int = 1) -> list[Outcome[Any]]:
+def wait_any(objects: Iterable[Some], timeout: float | None = None, *, count: int = 1) -> list[Some]:
     """Wait until `count` greenthreads, or other outcomes, have ended; return those, in the order of their ends.
 
     After `timeout` seconds, or if there are fewer, return what has ended.
     """
-    ended: list[Outcome[Any]] = []
+    ended: list[Some] = []
     if count <= 0:
         return ended
     try:

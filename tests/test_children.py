@@ -90,6 +90,7 @@ def test_waitid_tells_of_the_end_and_can_leave_the_child(gate: Gate) -> None:
     turns()
     gate.open()
     result = waiter.wait(30)
+    assert result is not None
     assert (result.si_pid, result.si_status) == (pid, 5)
     assert green_os.waitpid(pid, 0) == (pid, 5 << 8)
 
@@ -100,7 +101,9 @@ def test_waitid_takes_a_pidfd(gate: Gate) -> None:
     waiter = spawn(green_os.waitid, os.P_PIDFD, handle, os.WEXITED)
     turns()
     gate.open()
-    assert waiter.wait(30).si_status == 6
+    result = waiter.wait(30)
+    assert result is not None
+    assert result.si_status == 6
     os.close(handle)
 
 
