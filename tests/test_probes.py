@@ -1,6 +1,8 @@
 """The parsers of probes: real answers whole, cut, byte by byte, followed by more; and garbage of all kinds."""
 
 import re
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from struct import pack
 from typing import Any
@@ -8,10 +10,15 @@ from typing import Any
 import dns.message
 import dns.rrset
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings, strategies as st
 
 from greenprobe.cli import cli, run
-from greenprobe.engine.probes.certificates import certificate_fields
+from greenprobe.engine.probes.certificates import certificate_fields, chain_fields
 from greenprobe.engine.probes.datagrams import DATAGRAMS
 from greenprobe.engine.probes.probe import MAX_TEXT, MORE, OTHER, Heard, Probe, text_of
 from greenprobe.engine.probes.registry import BUILT_IN, Registry, load_probes
@@ -120,6 +127,10 @@ ANSWERS: list[tuple[str, bytes, dict[str, Any]]] = [
     ("amqp", AMQP, {"version": "0.9", "product": "RabbitMQ 3.12.1", "mechanisms": ["PLAIN", "AMQPLAIN"]}),
     ("amqp", b"AMQP\0\1\0\0", {"version": "1.0.0"}),
     ("rdp", bytes.fromhex("030000130ed000001234000209080002000000"), {"security": "CredSSP"}),
+    ("rdp", bytes.fromhex("0300000b06d00000123400"), {"security": "RDP"}),
+    ("rdp", bytes.fromhex("030000130ed000001234000300080005000000"), {"failure": 5}),
+    ("vnc", b"RFB 003.003\n", {"version": "3.3", "security": None}),
+    ("vnc", b"RFB 003.008\n\0\0\0\0\x12Too many attempts.", {"version": "3.8", "refusal": "Too many attempts."}),
     ("vnc", b"RFB 003.008\n\x02\x01\x02", {"version": "3.8", "security": ["none", "VNC password"]}),
     ("smb", SMB, {"dialect": "3.1.1", "signing": "required"}),
     ("ldap", LDAP, {"contexts": ["dc=example,dc=test"]}),
@@ -246,6 +257,40 @@ def test_what_is_no_certificate_is_told_by_its_hash(der: bytes) -> None:
     found = certificate_fields(der)
     assert len(found["sha256"]) == 64
     assert "unreadable" in found
+
+
+def certificate(key: Any, *, names: x509.SubjectAlternativeName | None) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
+    begins = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 255, begins, begins + timedelta(days=1))
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    kind = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, kind).public_bytes(Encoding.DER)
+
+
+NAMES = x509.SubjectAlternativeName(
+    [x509.DNSName("a.test"), x509.IPAddress(ip_address("192.0.2.1")), x509.RegisteredID(x509.ObjectIdentifier("1.2.3"))]
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "names", "expected"),
+    (
+        (ec.generate_private_key(ec.SECP256R1()), None, ("EC secp256r1", "sha256", [])),
+        (rsa.generate_private_key(65537, 1024), None, ("RSA 1024", "sha256", [])),
+        (ed25519.Ed25519PrivateKey.generate(), NAMES, ("Ed25519", "", ["a.test", "192.0.2.1"])),
+    ),
+)
+def test_a_certificate_tells_its_key_its_time_and_the_names_it_is_for(
+    key: Any, names: x509.SubjectAlternativeName | None, expected: tuple[str, str, list[str]]
+) -> None:
+    der = certificate(key, names=names)
+    found = chain_fields([der, der])
+    facts = found["certificate"]
+    assert (facts["key"], facts["signature"], facts["names"]) == expected
+    assert (facts["not_before"], facts["serial"], facts["self_signed"]) == ("2026-01-01T00:00:00Z", "ff", True)
+    assert found["chain"] == ["CN=a.test"]
 
 
 # -- probes of users

@@ -6,7 +6,7 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
-from greenprobe.commands.scan_says import INTERVAL, no_echoes, troubles_told
+from greenprobe.commands.scan_says import INTERVAL, no_echoes, summarize, troubles_told
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanStatistics
 from greenprobe.engine.targets import Targets, parse_hosts
@@ -37,6 +37,17 @@ def test_a_trouble_is_told_once_and_soon_after_it_began(clock: JumpClock, capsys
     assert len(said) == 2
     assert "EMFILE" in said[0]
     assert "a host fell silent" in said[1]
+
+
+def test_the_end_says_what_is_missing_and_what_ran_out(capsys: pytest.CaptureFixture[str]) -> None:
+    end = replace(nothing_yet(), total=10, done=8, open=1, closed=7, held=2, lost=1, shortages={"EMFILE": 1})
+    summarize(replace(end, elapsed=2.0))
+    found, missing, silent, short = capsys.readouterr().err.splitlines()
+    assert found == "8 ports in 2.00 s (4 a second): 1 open, 7 closed"
+    assert missing == "2 of 10 ports are not finished"
+    assert silent.startswith("2 hosts fell silent")
+    assert silent.endswith("; 1 never answered again")
+    assert short == "this machine ran short (EMFILE 1 time), so the scan went slower"
 
 
 @pytest.mark.parametrize("code", (EACCES, EPERM))

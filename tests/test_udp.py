@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EACCES, EALREADY
 from itertools import chain
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import Any
@@ -16,8 +17,10 @@ from greenprobe.engine.probes.datagrams import BY_PORT, hello_of
 from greenprobe.engine.scanner import Scanner
 from greenprobe.engine.scanplan import ScanPlan, ScanRecord, Service
 from greenprobe.engine.targets import Targets, parse_hosts
+from greenprobe.engine.udp import UdpAsker
 from greenprobe.green_socket import socket as GreenSocket  # noqa: N812 - a class
 from greenprobe.greenthread import spawn
+from greenprobe.hub import Hub
 
 
 @contextmanager
@@ -141,3 +144,10 @@ def test_a_closed_port_is_known_without_a_connected_socket(monkeypatch: pytest.M
     with unused("127.0.0.1") as nobody:
         monkeypatch.setitem(BY_PORT, nobody, BY_PORT[69])
         assert scan("127.0.0.1", UDP + nobody)["udp", nobody].state == "closed"
+
+
+def test_an_address_that_nothing_can_be_sent_to_ends_at_once(hub: Hub) -> None:
+    asker = UdpAsker(hub)
+    assert asker.start(AF_INET, ("255.255.255.255", UDP + 9), is_near=False) == EACCES  # the socket may not broadcast
+    assert asker.icmp is None
+    assert asker.wait(hub.clock()) == EALREADY

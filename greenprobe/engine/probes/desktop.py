@@ -4,7 +4,7 @@ import re
 from struct import unpack_from
 from typing import Final
 
-from greenprobe.engine.probes.probe import MORE, OTHER, Fields, Heard, Probe, text_of
+from greenprobe.engine.probes.probe import MAX_TEXT, MORE, OTHER, Fields, Heard, Probe, text_of
 
 __all__ = ["RDP", "VNC"]
 
@@ -50,11 +50,13 @@ def parse_vnc(data: bytes, is_over: bool) -> Fields | Heard:
         return fields
     if not kinds or len(kinds) < 1 + kinds[0]:
         return fields if is_over else MORE
-    if kinds[0] == 0:
-        fields["refusal"] = text_of(kinds[5:])
-    else:
+    if kinds[0]:
         fields["security"] = [SECURITY.get(kind, str(kind)) for kind in kinds[1 : 1 + kinds[0]]]
-    return fields
+        return fields
+    end = 5 + int.from_bytes(kinds[1:5])
+    if len(kinds) < min(max(end, 5), MAX_TEXT) and not is_over:
+        return MORE
+    return {**fields, "refusal": text_of(kinds[5:end])}
 
 
 RDP: Final = Probe(
