@@ -14,7 +14,7 @@ from typing import Any, Final
 from greenlet import GreenletExit
 
 from greenprobe.condition import BrokenBarrierError
-from greenprobe.errors import BusyError, ClosedResourceError
+from greenprobe.errors import ClosedResourceError
 from greenprobe.greenthread import GreenThread, sleep, spawn
 from greenprobe.hub import get_hub
 from greenprobe.queue import Empty, Full, ShutDown
@@ -38,7 +38,6 @@ HARMLESS: Final = (  # how a deed may end in a storm
     Empty,
     Full,
     ShutDown,
-    BusyError,
     ClosedResourceError,
     BrokenBarrierError,
     BaseExceptionGroup,
@@ -85,6 +84,12 @@ class Storm:
     def strike(self) -> None:
         """Kill some actor, now and then the current one."""
         self.random.choice(self.actors).kill(self.random.choice((None, Hit, Hit("again"))))
+
+    def nudge(self) -> None:
+        """Wake somebody for nothing, as the hub may at any time."""
+        green = self.random.choice(self.started)
+        if green.started and not green.dead:
+            get_hub().schedule(green)
 
     def blow(self, deeds: Iterable[Deed], actors: int, tide: Deed | None = None) -> None:
         """Have `actors` greenthreads do `deeds`; `tide`, if any, comes again and again meanwhile.

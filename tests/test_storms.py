@@ -8,9 +8,11 @@ threads that are left behind are found by the fixture that every test has. See `
 They are slow for one reason: what is looked for is rare, so each seed does thousands of deeds.
 """
 
+import socket as stdlib
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -24,7 +26,7 @@ from storm import Deed, Hit, Storm
 from greenprobe import pool as pools
 from greenprobe.channel import Channel
 from greenprobe.condition import Barrier, BrokenBarrierError, Condition
-from greenprobe.errors import Cancelled
+from greenprobe.errors import BusyError, Cancelled
 from greenprobe.green_socket import socket, socketpair
 from greenprobe.greenthread import GreenThread, sleep, spawn, spawn_after, spawn_n
 from greenprobe.hub import Hub
@@ -57,6 +59,7 @@ class Locks:
             self.raise_flag,
             self.wait_for_flag,
             self.meet,
+            Storm.nudge,
         ]
 
     def hold(self, storm: Storm, lock: Lock | Semaphore, permits: int) -> None:
@@ -119,7 +122,7 @@ class Values:
         self.put: list[int] = []
         self.undecided: list[int] = []  # put or not: who did so was killed or timed out meanwhile
         self.got: list[int] = []
-        self.deeds: list[Deed] = [self.put_one, self.get_one, self.run_dry]
+        self.deeds: list[Deed] = [self.put_one, self.get_one, self.run_dry, Storm.nudge]
 
     def put_one(self, storm: Storm) -> None:
         self._put(storm.random.choice(self.ways), storm.patience())
@@ -179,28 +182,49 @@ class Sockets:
     def __init__(self) -> None:
         self.names = count()
         self.adrift: list[socket] = []  # to be used and closed by anybody, in any thread
-        self.deeds: list[Deed] = [self.converse, self.flood, self.set_adrift, self.pick_up, self.connect]
+        self.deeds: list[Deed] = [
+            self.converse,
+            self.take_over,
+            self.flood,
+            self.set_adrift,
+            self.pick_up,
+            self.connect,
+            Storm.nudge,
+        ]
 
     def converse(self, storm: Storm) -> None:
-        """Say a word that nobody else says, and hear it back, a few times; one end may be closed before that."""
-        left, right = socketpair()
-        peer = storm.spawn(echo, right)
+        """Say words that nobody else says, and hear them back; one end may be closed before that."""
+        left, right = storm.random.choice((socketpair, tcp_pair))()
+        peer = storm.spawn(echo, right, storm)
         with left:
             left.settimeout(storm.random.choice((None, 0.0001, 0.05)))
             for _ in range(3):
                 word = b"%09d" % next(self.names)
                 left.sendall(word)
+                storm.pause()  # so that the answer may come when nobody waits for it
                 if storm.chance(0.1):
                     storm.random.choice((left, right)).close()
                 assert left.recv(100) in {word, b""}
-        if storm.chance(0.5):
-            peer.kill(Hit)
+        peer.join()
+
+    def take_over(self, storm: Storm) -> None:
+        """Kill who reads, perhaps when its word has come, and read in its place."""
+        left, right = storm.random.choice((socketpair, tcp_pair))()
+        peer = storm.spawn(echo, right, storm)
+        with left:
+            word = b"%09d" % next(self.names)
+            reader = storm.spawn(left.recv, 100)
+            left.sendall(word)
+            storm.pause()
+            reader.kill(Hit)
+            reader.join()
+            assert (reader.value or left.recv(100)) == word
         peer.join()
 
     def flood(self, storm: Storm) -> None:
         """Send more than fits, so that both sides wait to write, too."""
         left, right = socketpair()
-        peer = storm.spawn(echo, right)
+        peer = storm.spawn(echo, right, storm)
         with left:
             writer = storm.spawn(left.sendall, bytes(storm.random.choice((10, 1_000_000))))
             try:
@@ -215,7 +239,7 @@ class Sockets:
         with socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            server = storm.spawn(serve, listener)
+            server = storm.spawn(serve, listener, storm)
             with socket() as client:
                 client.settimeout(storm.random.choice((None, 0.05)))
                 client.connect(listener.getsockname())
@@ -230,7 +254,8 @@ class Sockets:
         one, other = socketpair()
         self.adrift += [one, other]
         one.settimeout(storm.patience())
-        one.recv(1)
+        with suppress(BusyError):
+            one.recv(1)
 
     def pick_up(self, storm: Storm) -> None:
         found = self._found(storm)
@@ -241,7 +266,8 @@ class Sockets:
                 found.send(b"x")
             else:
                 found.settimeout(0.005)  # the other end may be somebody's who waits, too
-                found.recv(1)
+                with suppress(BusyError):
+                    found.recv(1)
         finally:
             found.close()
 
@@ -261,23 +287,32 @@ class Sockets:
             each.close()
 
 
-def echo(sock: socket) -> None:
-    """Send back what comes until the other end is closed, or this one."""
+def tcp_pair() -> tuple[socket, socket]:
+    """Return two green sockets that are connected over TCP, whose short reads are hints."""
+    with stdlib.create_server(("127.0.0.1", 0)) as listener:
+        client = stdlib.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    return socket(fileno=client.detach()), socket(fileno=server.detach())
+
+
+def echo(sock: socket, storm: Storm) -> None:
+    """Send back what comes, sooner or later, until the other end is closed, or this one."""
     with sock:
         try:
             while data := sock.recv(100_000):
+                storm.pause()
                 sock.sendall(data)
         except OSError:
             pass
 
 
-def serve(listener: socket) -> None:
+def serve(listener: socket, storm: Storm) -> None:
     """Echo on the first connection, if there is one before the listener is closed."""
     try:
         sock, _ = listener.accept()
     except OSError:
         return
-    echo(sock)
+    echo(sock, storm)
 
 
 keeper: ContextVar[object] = ContextVar("keeper")
@@ -444,7 +479,17 @@ def test_a_storm_on_one_hub(hub: Hub, kind: Callable[[], Kind], seed: int, clock
     blow(hub, seed, kind(), 500)
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that pass the GIL on five hundred times as often as they would."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 500)
+    yield
+    sys.setswitchinterval(before)
+
+
 @seeds
+@pytest.mark.usefixtures("hasty_threads")
 @pytest.mark.parametrize("kind", [Locks, Values, Sockets])
 def test_a_storm_over_several_threads(kind: Callable[[], Kind], seed: int) -> None:
     """Slow: four hubs whose greenthreads share everything, and kill each other."""
