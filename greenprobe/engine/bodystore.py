@@ -9,17 +9,20 @@ import os
 import re
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from greenprobe.engine.fetchplan import Failure
 from greenprobe.errors import StorageError
 from greenprobe.http.trace import Trace
 from greenprobe.lazy import Lazy
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["BodyStore", "file_name"]
 
 mimetypes = Lazy("mimetypes")
+pathlib = Lazy("pathlib")
 tempfile = Lazy("tempfile")
 
 MAX_HOST: Final = 80
@@ -54,7 +57,7 @@ class BodyStore:
 
     def __init__(self, path: str) -> None:
         """Make the directory if it is not there. Raises OSError."""
-        self._root = Path(path)
+        self._root: Path = pathlib.Path(path)
         self._root.mkdir(parents=True, exist_ok=True)
 
     def taker(self, number: int, trace: Trace) -> "StoredBody":
@@ -66,7 +69,7 @@ class BodyStore:
 class StoredBody:
     """One file that is being written; a Taker."""
 
-    def __init__(self, folder: Path, name: str, root: Path) -> None:
+    def __init__(self, folder: "Path", name: str, root: "Path") -> None:
         self._folder = folder
         self._name = name
         self._root = root
@@ -96,7 +99,7 @@ class StoredBody:
             with suppress(OSError):
                 os.unlink(self._temporary)
 
-    def _settle(self) -> Path:
+    def _settle(self) -> "Path":
         stem, extension = os.path.splitext(self._name)
         for copy in range(1, MAX_COPIES):
             path = self._folder / (self._name if copy == 1 else f"{stem}-{copy}{extension}")

@@ -6,7 +6,6 @@ sends it once more. A file is read 64 KiB at a time, so a body of any length cos
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from mimetypes import guess_type
 from secrets import token_hex
 from typing import IO, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -14,8 +13,11 @@ from urllib.parse import urlencode
 import orjson
 
 from greenprobe.errors import LocalProtocolError
+from greenprobe.lazy import Lazy
 
 __all__ = ["BytesBody", "FileBody", "FilePart", "MultipartBody", "RequestBody", "StreamBody", "form_body", "json_body"]
+
+mimetypes = Lazy("mimetypes")
 
 PIECE_BYTES: Final = 1 << 16
 
@@ -179,7 +181,7 @@ def _content(part: FilePart) -> BytesBody | FileBody:
 def _part_head(mark: str, name: str, part: FilePart | None) -> bytes:
     lines = [f"--{mark}", f'Content-Disposition: form-data; name="{_quoted(name)}"']
     if part is not None:
-        kind = part.content_type or guess_type(part.name)[0] or "application/octet-stream"
+        kind = part.content_type or mimetypes.guess_type(part.name)[0] or "application/octet-stream"
         lines[1] += f'; filename="{_quoted(part.name)}"'
         lines.append(f"Content-Type: {_quoted(kind)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

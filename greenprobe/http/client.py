@@ -41,14 +41,16 @@ from greenprobe.http.plain_gets import PARTIAL, PlainGets, Unfinished
 from greenprobe.http.ranges import check_range
 from greenprobe.http.request import SECRET_HEADERS, Fields, Request
 from greenprobe.http.response import Response, StreamedResponse
-from greenprobe.http.sharing import SharingTransport
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
 from greenprobe.http.trust import Trust
 from greenprobe.http.urls import join_redirect, read_url
 from greenprobe.hub import Hub, get_hub
+from greenprobe.lazy import Lazy
 
 __all__ = ["Client", "ClientOptions"]
+
+sharing = Lazy("greenprobe.http.sharing")
 
 MAX_CHALLENGES: Final = 2  # a nonce may have grown stale in between
 NO_HOOKS: Final = Hooks()
@@ -79,7 +81,7 @@ class Client:
         secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)
         self._secret: Fields = secret
         self._hooks = options.hooks or NO_HOOKS
-        make = SharingTransport if options.http2 else Transport
+        make: type[Transport] = sharing.SharingTransport if options.http2 else Transport
         trust = trust or Trust()
         self._transport = make(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
         self.lanes = self._transport.lanes

@@ -7,7 +7,6 @@ ours are not kept. Who wants all this gives the client a `RecordedTrace`, which 
 that were redirects and challenges too.
 """
 
-from http import HTTPStatus
 from time import time
 from typing import IO, Final, NamedTuple
 
@@ -28,6 +27,7 @@ __all__ = [
     "without_secret_lines",
 ]
 
+http = Lazy("http")
 tempfile = Lazy("tempfile")
 
 IN_MEMORY_BYTES: Final = 1 << 16
@@ -247,6 +247,7 @@ def head_of(trace: Trace) -> bytes:
 def phrase_of(status: int | None) -> str:
     """Return the usual words for a status."""
     try:
-        return HTTPStatus(status or 0).phrase
+        phrase: str = http.HTTPStatus(status or 0).phrase
     except ValueError:
         return "Unknown"
+    return phrase
