@@ -758,6 +758,22 @@ def test_a_host_that_bans_for_a_while_is_asked_again_when_it_answers(clock: Jump
     assert {record.state for record in found.values()} == {"closed"}
 
 
+def test_a_host_that_seemed_dead_while_another_was_held_is_asked_again(clock: JumpClock) -> None:
+    network = Network(rtt=0.01)
+    network.silent_hosts = {"127.0.0.2", "127.0.0.3"}
+    network.passes = lambda port: len(network.order) < 60 or clock.now() > 5
+
+    def open_way(port: int) -> None:
+        if clock.now() > 5:
+            network.silent_hosts.discard("127.0.0.2")
+
+    network.on_ask = open_way
+    scanner = Scanner(plan_of("127.0.0.1-3", "1-50"), asker=network.asker)
+    states = Counter((record.ip, record.state) for record in scanner.run())
+    assert scanner.statistics().held
+    assert states == {("127.0.0.1", "closed"): 50, ("127.0.0.2", "closed"): 50, ("127.0.0.3", "filtered"): 50}
+
+
 def test_a_host_that_never_answers_again_is_said_to_and_no_more_asked(clock: JumpClock) -> None:
     network = Network(rtt=0.01)
     network.passes = lambda port: len(network.order) < 100

@@ -219,7 +219,7 @@ class Scanner:
             gates += (Gate(self._hub, window),)
         host = self._hosts[index] = Host(address, hosts.name_of(address), gates)
         if len(self._hosts) > MAX_HOSTS:
-            self._waiting.settle(self._hosts.pop(next(iter(self._hosts))))
+            self._settle(self._hosts.pop(next(iter(self._hosts))))
         return host
 
     def _pursue(self, asker: Asker, question: Question, code: int, started: float) -> None:
@@ -306,11 +306,19 @@ class Scanner:
         return True
 
     def _settle_all(self) -> bool:
-        """Settle every host that is left; tell whether that gave something to ask."""
+        """Settle every host that is left; tell whether that gave something to ask.
+
+        Where hosts were held, only the first that gives something: together they would fill what was full before.
+        """
         for host in self._hosts.values():
             if host.silent_ports:
-                self._waiting.settle(host)
+                self._settle(host)
+                if self._judge.held and self._again:
+                    break
         return bool(self._again)
+
+    def _settle(self, host: Host) -> None:
+        self._waiting.settle(host, were_others_held=self._judge.held > 0)
 
     def _hire_for_room(self) -> None:
         """Hire one more worker if all wait for answers and the network and our sockets have room for a probe."""

@@ -78,10 +78,13 @@ class Waiting:
         self.silent -= len(host.silent_ports)
         self.ask_again(host.take_silent())
 
-    def settle(self, host: Host) -> None:
-        """Say of a host without any answer that its ports are silent, or ask them once more if that is doubtful."""
+    def settle(self, host: Host, *, were_others_held: bool) -> None:
+        """Say of a host without any answer that its ports are silent, or ask them once more if that is doubtful.
+
+        It is so where other hosts fell silent as a whole: a router on the way may have had no room for this one.
+        """
         self.silent -= len(host.silent_ports)
-        asks_again = self._asks_twice and host.is_doubtful()
+        asks_again = self._asks_twice and (were_others_held or host.is_doubtful())
         for question in host.take_silent():
             if asks_again:
                 self.again.append(question)
