@@ -149,7 +149,7 @@ def unstarted(
 def live() -> None:
     """Call the function of the current greenthread, and keep its outcome."""
     me: Any = getcurrent()
-    if me._state != PENDING or me._function is None:
+    if me._state != PENDING:
         return  # killed before it began
     try:
         if me._kwargs:

@@ -291,6 +291,19 @@ def test_event_wait_times_out_at_its_deadline(clock: Any) -> None:
     assert not event._waiters
 
 
+def test_event_set_by_another_thread_between_the_look_and_the_enrolment_is_seen(clock: Any) -> None:
+    event = Event()
+
+    class SetMeanwhile(WaitQueue):
+        def enrol(self, item: Any = None) -> Waiter:
+            event.set()
+            return super().enrol(item)
+
+    event._waiters = SetMeanwhile()
+    assert event.wait(30)
+    assert clock.now() == 0
+
+
 @pytest.mark.slow
 def test_event_loses_no_wake_up_between_threads() -> None:
     """4 threads pass a turn around 5,000 times: each waits for its own event and sets the next one's."""
