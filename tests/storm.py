@@ -1,7 +1,7 @@
 """A storm: greenthreads do deeds at random, and are killed and timed out while they do them.
 
 All that is random is drawn from one seed: who does what, who is hit, who runs next. So a storm on one hub with the
-jumping clock comes again with its seed, to the last switch.
+jumping clock comes again with its seed, as far as no thread or socket has a say in when things happen.
 """
 
 from collections import Counter

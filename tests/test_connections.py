@@ -196,6 +196,7 @@ def test_a_good_bye_is_the_end(ends: Ends, hub: Hub, authority: trustme.CA) -> N
             assert secure.ours.receive(hub.clock() + FOREVER) == b""
 
 
+@pytest.mark.fifo
 def test_what_two_greenthreads_send_at_once_goes_out_one_behind_the_other(
     ends: Ends, hub: Hub, authority: trustme.CA
 ) -> None:

@@ -371,6 +371,7 @@ def test_a_server_that_reads_no_more_is_given_up_in_time(deaf: Deaf, clock: Jump
     assert len(deaf.pairs) == 2  # for the first, whose connection that was
 
 
+@pytest.mark.fifo
 def test_behind_half_a_query_nothing_is_sent(deaf: Deaf) -> None:
     deaf.second.kill()
     wait_all_blocked()

@@ -16,6 +16,7 @@ from greenprobe.compat.eventlet.timeout import Timeout
 from greenprobe.testing import JumpClock
 
 
+@pytest.mark.fifo
 def test_who_waits_may_create_in_the_place_of_one_that_could_not_be_made() -> None:
     event, fails = Event(), [True, False]
 
