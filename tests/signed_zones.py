@@ -46,8 +46,9 @@ UNSIGNED = "plain.test."
 class SignedZones:
     """All zones, and `anchors`, the DS of the root."""
 
-    def __init__(self, *, nsec3: bool = False, opts_out: bool = False) -> None:
+    def __init__(self, *, nsec3: bool = False, opts_out: bool = False, iterations: int = 1) -> None:
         self.nsec3 = nsec3
+        self._iterations = iterations
         self.opts_out = opts_out
         self.zones: dict[Name, dns.zone.Zone] = {}
         self.anchors: list[str] = []
@@ -151,11 +152,11 @@ class SignedZones:
                 name = name.parent()
         if self.opts_out:
             names = {name for name in names if self._types(zone, name) != {int(dns.rdatatype.NS)}}
-        hashes = {dns.dnssec.nsec3_hash(name, "aa", 1, 1): self._types(zone, name) for name in names}
+        hashes = {dns.dnssec.nsec3_hash(name, "aa", self._iterations, 1): self._types(zone, name) for name in names}
         ordered = sorted(hashes)
         for owner, following in zip(ordered, [*ordered[1:], ordered[0]], strict=True):
             types = " ".join(map(dns.rdatatype.to_text, sorted({*hashes[owner], 46})))  # type: ignore[arg-type]
-            text = f"1 {int(self.opts_out)} 1 aa {following} {types}"
+            text = f"1 {int(self.opts_out)} {self._iterations} aa {following} {types}"
             name = dns.name.Name([owner.lower().encode()]).concatenate(zone.origin)
             zone.replace_rdataset(name, dns.rdataset.from_rdata(60, dns.rdata.from_text("IN", "NSEC3", text)))
 

@@ -18,6 +18,7 @@ from signed_zones import SignedZones
 from greenprobe.cli import cli, run
 from greenprobe.dns.conf import ResolvConf
 from greenprobe.dns.deferred import make_question, read_reply
+from greenprobe.dns.denial import MAX_ITERATIONS
 from greenprobe.dns.dnssec import BOGUS, INSECURE, SECURE, Judgement, Validator
 from greenprobe.dns.resolver import Resolver
 from greenprobe.dns.wire import Reply
@@ -79,6 +80,15 @@ def test_a_delegation_that_opt_out_leaves_out_is_insecure() -> None:
     zones = SignedZones(nsec3=True, opts_out=True)
     assert judge(zones, "www.plain.test").state == INSECURE
     assert judge(zones, "www.secure.test").state == SECURE
+
+
+@pytest.mark.parametrize("name", ["nowhere.test", "www.plain.test", "anything.wild.test"])
+def test_proofs_that_take_too_many_hashes_are_not_looked_at(name: str) -> None:
+    """RFC 9276, section 3.2: a resolver may treat them as if nothing were signed."""
+    zones = SignedZones(nsec3=True, iterations=MAX_ITERATIONS + 1)
+    assert judge(zones, name).state == INSECURE
+    zones = SignedZones(nsec3=True, iterations=MAX_ITERATIONS)
+    assert judge(zones, name).state == (INSECURE if "plain" in name else SECURE)
 
 
 def without(kind: str) -> Spoil:

@@ -63,6 +63,7 @@ class Signed(NamedTuple):
 
 
 SURE: Final = Judgement(SECURE)
+TOO_DEAR: Final = Judgement(INSECURE, "NSEC3 with too many iterations")  # RFC 9276, section 3.2
 
 
 class Validator:
@@ -132,6 +133,8 @@ class Validator:
         denial, judgement = self._denial(reply)
         if denial is None or judgement.state != SECURE:
             return judgement
+        if denial.is_too_dear:
+            return TOO_DEAR
         next_closer = dns.name.Name(name.labels[-signature.labels - 2 :])
         denied = denial.denies_itself(name) or denial.denies_itself(next_closer)
         return SURE if denied else Judgement(BOGUS, f"no proof that {name} is not there beside the wildcard")
@@ -142,7 +145,7 @@ class Validator:
         if denial is None or judgement.state != SECURE:
             return self._excuse(name, judgement.reason) if judgement.state == BOGUS else judgement
         if denial.is_too_dear:
-            return Judgement(INSECURE, "NSEC3 with too many iterations")
+            return TOO_DEAR
         if reply.rcode == NXDOMAIN:
             proven = denial.denies(name)
         else:
