@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["check_distinct", "check_kept"]
+__all__ = ["check_distinct", "check_kept", "is_same"]
 
 
 def check_distinct(options: Mapping[str, Any], written: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import click
 import orjson
 
+from greenprobe.commands.distinct import is_same
 from greenprobe.engine.journal import LastingFile
 from greenprobe.hub import get_hub
 
@@ -199,7 +200,7 @@ class Output:
 
     def _open(self, path: str, inputs: Iterable[str], goes_on_at: int | None) -> int:
         for source in inputs:
-            if source != "-" and _is_same_file(source, path):
+            if source != "-" and is_same(path, source):
                 raise click.ClickException(f"{path} is the input too; write the results to another file")
         try:
             if goes_on_at:
@@ -266,13 +267,6 @@ def _write_some(fd: int, data: memoryview) -> int:
         # pace of the whole run, as it does on a blocking pipe.
         select.select([], [fd], [])
         return 0
-
-
-def _is_same_file(first: str, second: str) -> bool:
-    try:
-        return os.path.samefile(first, second) and stat.S_ISREG(os.stat(first).st_mode)
-    except OSError:
-        return False
 
 
 def _no_heading(columns: Sequence[Column]) -> bytes:
