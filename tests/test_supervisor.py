@@ -17,6 +17,10 @@ def stop():
 def say(line):
     os.write(1, line.encode() + b"\\n")
 
+def say_and_stop(line):
+    say(line)
+    stop()
+
 def wait(links):
     links.say_ready()
     os.read(links.lifeline_fd, 1)
@@ -36,13 +40,7 @@ def run(script: str) -> tuple[int, list[str]]:
 
 
 def test_a_signal_to_a_worker_that_has_just_begun_is_its_own() -> None:
-    status, said = run(
-        "os.register_at_fork(after_in_child=stop)\n"
-        "def tell(line):\n"
-        "    say(line)\n"
-        "    stop()\n"
-        "supervise(wait, tell=tell)\n"
-    )
+    status, said = run("os.register_at_fork(after_in_child=stop)\nsupervise(wait, tell=say_and_stop)\n")
     assert "ended by signal 15" in said[0]
     assert (status, said[1:]) == (0, ["stopping"])
 
@@ -52,10 +50,7 @@ def test_a_worker_that_cannot_be_forked_is_tried_again_later() -> None:
         "def fork():\n"
         "    raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
         "os.fork = fork\n"
-        "def tell(line):\n"
-        "    say(line)\n"
-        "    stop()\n"
-        "supervise(wait, tell=tell)\n"
+        "supervise(wait, tell=say_and_stop)\n"
     )
     assert said == ["cannot start a worker: Resource temporarily unavailable; trying again in 0.5 s", "stopping"]
     assert status == 0
@@ -78,10 +73,7 @@ def test_a_worker_whose_last_words_nobody_takes_ends_alone() -> None:
         "def work(links):\n"
         "    print('last words')\n"
         "    return 7\n"
-        "def tell(line):\n"
-        "    say(line)\n"
-        "    stop()\n"
-        "supervise(work, tell=tell)\n"
+        "supervise(work, tell=say_and_stop)\n"
     )
     assert "ended with status 7" in said[0]
     assert (status, said[1:]) == (0, ["stopping"])
