@@ -4,19 +4,18 @@ import click
 import orjson
 
 from greenprobe.commands.counted import counted
-from greenprobe.commands.options import format_option
+from greenprobe.commands.options import READABLE_OR_STDIN, format_option
 from greenprobe.commands.output import terminal_safe
 from greenprobe.reporting.scan_changes import Change, Ports, changes, read_ports
 
 __all__ = ["diff"]
 
-LINES = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 SIGNS = {"opened": "+", "closed": "-", "service": "~", "certificate": "~"}
 
 
 @click.command()
-@click.argument("old", metavar="OLD", type=LINES)
-@click.argument("new", metavar="NEW", type=LINES)
+@click.argument("old", metavar="OLD", type=READABLE_OR_STDIN)
+@click.argument("new", metavar="NEW", type=READABLE_OR_STDIN)
 @format_option("text", "jsonl", default="text")
 def diff(old: str, new: str, format_name: str) -> int:
     """Say what opened, closed, or changed its service or certificate from scan OLD to scan NEW.

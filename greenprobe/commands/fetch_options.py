@@ -8,6 +8,7 @@ import click
 from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import (
     MAX_PROCESSES,
+    READABLE,
     Decorator,
     FiniteRange,
     WholeRange,
@@ -33,7 +34,6 @@ class Lines(click.types.StringParamType):
 
 LINES: Final = Lines()
 COUNT: Final = WholeRange(0)
-READABLE: Final = click.Path(exists=True, dir_okay=False, readable=True)
 FILE: Final = click.Path(dir_okay=False)
 
 INPUT: Final = [

@@ -14,11 +14,11 @@ from typing import Final
 
 import click
 
+from greenprobe.commands.options import READABLE
 from greenprobe.engine.namelist import NUMERIC
 
 __all__ = ["WordsCommand", "list_path", "means_a_file", "opened", "refuse_lists"]
 
-LIST: Final = click.Path(exists=True, dir_okay=False, readable=True)
 LIST_SUFFIXES: Final = (".txt", ".csv", ".tsv", ".lst", ".list", ".json", ".jsonl", ".ndjson")
 HOSTS: Final = frozenset({"localhost"})
 NOT_IN_NAMES: Final = frozenset("./:[{?#@")
@@ -45,7 +45,7 @@ def list_path(words: tuple[str, ...], *, are_urls: bool = False) -> str:
         return "-"
     argument = next(each for each in context.command.params if isinstance(each, click.Argument))
     if len(words) == 1 and "://" not in words[0] and os.path.exists(words[0]):
-        return str(LIST.convert(words[0], argument, context))
+        return str(READABLE.convert(words[0], argument, context))
     looks = means_urls_file if are_urls else means_a_file
     for word in words:
         is_path = are_urls and "/" in word and len(words) > 1  # of a URL without a scheme

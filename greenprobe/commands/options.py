@@ -15,6 +15,8 @@ from greenprobe.engine.fdlimit import free_descriptors, raise_limit
 __all__ = [
     "MAX_CONCURRENCY",
     "MAX_PROCESSES",
+    "READABLE",
+    "READABLE_OR_STDIN",
     "Decorator",
     "FiniteRange",
     "Progress",
@@ -61,6 +63,9 @@ class FiniteRange(click.FloatRange):
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+READABLE = click.Path(exists=True, dir_okay=False)
+READABLE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 MAX_CONCURRENCY = 100_000
 MAX_PROCESSES = 64

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from greenprobe.commands.options import READABLE, READABLE_OR_STDIN
 from greenprobe.commands.output import Output
 from greenprobe.reporting.crawl_findings import gather_crawl, is_page_row
 from greenprobe.reporting.findings import gather
@@ -22,11 +23,11 @@ MAX_RUBBISH: Final = 1000  # lines at the start that may be no JSON
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("results", metavar="RESULTS", type=READABLE_OR_STDIN)
 @click.option(
     "--links",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
+    type=READABLE,
     help="The links of a crawl: who holds the broken ones, and what no page links to.",
 )
 @click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Write the page to FILE.")

@@ -13,6 +13,7 @@ from greenprobe.commands.counted import counted
 from greenprobe.commands.given import list_path, opened
 from greenprobe.commands.name_servers import SERVERS, over_https, read_servers
 from greenprobe.commands.options import (
+    READABLE,
     FiniteRange,
     Progress,
     WholeRange,
@@ -94,7 +95,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 @click.option(
     "--trust-anchors",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
+    type=READABLE,
     help="DS records of the root, one a line, for --dnssec.  [default: those that IANA publishes]",
 )
 @click.option("--trace", is_flag=True, help="Ask from the root down, with --dnssec too; write which servers led where.")

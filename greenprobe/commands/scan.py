@@ -135,7 +135,7 @@ def _journal(options: ScanOptions) -> ScanJournal | None:
 
 def _outputs(stack: ExitStack, options: ScanOptions, journal: ScanJournal | None) -> tuple[Output, Output]:
     """Return the output, and where lines go while the scan runs: it may be the same."""
-    at = journal.written if journal is not None and not journal.is_new else None
+    at = journal.written if journal is not None else None
     is_kept = journal is not None and options.format_name not in ROWS
     out = Output(options.output, inputs=options.hosts_files, goes_on_at=None if is_kept else at)
     stack.enter_context(out)

@@ -6,15 +6,13 @@ from typing import Any
 import click
 
 from greenprobe.access_log import FORMATS
-from greenprobe.commands.options import FiniteRange, WholeRange
+from greenprobe.commands.options import READABLE, FiniteRange, WholeRange
 from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.listeners import read_bind
 from greenprobe.serving import ServePlan, serve_plan
 from greenprobe.wsgi_connection import Limits, Timeouts
 
 __all__ = ["serve"]
-
-FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(short_help="Serve a WSGI application, or a folder of files.")
@@ -38,8 +36,8 @@ FILE = click.Path(exists=True, dir_okay=False)
     show_default=True,
     help="Serve in N processes.",
 )
-@click.option("--tls-cert", metavar="FILE", type=FILE, help="Speak TLS with this certificate chain (PEM).")
-@click.option("--tls-key", metavar="FILE", type=FILE, help="Its private key, if it is not in the same file.")
+@click.option("--tls-cert", metavar="FILE", type=READABLE, help="Speak TLS with this certificate chain (PEM).")
+@click.option("--tls-key", metavar="FILE", type=READABLE, help="Its private key, if it is not in the same file.")
 @click.option(
     "--access-log",
     metavar="FORMAT",
