@@ -33,6 +33,11 @@ def test_help_lists_every_command_and_tells_of_completion(capsys: pytest.Capture
     assert "_GREENPROBE_COMPLETE=bash_source" in out
 
 
+def test_the_list_of_commands_cuts_no_line_short(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, ["--help"]) == 0
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.endswith("...")]
+
+
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli, []) == 2
     assert "Usage: greenprobe" in capsys.readouterr().err

@@ -99,6 +99,7 @@ def sections() -> dict[str, str]:
 
 
 TREE = dict(tree(cli))
+OPTION = r"`(?:-\w, )?(--[a-z0-9-]+)"
 
 
 def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
@@ -107,7 +108,7 @@ def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", TREE)
 def test_every_option_is_documented_and_nothing_else_is(name: str) -> None:
-    documented = set(re.findall(r"`(?:-\w, )?(--[a-z0-9-]+)", sections().get(name, "")))
+    documented = set(re.findall(OPTION, sections().get(name, "")))
     assert documented == options(TREE[name])
 
 
@@ -117,6 +118,17 @@ def test_every_command_and_option_has_help(name: str) -> None:
     assert command.help
     shown = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
     assert not [each.name for each in shown if not each.help]
+
+
+@pytest.mark.parametrize("name", [name for name, command in TREE.items() if getattr(command, "sections", {})])
+def test_help_and_page_have_the_same_options_under_the_same_headings(name: str) -> None:
+    with click.Context(TREE[name]) as context:
+        parts = re.split(r"^([A-Z][^:\n]+):$", TREE[name].get_help(context), flags=re.MULTILINE)[1:]
+    shown = {heading: set(re.findall(r"^  (?:-\w, )?(--[a-z0-9-]+)", text, re.MULTILINE))
+             for heading, text in zip(parts[::2], parts[1::2], strict=True)}  # fmt: skip
+    tables = re.findall(r"^([A-Z][^.:\n]+)[^\n]*:\n\n(\| option.*?)\n\n", sections()[name], re.MULTILINE | re.DOTALL)
+    cells = {heading: re.findall(r"^\| (`-.*?) \|", table, re.MULTILINE) for heading, table in tables}
+    assert shown == {heading: set(re.findall(OPTION, " ".join(each))) for heading, each in cells.items()}
 
 
 # -- README

@@ -97,9 +97,9 @@ LAYERS = """
     engine.pacing engine.namelist engine.resolveplan engine.resolving engine.wildcards engine.referral engine.tracing
     serving
     reporting.findings reporting.page reporting.scan_changes reporting.scan_findings reporting.crawl_findings
-    commands.config commands.options commands.given commands.distinct commands.name_servers commands.trust_options
-    commands.output commands.regularly commands.progress commands.plain_progress commands.keys commands.garbage
-    commands.counted
+    commands.config commands.options commands.sections commands.given commands.distinct commands.name_servers
+    commands.trust_options commands.output commands.regularly commands.progress commands.plain_progress commands.keys
+    commands.garbage commands.counted
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from greenprobe.commands.counted import counted
-from greenprobe.commands.crawl_options import crawl_options, plan_of
+from greenprobe.commands.crawl_options import CRAWL_SECTIONS, crawl_options, plan_of
 from greenprobe.commands.crawl_results import FILES, Results
 from greenprobe.commands.distinct import check_distinct
 from greenprobe.commands.garbage import rarely_collected
@@ -17,6 +17,7 @@ from greenprobe.commands.given import refuse_lists
 from greenprobe.commands.keys import status_on_key
 from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
+from greenprobe.commands.sections import SectionedCommand
 from greenprobe.engine.crawler import Crawler
 from greenprobe.engine.crawlplan import CrawlStatistics
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
@@ -33,7 +34,11 @@ COMPLETING_SECONDS = 1.0  # of the file of links, after Ctrl-C
 KEYS = {"q": "ending when what is in flight has arrived", "p": "paused; g goes on", "g": "going on"}
 
 
-@click.command()
+@click.command(
+    cls=SectionedCommand,
+    sections=CRAWL_SECTIONS,
+    short_help="Walk sites and write a result for each page, as it comes.",
+)
 @click.argument("starts", metavar="URL...", nargs=-1, required=True)
 @crawl_options()
 @click.pass_obj

@@ -27,7 +27,7 @@ from greenprobe.engine.scope import ScopeRules, Within
 from greenprobe.errors import TargetError
 from greenprobe.http.client import ClientOptions
 
-__all__ = ["crawl_options", "plan_of"]
+__all__ = ["CRAWL_SECTIONS", "crawl_options", "plan_of"]
 
 SECONDS: Final = FiniteRange(0)
 COUNT: Final = WholeRange(1)
@@ -50,10 +50,12 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         help="Walk the start hosts only, their subdomains too, their registered domain, or any host.",
     ),
     click.option("--scheme", "schemes", type=click.Choice(["http", "https"]), multiple=True,
-                 help="Walk only links of this scheme.  [default: both]"),
+                 help="Walk only links of this scheme. May be repeated.  [default: both]"),
     click.option("--below", is_flag=True, help="Keep to the folders of the start URLs."),
-    click.option("--include", metavar="REGEX", multiple=True, help="Walk only URLs in which REGEX is found."),
-    click.option("--exclude", metavar="REGEX", multiple=True, help="Do not walk URLs in which REGEX is found."),
+    click.option("--include", metavar="REGEX", multiple=True,
+                 help="Walk only URLs in which REGEX is found. May be repeated."),
+    click.option("--exclude", metavar="REGEX", multiple=True,
+                 help="Do not walk URLs in which REGEX is found. May be repeated."),
     click.option("--depth", metavar="N", type=WholeRange(0), help="Follow at most N links from a start."),
     click.option(
         "--query",
@@ -62,9 +64,11 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         show_default=True,
         help="Keep the queries of links, clean them of trackers, sort them too, or drop them.",
     ),
+    click.option("--no-sitemaps", is_flag=True, help="Do not read sitemaps and feeds."),
+    click.option("--assets", is_flag=True, help="Fetch images, scripts and stylesheets, too."),
     click.option("--same-ip", is_flag=True, help="Fetch only from hosts that have an IP address of a start."),
     click.option("--content-type", "types", metavar="TYPE", multiple=True,
-                 help="Take only bodies of this media type, as text/html or image/*."),
+                 help="Take only bodies of this media type, as text/html or image/*. May be repeated."),
     click.option("--max-pages", metavar="N", type=COUNT, help="End after N pages."),
     click.option("--max-host-pages", metavar="N", type=COUNT, help="Fetch at most N pages of a host."),
     click.option("--time", "max_seconds", metavar="SECONDS", type=SECONDS, help="End after so many seconds."),
@@ -90,8 +94,6 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option("--ignore-robots", is_flag=True,
                  help="Do not ask for robots.txt: only for sites that are yours, or whose owner agrees."),
     click.option("--ignore-nofollow", is_flag=True, help="Follow links that say nofollow, too."),
-    click.option("--no-sitemaps", is_flag=True, help="Do not read sitemaps and feeds."),
-    click.option("--assets", is_flag=True, help="Fetch images, scripts and stylesheets, too."),
     click.option("--user-agent", metavar="NAME", default="greenprobe", show_default=True,
                  help="The name that is sent, and that robots.txt is read for."),
     click.option("--contact", metavar="URL", help="A URL or mail address that is sent along: whom to ask about it."),
@@ -99,7 +101,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option("--max-body", metavar="BYTES", type=WholeRange(0), default=10 << 20, show_default=True,
                  help="A page that is longer than this when decoded is an error."),
     click.option("--max-type-body", "type_limits", metavar="TYPE BYTES", type=(str, WholeRange(0)), multiple=True,
-                 help="The same for bodies of a media type, as image/* 100000."),
+                 help="The same for bodies of a media type, as image/* 100000. May be repeated."),
     click.option("--body-memory", "body_memory_bytes", metavar="BYTES", type=WholeRange(1), default=256 << 20,
                  show_default=True, help="Hold at most so many bytes of bodies at once; the next big one waits."),
     click.option("--processes", metavar="N", type=WholeRange(0, MAX_PROCESSES), default=1, show_default=True,
@@ -128,6 +130,11 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     format_option("jsonl", "csv", "text", default="jsonl"),
     output_option(),
 )  # fmt: skip
+CRAWL_SECTIONS: Final = {
+    "--within": "Where to walk",
+    "--concurrency": "How to ask",
+    "--state": "What comes out",
+}
 
 
 def crawl_options() -> Decorator:

@@ -47,7 +47,7 @@ SHOWN_PAGES = 5  # of the many that are alike
 AROUND = 20  # ports scanned on each side of an open one: enough to see what is closed, and few to bother others
 
 
-@click.command()
+@click.command(short_help="Fetch, scan and crawl a small site on loopback: a first look.")
 def demo() -> None:
     """Start a small site on loopback; fetch, scan and crawl it, and show the results. Needs no network.
 

@@ -13,7 +13,7 @@ __all__ = ["diff"]
 SIGNS = {"opened": "+", "closed": "-", "service": "~", "certificate": "~"}
 
 
-@click.command()
+@click.command(short_help="Say what opened, closed or changed between two scans.")
 @click.argument("old", metavar="OLD", type=READABLE_OR_STDIN)
 @click.argument("new", metavar="NEW", type=READABLE_OR_STDIN)
 @format_option("text", "jsonl", default="text")

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from greenprobe.commands.counted import counted
 from greenprobe.commands.database import ResultsDatabase
 from greenprobe.commands.distinct import check_distinct, check_kept
-from greenprobe.commands.fetch_options import fetch_options
+from greenprobe.commands.fetch_options import FETCH_SECTIONS, fetch_options
 from greenprobe.commands.fetch_plan import (
     Choice,
     check_companions,
@@ -51,7 +51,7 @@ def is_typed(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-@click.command(cls=WordsCommand)
+@click.command(cls=WordsCommand, sections=FETCH_SECTIONS)
 @click.argument("urls", metavar="URLS", nargs=-1, required=True)
 @fetch_options()
 @click.pass_obj

@@ -21,7 +21,7 @@ from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.http.trust import TLS_VERSIONS
 
-__all__ = ["fetch_options"]
+__all__ = ["FETCH_SECTIONS", "fetch_options"]
 
 SECONDS: Final = FiniteRange(0, min_open=True)
 
@@ -44,7 +44,7 @@ INPUT: Final = [
         show_default=True,
         help="A URL a line, or rows with a column of URLs, the other columns of which come along as `input`.",
     ),
-    click.option("--url-column", metavar="NAME", default="url", show_default=True, help="The column of URLs."),
+    click.option("--url-column", metavar="NAME", default="url", show_default=True, help="The column of URLs, in rows."),
     click.option(
         "--scheme",
         type=click.Choice(["http", "https"]),
@@ -57,17 +57,25 @@ INPUT: Final = [
 REQUEST: Final = [
     click.option("-X", "--method", metavar="NAME", help="The request's method.  [default: GET, or POST with --data]"),
     click.option(
-        "-H", "--header", "headers", metavar="'NAME: VALUE'", multiple=True, type=LINES, help="Send this header too."
+        "-H",
+        "--header",
+        "headers",
+        metavar="'NAME: VALUE'",
+        multiple=True,
+        type=LINES,
+        help="Send this header too. May be repeated.",
     ),
     click.option("-d", "--data", metavar="TEXT", help="Send this body; @FILE reads it from a file."),
     click.option("--user-agent", metavar="TEXT", default="greenprobe", show_default=True, help="Who we say we are."),
-    click.option("--user", metavar="NAME:PASSWORD", help="Authorize to the hosts of the list."),
+    click.option(
+        "--user", metavar="NAME:PASSWORD", help="Authorize to the hosts of the list, and not where they redirect."
+    ),
     click.option("--digest", is_flag=True, help="Prove the password of --user instead of sending it."),
     click.option("--bearer", metavar="TOKEN", help="Authorize with a token."),
     click.option("--netrc", is_flag=True, help="Take names and passwords from ~/.netrc."),
     click.option("--netrc-file", metavar="FILE", type=READABLE, help="Take names and passwords from FILE."),
     click.option("--keep-cookies", is_flag=True, help="Keep cookies and send them back."),
-    click.option("--cookies", metavar="FILE", type=READABLE, help="Begin with the cookies of a cookies.txt, and keep."),
+    click.option("--cookies", metavar="FILE", type=READABLE, help="Keep cookies: begin with those of a cookies.txt."),
     click.option(
         "--cookie-jar", metavar="FILE", type=FILE, help="Keep cookies: begin with those of FILE, write it at the end."
     ),
@@ -124,21 +132,32 @@ LIMITS: Final[list[Decorator]] = [
 PACE: Final = [
     click.option("--rate", metavar="N", type=SECONDS, help="Start at most N requests a second in all."),
     click.option("--host-rate", metavar="N", type=SECONDS, help="Start at most N requests a second to a host."),
-    click.option("--delay", metavar="SECONDS", type=FiniteRange(0), default=0.0, help="Between two to a host."),
+    click.option(
+        "--delay", metavar="SECONDS", type=FiniteRange(0), default=0.0, help="Seconds between two starts to a host."
+    ),
     click.option("--adapt", is_flag=True, help="Ask hosts that answer 429 or 503, or ever more slowly, less often."),
-    click.option("--retries", metavar="N", type=COUNT, default=0, show_default=True, help="Try what may pass again."),
+    click.option(
+        "--retries",
+        metavar="N",
+        type=COUNT,
+        default=0,
+        show_default=True,
+        help="Try N more times what may pass: lost connections, timeouts, 429, 5xx.",
+    ),
     click.option(
         "--max-retry-after",
         metavar="SECONDS",
         type=SECONDS,
         default=120.0,
         show_default=True,
-        help="Obey Retry-After up to this.",
+        help="Obey a Retry-After up to this; do not wait for longer ones.",
     ),
 ]
 NETWORK: Final[list[Decorator]] = [
     click.option("--proxy", metavar="URL", help="http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT."),
-    click.option("--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all."),
+    click.option(
+        "--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all.  [default: no_proxy]"
+    ),
     dns_option(),
     click.option("--no-private", is_flag=True, help="Refuse addresses that are not public, also behind redirects."),
     ca_file_option(),
@@ -146,13 +165,27 @@ NETWORK: Final[list[Decorator]] = [
     click.option("--cert", metavar="FILE", type=READABLE, help="Our certificate, PEM, with its key or without."),
     click.option("--key", metavar="FILE", type=READABLE, help="The key of --cert."),
     click.option(
-        "--tls-min", type=click.Choice(list(TLS_VERSIONS)), default="1.2", show_default=True, help="At least."
+        "--tls-min",
+        type=click.Choice(list(TLS_VERSIONS)),
+        default="1.2",
+        show_default=True,
+        help="The least version of TLS.",
     ),
     click.option("--http2", is_flag=True, help="Offer HTTP/2; exchanges with a host then share connections."),
-    click.option("--max-streams", metavar="N", type=WholeRange(1), default=100, help="Of an HTTP/2 connection."),
+    click.option(
+        "--max-streams",
+        metavar="N",
+        type=WholeRange(1),
+        default=100,
+        help="How many exchanges share an HTTP/2 connection, at most.",
+    ),
     click.option("--sni", metavar="NAME", help="Ask TLS for this name, and check the certificate for it."),
     click.option(
-        "--pin", "pins", metavar="SHA256", multiple=True, help="The server's certificate or key must be this."
+        "--pin",
+        "pins",
+        metavar="SHA256",
+        multiple=True,
+        help="The server's certificate or key must have this digest. May be repeated.",
     ),
 ]
 FACTS: Final = [
@@ -164,10 +197,20 @@ FACTS: Final = [
     click.option("--tls-facts", is_flag=True, help="Add version, cipher and certificate."),
     click.option("--favicon", is_flag=True, help="Add the hash of each site's favicon."),
     click.option(
-        "--match", "matches", metavar="CONDITION", multiple=True, type=LINES, help="Write only what fulfils this."
+        "--match",
+        "matches",
+        metavar="CONDITION",
+        multiple=True,
+        type=LINES,
+        help="Write only what fulfils this, as in status=200,301-308. May be repeated.",
     ),
     click.option(
-        "--filter", "filters", metavar="CONDITION", multiple=True, type=LINES, help="Do not write what fulfils this."
+        "--filter",
+        "filters",
+        metavar="CONDITION",
+        multiple=True,
+        type=LINES,
+        help="Do not write what fulfils this, as in title~error. May be repeated.",
     ),
 ]
 OUTPUT: Final[list[Decorator]] = [
@@ -176,12 +219,30 @@ OUTPUT: Final[list[Decorator]] = [
         "--fields", metavar="LIST", help="Write these columns, as in status,url,elapsed.total,headers.server."
     ),
     output_option(),
-    click.option("--warc", metavar="FILE", type=FILE, callback=needs_warcio, help="Also write a WARC file, gzipped."),
-    click.option("--warc-dedup", is_flag=True, help="In it, refer to a body that is there already."),
-    click.option("--save", metavar="DIR", type=click.Path(file_okay=False), help="Also write each body to a file."),
-    click.option("--sqlite", metavar="FILE", type=FILE, help="Also write a SQLite database."),
-    click.option("--state", metavar="FILE", type=FILE, help="Keep what is done there; the same command goes on."),
-    click.option("--summary", metavar="FILE", type=FILE, help="At the end, write counts and percentiles as JSON."),
+    click.option(
+        "--warc",
+        metavar="FILE",
+        type=FILE,
+        callback=needs_warcio,
+        help="Also write requests and responses to a WARC file, gzipped.",
+    ),
+    click.option("--warc-dedup", is_flag=True, help="In the WARC file, refer to a body that is there already."),
+    click.option(
+        "--save",
+        metavar="DIR",
+        type=click.Path(file_okay=False),
+        help="Also write each body to a file of its own in DIR.",
+    ),
+    click.option("--sqlite", metavar="FILE", type=FILE, help="Also write the results to a SQLite database."),
+    click.option(
+        "--state", metavar="FILE", type=FILE, help="Keep in FILE what is done; after any end the same command goes on."
+    ),
+    click.option(
+        "--summary",
+        metavar="FILE",
+        type=FILE,
+        help="At the end, write counts, errors and percentiles to FILE, as JSON.",
+    ),
     click.option(
         "--progress",
         "progress_mode",
@@ -193,6 +254,15 @@ OUTPUT: Final[list[Decorator]] = [
     click.option("--fail", is_flag=True, help="Exit with 1 if some URL was not answered."),
 ]
 GROUPS: Final[tuple[Sequence[Decorator], ...]] = (INPUT, REQUEST, LIMITS, PACE, NETWORK, FACTS, OUTPUT)
+FETCH_SECTIONS: Final = {
+    "--input-format": "The list",
+    "--method": "The request",
+    "--concurrency": "How many, and how long",
+    "--rate": "The pace",
+    "--proxy": "The network",
+    "--facts": "What is looked for, and which results are written",
+    "--format": "The output",
+}
 
 
 def fetch_options() -> Decorator:

@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from greenprobe.commands.options import READABLE
+from greenprobe.commands.sections import SectionedCommand
 from greenprobe.engine.namelist import NUMERIC
 
 __all__ = ["WordsCommand", "list_path", "means_a_file", "opened", "refuse_lists"]
@@ -26,7 +27,7 @@ UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what `>` writes in
 DASHES: Final = "greenprobe.dashes"
 
 
-class WordsCommand(click.Command):
+class WordsCommand(SectionedCommand):
     """A command whose words mean themselves behind `--`, whatever they look like."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from greenprobe.engine.probes.registry import Registry, load_probes
 __all__ = ["probes"]
 
 
-@click.command()
+@click.command(short_help="List the protocols that `scan --service` knows.")
 @click.argument("name", required=False)
 @click.option(
     "--probes",

@@ -22,7 +22,7 @@ __all__ = ["report"]
 MAX_RUBBISH: Final = 1000  # lines at the start that may be no JSON
 
 
-@click.command()
+@click.command(short_help="Make one HTML page of the results of fetch, scan or crawl.")
 @click.argument("results", metavar="RESULTS", type=READABLE_OR_STDIN)
 @click.option(
     "--links",

@@ -56,7 +56,7 @@ MAX_TYPES = 20
 dnssec = Lazy("greenprobe.dns.dnssec")
 
 
-@click.command()
+@click.command(short_help="Look names up in the DNS, a long list or one.")
 @click.argument("names", metavar="NAMES", nargs=-1, required=True)
 @click.option(
     "-t",

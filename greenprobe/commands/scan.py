@@ -16,11 +16,12 @@ from greenprobe.commands.options import Progress
 from greenprobe.commands.output import Output
 from greenprobe.commands.scan_formats import ScanDatabase
 from greenprobe.commands.scan_journal import ScanJournal
-from greenprobe.commands.scan_options import ScanOptions, scan_options
+from greenprobe.commands.scan_options import SCAN_SECTIONS, ScanOptions, scan_options
 from greenprobe.commands.scan_plan import plan_of, targets_of
 from greenprobe.commands.scan_says import no_echoes, summarize, troubles_told
 from greenprobe.commands.scan_shard import ScanTask, batches_of
 from greenprobe.commands.scan_sink import ROWS, KeptSink, RowSink, Sink, lines_form, report_sink
+from greenprobe.commands.sections import SectionedCommand
 from greenprobe.engine.discovery import alive_hosts
 from greenprobe.engine.processes import process_command
 from greenprobe.engine.scan_shards import ScanBatch, ScanShards, parts_of
@@ -34,7 +35,9 @@ __all__ = ["scan"]
 Batches = Generator[list[ScanRecord], None, None] | Generator[ScanBatch, None, None]
 
 
-@click.command()
+@click.command(
+    cls=SectionedCommand, sections=SCAN_SECTIONS, short_help="Say which ports are open, closed or filtered, and why."
+)
 @scan_options
 @click.pass_obj
 def scan(progress: Progress, /, **words: Any) -> None:

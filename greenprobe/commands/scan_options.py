@@ -20,7 +20,7 @@ from greenprobe.commands.options import (
 )
 from greenprobe.errors import TargetError
 
-__all__ = ["FORMATS", "ScanOptions", "Tempo", "read_words", "scan_options"]
+__all__ = ["FORMATS", "SCAN_SECTIONS", "ScanOptions", "Tempo", "read_words", "scan_options"]
 
 PORT_WORD: Final = re.compile(r"[TU]:.*|-|\d{1,5}([-,]\d{1,5})*", re.ASCII)  # no host has such a name
 FORMATS: Final = ("table", "jsonl", "csv", "text", "xml", "grepable")
@@ -221,6 +221,12 @@ RESULTS: Final = (
     format_option(*FORMATS, default="table"),
     output_option(),
 )
+SCAN_SECTIONS: Final = {
+    "--ports": "Which hosts and ports",
+    "--open": "What is looked for",
+    "--timing": "How fast, and from where",
+    "--resume": "The output",
+}
 
 
 def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
