@@ -58,13 +58,13 @@ class LazyGroup(click.Group):
         return command
 
 
-def progress(read: Callable[[], tuple[float | None, str]], mode: str = "terminal", /) -> AbstractContextManager[None]:
-    """Show progress on standard error: drawn on a terminal, else, where plain lines are wanted, in lines.
+def progress(read: Callable[[], tuple[float | None, str]], mode: str, /) -> AbstractContextManager[None]:
+    """Show progress on standard error: drawn on a terminal, else in lines; `mode` is "plain" for lines, or "off".
 
-    `mode` is "off", "plain", "auto" for what fits, or "terminal" for nothing but drawn. Only what is drawn loads rich.
+    Only what is drawn loads rich.
     """
     can_draw = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")  # as rich has it
-    if mode == "off" or (mode == "terminal" and not can_draw):
+    if mode == "off":
         return nullcontext()
     if mode == "plain" or not can_draw:
         lines: AbstractContextManager[None] = load(PLAIN_PROGRESS).plain_progress(read)

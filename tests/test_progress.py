@@ -75,3 +75,11 @@ def test_a_terminal_that_cannot_draw_gets_lines(name: str, drawn: bool, monkeypa
 def test_a_narrow_terminal_shows_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, "13,899 URLs, 7,400/s, 13,899 2xx", seconds=0.5, TERM="xterm", COLUMNS="20")
     assert "13,899 URLs, 7,400/…" in text
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(("mode", "told"), [("auto", True), ("plain", True), ("off", False)])
+def test_lines_tell_of_it_where_no_terminal_is(mode: str, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(lambda: (0.5, "so far"), mode):
+        sleep(INTERVAL_S + 1)
+    assert ("so far" in capsys.readouterr().err) is told

@@ -16,6 +16,7 @@ from greenprobe.commands.options import (
     concurrency_option,
     format_option,
     output_option,
+    progress_option,
     timeout_option,
 )
 from greenprobe.commands.trust_options import ca_file_option, insecure_option
@@ -125,8 +126,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  help="Write requests and responses, robots.txt too, to a WARC file."),
     click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False),
                  help="Write pages and links to tables of an SQLite database, too."),
-    click.option("--progress", "progress_mode", type=click.Choice(["auto", "plain", "off"]), default="auto",
-                 show_default=True, help="How to show how far it is."),
+    progress_option(),
     format_option("jsonl", "csv", "text", default="jsonl"),
     output_option(),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from greenprobe.commands.options import (
     concurrency_option,
     format_option,
     output_option,
+    progress_option,
     timeout_option,
 )
 from greenprobe.commands.trust_options import ca_file_option, insecure_option
@@ -243,14 +244,7 @@ OUTPUT: Final[list[Decorator]] = [
         type=FILE,
         help="At the end, write counts, errors and percentiles to FILE, as JSON.",
     ),
-    click.option(
-        "--progress",
-        "progress_mode",
-        type=click.Choice(["auto", "plain", "off"]),
-        default="auto",
-        show_default=True,
-        help="Draw a line on a terminal, or write plain lines.",
-    ),
+    progress_option(),
     click.option("--fail", is_flag=True, help="Exit with 1 if some URL was not answered."),
 ]
 GROUPS: Final[tuple[Sequence[Decorator], ...]] = (INPUT, REQUEST, LIMITS, PACE, NETWORK, FACTS, OUTPUT)

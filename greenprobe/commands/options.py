@@ -27,6 +27,7 @@ __all__ = [
     "concurrency_option",
     "format_option",
     "output_option",
+    "progress_option",
     "timeout_option",
 ]
 
@@ -36,11 +37,11 @@ Reader = Callable[[], Reading]
 
 
 class Progress(Protocol):
-    """The click object of a command. Give it a reader of counters, and how to show them: "auto", "plain", "off" or
-    "terminal"; use what it returns as a context. See commands/progress.py.
+    """The click object of a command. Give it a reader of counters, and how to show them: "auto", "plain" or "off"; use
+    what it returns as a context. See commands/progress.py.
     """
 
-    def __call__(self, read: Reader, mode: str = "terminal", /) -> AbstractContextManager[None]: ...
+    def __call__(self, read: Reader, mode: str, /) -> AbstractContextManager[None]: ...
 
 
 class WholeRange(click.IntRange):
@@ -117,6 +118,18 @@ def timeout_option(*, default: float, what: str) -> Decorator:
         default=default,
         show_default=True,
         help=f"Seconds in which {what}.",
+    )
+
+
+def progress_option() -> Decorator:
+    """Add `--progress MODE`, as `progress_mode`: how to show how far a run is."""
+    return click.option(
+        "--progress",
+        "progress_mode",
+        type=click.Choice(["auto", "plain", "off"]),
+        default="auto",
+        show_default=True,
+        help="Draw a line on a terminal and write plain lines elsewhere; or write plain lines; or nothing.",
     )
 
 

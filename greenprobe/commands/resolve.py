@@ -20,6 +20,7 @@ from greenprobe.commands.options import (
     concurrency_option,
     format_option,
     output_option,
+    progress_option,
     timeout_option,
 )
 from greenprobe.commands.output import Column, Output, encoder
@@ -102,6 +103,7 @@ dnssec = Lazy("greenprobe.dns.dnssec")
 @click.option("--wildcards", is_flag=True, help="Say of each name whether all names next to it have the same answer.")
 @format_option("jsonl", "csv", "text", "zone", default="jsonl")
 @output_option()
+@progress_option()
 @click.pass_obj
 def resolve(
     progress: Progress,
@@ -112,6 +114,7 @@ def resolve(
     trust_anchors: str | None,
     format_name: str,
     output: str,
+    progress_mode: str,
     **options: Any,
 ) -> int:
     """Ask name servers for every name of a list and write one result each, as it comes.
@@ -142,7 +145,7 @@ def resolve(
     ):
         resolving = _resolving(hub, plan, asker, lines, trust_anchors)
         try:
-            with progress(lambda: _reading(resolving.statistics())):
+            with progress(lambda: _reading(resolving.statistics()), progress_mode):
                 _write_records(resolving, out, format_name)
         finally:
             out.flush()

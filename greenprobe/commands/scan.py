@@ -117,7 +117,7 @@ def _watched(progress: Progress, options: ScanOptions, scanner: Scanner | ScanSh
     with ExitStack() as stack:
         if "-" not in options.hosts_files:
             stack.enter_context(status_on_key(read))
-        stack.enter_context(progress(read))
+        stack.enter_context(progress(read, options.progress_mode))
         stack.enter_context(troubles_told(scanner.statistics))
         yield
 
@@ -163,7 +163,7 @@ def _begin(journal: ScanJournal, plan: ScanPlan, options: ScanOptions, rows: Out
         journal.begin(plan, given | {"probes_file": options.probes_file and str(options.probes_file)})
 
 
-KEPT = frozenset(ScanOptions.__slots__) - {"resume", "hosts_files", "exclude_files", "is_authorized"}
+KEPT = frozenset(ScanOptions.__slots__) - {"resume", "hosts_files", "exclude_files", "is_authorized", "progress_mode"}
 
 
 def _resumed(options: ScanOptions, journal: ScanJournal) -> ScanOptions:

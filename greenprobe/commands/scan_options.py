@@ -17,6 +17,7 @@ from greenprobe.commands.options import (
     WholeRange,
     format_option,
     output_option,
+    progress_option,
 )
 from greenprobe.errors import TargetError
 
@@ -78,6 +79,7 @@ class ScanOptions:
     sqlite: str | None
     format_name: str
     output: str
+    progress_mode: str
 
     def tempo(self) -> Tempo:
         """Return the timing, with what was given by itself."""
@@ -220,6 +222,7 @@ RESULTS: Final = (
     click.option("--sqlite", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results to SQLite, too."),
     format_option(*FORMATS, default="table"),
     output_option(),
+    progress_option(),
 )
 SCAN_SECTIONS: Final = {
     "--ports": "Which hosts and ports",
