@@ -152,6 +152,29 @@ def test_any_bytes_are_a_reply_or_malformed(wire: bytes, starts_well: bool) -> N
         pass
 
 
+def chained(pointers: int) -> bytes:
+    """Return a reply whose last name leads through so many pointers to the name that was asked for."""
+    wire, last, count = bytearray(HEAD + ASKED.wire), 12, 1
+    for number in range(pointers - 1):
+        if number % 8 == 0:
+            wire += b"\xc0\x0c" + struct.pack("!HHIH", 28, 1, 60, 16)
+            count += 1
+        last, wire = len(wire), wire + struct.pack("!H", 0xC000 | last)
+    wire += bytes(-(pointers - 1) % 8 * 2) + struct.pack("!HHHIH", 0xC000 | last, 1, 1, 60, 4) + b"\1\2\3\4"
+    wire[6:8] = struct.pack("!H", count)
+    return bytes(wire)
+
+
+def test_pointers_that_lead_to_pointers_are_not_followed_for_long() -> None:
+    """Each of many names after a long chain would cost its whole length: seconds for one reply."""
+    read = read_plain(chained(16), ASKED)
+    assert read is not None
+    assert (read.answer[-1].name, read.answer[-1].data) == (ASKED.name, "1.2.3.4")
+    assert read_plain(chained(17), ASKED) is None
+    with pytest.raises(DnsFormError, match="malformed"):
+        read_reply(chained(17), ASKED)
+
+
 def test_a_reply_about_something_else_is_refused() -> None:
     with pytest.raises(DnsFormError, match="about other"):
         read_reply(dns.message.make_response(dns.message.make_query("other.test.", "A")).to_wire(), ASKED)

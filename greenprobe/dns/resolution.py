@@ -118,7 +118,7 @@ class Resolution:
         if self._again is not None:
             asked, self._again = self._again, None
         elif self._turns is None:
-            asked = self._ask(self._servers[0], self._timeout, is_last=self._rounds == 1 and not self._spare())
+            asked = self._ask(self._servers[0], self._timeout, is_last=False)
             self._turns = self._rest()
         else:
             following = next(self._turns, None)
@@ -165,9 +165,6 @@ class Resolution:
             round_ = turn // count
             timeout = self._timeout if not round_ else max(self._timeout * 2**round_ / count, SHORTEST)
             yield self._ask(self._servers[turn % count], timeout, is_last=round_ and round_ == self._rounds - 1)
-
-    def _spare(self) -> bool:
-        return len(self._servers) > 1
 
     def _ask(self, server: Server, timeout: float, *, is_last: bool | int) -> Ask:
         # A firewall that drops what it does not know drops EDNS, silently: the last round does without.

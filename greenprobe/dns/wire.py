@@ -46,6 +46,7 @@ PAYLOAD_BYTES: Final = 1232  # what EDNS says we take: fits every path unfragmen
 MAX_TTL: Final = 0x7FFFFFFF
 MAX_NAME_BYTES: Final = 255
 MAX_LABEL_BYTES: Final = 63
+MAX_POINTERS: Final = 16  # on the way through one name; servers need one, at most three or four
 PLAIN_NAME: Final = re.compile(rb"[A-Za-z0-9_*/+=.-]*\Z").match  # what needs no escape in presentation format
 LENGTHS: Final = [bytes([length]) for length in range(256)]
 
@@ -213,9 +214,12 @@ def read_options(wire: bytes, at: int) -> int:
 
 
 def read_name(wire: bytes, at: int, names: Names) -> tuple[str, int]:
-    """Return a name and where it ends. A pointer must lead further back than any before it (RFC 1035, 4.1.4)."""
+    """Return a name and where it ends. A pointer must lead further back than any before it (RFC 1035, 4.1.4).
+
+    Pointers that lead to pointers would cost the square of a long message: 4 s for 64 KB.
+    """
     start = lowest = at
-    end = 0
+    end = pointers = 0
     labels: list[bytes] = []
     tail = ""
     while length := wire[at]:
@@ -225,7 +229,8 @@ def read_name(wire: bytes, at: int, names: Names) -> tuple[str, int]:
             continue
         target = (length & 0x3F) << 8 | wire[at + 1]
         end = end or at + 2
-        if length < 0xC0 or target >= lowest:
+        pointers += 1
+        if length < 0xC0 or target >= lowest or pointers > MAX_POINTERS:
             raise NotPlainError
         if target in names:
             tail = names[target]
