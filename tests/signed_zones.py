@@ -1,4 +1,4 @@
-"""Signed zones of our own: a root, a zone below it, one below that, one that is not signed; NSEC or NSEC3.
+"""Signed zones of our own: a root, a zone below it, two below that, one that is not signed; NSEC or NSEC3.
 
 `SignedZones` answers like a recursive server that does not validate. Keys are made anew for each run.
 """
@@ -30,14 +30,19 @@ TEXTS = {
 ns A 127.0.0.1
 www A 192.0.2.1
 alias CNAME www.secure.test.
+alias.alias CNAME alias.test.
+moved DNAME secure.test.
 a.empty A 192.0.2.9
 *.wild A 192.0.2.7
 secure NS ns.secure
 ns.secure A 127.0.0.1
+evil NS ns.evil
+ns.evil A 127.0.0.1
 plain NS ns.plain
 ns.plain A 127.0.0.1
 """,
     "secure.test.": "@ SOA ns host 1 2 3 4 60\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.2\nwww AAAA 2001:db8::2\n",
+    "evil.test.": "@ SOA ns host 1 2 3 4 60\n@ NS ns\nns A 127.0.0.1\n",
     "plain.test.": "@ SOA ns host 1 2 3 4 60\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.3\n",
 }
 UNSIGNED = "plain.test."
@@ -75,6 +80,12 @@ class SignedZones:
             if rdataset is not None:
                 self._add_signed(response.answer, zone, name, name, rdataset)
                 return rdataset[0].target if wanted == dns.rdatatype.CNAME != kind else None
+        moved = zone.get_rdataset(name.parent(), dns.rdatatype.DNAME)
+        if moved is not None:  # what it makes of the name is not signed (RFC 6672, section 5.3.1)
+            self._add_signed(response.answer, zone, name.parent(), name.parent(), moved)
+            target = dns.name.Name(name.labels[:1]).concatenate(moved[0].target)
+            response.answer.append(dns.rrset.from_text(name, moved.ttl, "IN", "CNAME", target.to_text()))
+            return Name(target.labels)
         wild = dns.name.Name([b"*"]).concatenate(name.parent())
         rdataset = zone.get_rdataset(wild, kind) if not self._is_there(zone, name) else None
         if rdataset is not None:

@@ -28,8 +28,8 @@ LAYERS = """
     queue channel threadpool executor names
     green_socket green_ssl
     dns.wire dns.library dns.deferred dns.watched dns.servers dns.conf dns.hosts dns.cache dns.chain
-    dns.resolution dns.flow dns.inflight dns.crew dns.udp dns.stream dns.asker dns.denial dns.dnssec dns.once
-    dns.facts dns.resolver
+    dns.resolution dns.flow dns.inflight dns.crew dns.udp dns.stream dns.asker
+    dns.denial dns.signatures dns.dnssec dns.once dns.facts dns.resolver
     dns.interfaces dns.ordering dns.shapes dns.family green_dns
     happy_eyeballs acceptor convenience
     descriptors children green_files green_os green_subprocess aio

@@ -2,7 +2,7 @@
 
 A NSEC names the next name of its zone, so there is none in between, and the types that its own name has. NSEC3 does the
 same with hashes of names, and may leave out delegations that are not signed ("opt-out"). Sources: RFC 4035, section
-5.4; RFC 5155, sections 8.3 to 8.9; RFC 9276 (iterations).
+5.4; RFC 5155, sections 8.3 to 8.9; RFC 6840, section 4.1 (what a delegation does not prove); RFC 9276 (iterations).
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,19 @@ class Span(NamedTuple):
             return bool(self.owner < what < self.next)
         return bool(what > self.owner or what < self.next)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether what is below the owner is not this zone's to deny: it is another's, or a DNAME moves it."""
+        return is_delegation(self.types) or dns.rdatatype.DNAME in self.types
+
 
 class Denial:
-    """The proofs of one reply, all of one zone. `hashed` is None for NSEC, else (algorithm, iterations, salt)."""
+    """What a zone proves in a reply, of its own names. `hashed`: None for NSEC, else (algorithm, iterations, salt)."""
 
     def __init__(self, spans: Sequence[Span], hashed: tuple[int, int, bytes] | None) -> None:
         self._spans = spans
         self._hashed = hashed
+        self._hashes: dict[dns.name.Name, str] = {}
 
     @property
     def is_too_dear(self) -> bool:
@@ -49,16 +55,16 @@ class Denial:
 
     def types_of(self, name: dns.name.Name) -> frozenset[int] | None:
         """Return the types that a name has, or None if nothing is said of it."""
-        key = self._key(name)
-        return next((span.types for span in self._spans if span.owner == key), None)
+        span = self._at(name)
+        return None if span is None else span.types
 
     def lacks(self, name: dns.name.Name, kind: int) -> bool:
         """Tell whether it is proven that a name that is there does not have a type."""
         types = self.types_of(name)
         if types is None:
             return self._is_empty(name)
-        if kind == dns.rdatatype.DS and dns.rdatatype.SOA in types:
-            return False  # that is the child's word; the parent's counts
+        if dns.rdatatype.SOA in types if kind == dns.rdatatype.DS else is_delegation(types):
+            return False  # of DS, the parent's word counts, and of all else the child's
         return kind not in types and dns.rdatatype.CNAME not in types
 
     def _is_empty(self, name: dns.name.Name) -> bool:
@@ -75,6 +81,14 @@ class Denial:
     def denies_itself(self, name: dns.name.Name) -> bool:
         """Tell whether it is proven that a name is not there; a wildcard may stand for it."""
         return self._covered(name) is not None if self._hashed is None else self.encloser(name) is not None
+
+    def leaves_to_wildcard(self, name: dns.name.Name, next_closer: dns.name.Name) -> bool:
+        """Tell whether it is proven that nothing is nearer to a name than a wildcard that stands for it.
+
+        `next_closer` is the name, or the one above it, right below the wildcard's parent. That the parent is there
+        follows from the wildcard: of hashes, one proof is all that is sent (RFC 5155, section 7.2.6).
+        """
+        return self._covered(name if self._hashed is None else next_closer) is not None
 
     def lacks_by_wildcard(self, name: dns.name.Name, kind: int) -> bool:
         """Tell whether it is proven that a wildcard stands for a name and does not have a type."""
@@ -96,20 +110,35 @@ class Denial:
             return None if span is None else max(shared(name, span.owner), shared(name, span.next), key=len)
         below = name
         for ancestor in ancestors(name.parent()) if name != dns.name.root else ():
-            if self.types_of(ancestor) is not None:
-                return ancestor if self._covered(below) is not None else None
+            span = self._at(ancestor)
+            if span is not None:
+                return ancestor if not span.is_cut and self._covered(below) is not None else None
             below = ancestor
         return None
 
+    def _at(self, name: dns.name.Name) -> Span | None:
+        key = self._key(name)
+        return next((span for span in self._spans if span.owner == key), None)
+
     def _covered(self, name: dns.name.Name) -> Span | None:
         key = self._key(name)
-        return next((span for span in self._spans if span.covers(key)), None)
+        span = next((span for span in self._spans if span.covers(key)), None)
+        if span is not None and self._hashed is None and span.is_cut and name.is_subdomain(span.owner):
+            return None
+        return span
 
     def _key(self, name: dns.name.Name) -> Any:
         if self._hashed is None:
             return name
-        algorithm, iterations, salt = self._hashed
-        return dns.dnssec.nsec3_hash(name, salt, iterations, algorithm)
+        if name not in self._hashes:
+            algorithm, iterations, salt = self._hashed
+            self._hashes[name] = dns.dnssec.nsec3_hash(name, salt, iterations, algorithm)
+        return self._hashes[name]
+
+
+def is_delegation(types: frozenset[int]) -> bool:
+    """Tell whether these are the types of a name where another zone begins, as the zone above has them."""
+    return dns.rdatatype.NS in types and dns.rdatatype.SOA not in types
 
 
 def shared(one: dns.name.Name, other: dns.name.Name) -> dns.name.Name:
@@ -123,12 +152,12 @@ def ancestors(name: dns.name.Name) -> list[dns.name.Name]:
     return [dns.name.Name(name.labels[at:]) for at in range(len(name.labels))]
 
 
-def read_denial(rrsets: Sequence[Any]) -> Denial | None:
-    """Return what NSEC or NSEC3 RRsets prove; None if there are none, or those of different parameters."""
+def read_denial(zone: dns.name.Name, rrsets: Sequence[Any]) -> Denial | None:
+    """Return what NSEC or NSEC3 RRsets of a zone prove; None if there are none, or those of different parameters."""
     plain = [rrset for rrset in rrsets if rrset.rdtype == dns.rdatatype.NSEC]
     if plain:
         return Denial([Span(each.name, each[0].next, types_in(each[0].windows), False) for each in plain], None)
-    hashed = [rrset for rrset in rrsets if rrset.rdtype == dns.rdatatype.NSEC3]
+    hashed = [rrset for rrset in rrsets if rrset.rdtype == dns.rdatatype.NSEC3 and is_right_below(rrset, zone)]
     parameters = {(each[0].algorithm, each[0].iterations, each[0].salt) for each in hashed}
     if len(parameters) != 1:
         return None
@@ -142,6 +171,11 @@ def read_denial(rrsets: Sequence[Any]) -> Denial | None:
         for each in hashed
     ]
     return Denial(spans, parameters.pop())
+
+
+def is_right_below(rrset: Any, zone: dns.name.Name) -> bool:
+    """Tell whether an RRset stands where a zone has its hashes."""
+    return bool(rrset.name != dns.name.root and rrset.name.parent() == zone)
 
 
 def types_in(windows: Sequence[tuple[int, bytes]]) -> frozenset[int]:

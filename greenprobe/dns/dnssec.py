@@ -2,26 +2,37 @@
 
 Every RRset is signed with a key of its zone; the keys of a zone are vouched for by a DS record in the zone above; the
 root's are known. So a reply is *secure* (the chain holds), *insecure* (a zone on the way is proven not to be signed),
-or *bogus* (it is broken, or a proof is missing). dnspython checks the single signatures; the chain is ours. What is
-asked on the way comes through `ask`; what was learned of zones is kept for its TTL.
+or *bogus* (it is broken, or a proof is missing). Single signatures are `signatures.py`'s, what proofs say is
+`denial.py`'s, the chain is here. What is asked on the way comes through `ask`; what was learned of zones is kept for
+its TTL.
 
 Needs the package cryptography (`pip install 'greenprobe[dnssec]'`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from time import time
 from typing import Any, Final, NamedTuple
 
-import dns.dnssec
 import dns.exception
 import dns.name
-import dns.rdata
 import dns.rdatatype
-import dns.rrset
 
 from greenprobe.dns.denial import Denial, ancestors, read_denial
-from greenprobe.dns.wire import NXDOMAIN, Question, Record, Reply
+from greenprobe.dns.signatures import (
+    Effort,
+    Ring,
+    Signed,
+    TooDear,
+    find_signed,
+    is_usable,
+    read_anchor,
+    ring_of,
+    signed_in,
+    vouched_for,
+    why_not_by,
+)
+from greenprobe.dns.wire import NXDOMAIN, Question, Reply
 from greenprobe.errors import TargetError
 
 __all__ = ["BOGUS", "INSECURE", "ROOT_ANCHORS", "SECURE", "Judgement", "Validator"]
@@ -33,9 +44,9 @@ ROOT_ANCHORS: Final = (
     "38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",
 )
 MAX_ZONES: Final = 10_000
-MAX_SIGNATURES: Final = 8  # of one RRset: more only cost time (KeyTrap)
 LONGEST: Final = 3600.0  # seconds for which anything is believed of a zone
 
+Name = dns.name.Name
 # Asks for a name and a type with the DNSSEC bits, CD too; None if nobody could say.
 AskSigned = Callable[[str, str], Reply | None]
 
@@ -51,19 +62,13 @@ class Keys(NamedTuple):
     """What is known of a zone: its keys if its state is SECURE, and until when."""
 
     judgement: Judgement
-    rrset: Any
+    ring: Ring
     until: float
 
 
-class Signed(NamedTuple):
-    """An RRset and its signatures."""
-
-    rrset: Any
-    signatures: tuple[Any, ...]
-
-
 SURE: Final = Judgement(SECURE)
-TOO_DEAR: Final = Judgement(INSECURE, "NSEC3 with too many iterations")  # RFC 9276, section 3.2
+UNPROVEN: Final = Judgement(BOGUS, "there is no proof that it is not there")
+TOO_MANY_HASHES: Final = Judgement(INSECURE, "NSEC3 with too many iterations")  # RFC 9276, section 3.2
 
 
 class Validator:
@@ -77,39 +82,66 @@ class Validator:
     ) -> None:
         if find_spec("cryptography") is None:
             raise TargetError("DNSSEC needs the package cryptography: pip install 'greenprobe[dnssec]'")
-        self._ask = ask
-        self._anchors = [read_anchor(anchor) for anchor in anchors]
-        self._clock = clock
-        self._zones: dict[dns.name.Name, Keys] = {}
+        self.ask = ask
+        self.anchors = [read_anchor(anchor) for anchor in anchors]
+        self.clock = clock
+        self._zones: dict[Name, Keys] = {}
 
     def judge(self, question: Question, reply: Reply) -> Judgement:
         """Judge a reply to a question that was asked with the DNSSEC bits."""
         try:
-            return self._judge(question, reply)
+            return _Trial(self).judge(question, reply)
         except (dns.exception.DNSException, ValueError) as error:
             return Judgement(BOGUS, f"a record is malformed: {error}")
+        except TooDear as error:
+            return Judgement(BOGUS, str(error))
 
-    def _judge(self, question: Question, reply: Reply) -> Judgement:
+    def known(self, zone: Name) -> Keys | None:
+        """Return what is known of a zone, as long as it holds."""
+        keys = self._zones.get(zone)
+        return keys if keys is not None and self.clock() < keys.until else None
+
+    def keep(self, zone: Name, keys: Keys) -> Keys:
+        """Keep what was learned of a zone."""
+        if len(self._zones) >= MAX_ZONES:
+            self._zones.clear()
+        self._zones[zone] = keys
+        return keys
+
+
+class _Trial:
+    """One judgement, and what it may still cost. Whatever raises TooDear here lets it pass."""
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._clock = validator.clock
+        self._effort = Effort()
+
+    def judge(self, question: Question, reply: Reply) -> Judgement:
         name = dns.name.from_text(question.name)
         kind = dns.rdatatype.from_text(question.type)
-        for each in signed_in(reply.answer):
+        answer = signed_in(reply.answer)
+        for each in answer:
+            if is_made_by_dname(each, answer):
+                continue
             judgement = self._check(each, reply)
             if judgement.state != SECURE:
                 return judgement
-            if each.rrset.rdtype == dns.rdatatype.CNAME and each.rrset.name == name:
-                name = each.rrset[0].target
-        if any(dns.name.from_text(record.name) == name and record.type == question.type for record in reply.answer):
+        if kind != dns.rdatatype.CNAME:
+            name = end_of_aliases(name, answer)
+        if any(each.rrset.name == name and each.rrset.rdtype == kind for each in answer):
             return SURE
         return self._check_denial(name, kind, reply)
 
-    def _check(self, each: Signed, reply: Reply, above: dns.name.Name | None = None) -> Judgement:
+    def _check(self, each: Signed, reply: Reply, above: Name | None = None) -> Judgement:
         """Judge one RRset of a reply. Where it says something of the zone `above`, only zones above that may sign it.
 
         (Else a zone could vouch for itself, and we would go round in a circle to find its keys.)
         """
         rrset = each.rrset
-        reason = f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)} is not signed as it should be"
-        for signature in each.signatures[:MAX_SIGNATURES]:
+        what = f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)}"
+        reason = f"{what} is not signed as it should be"
+        for signature in each.signatures:
             if not may_sign(signature.signer, rrset.name, above):
                 continue
             keys = self._keys(signature.signer)
@@ -118,34 +150,31 @@ class Validator:
             if keys.judgement.state == BOGUS:
                 reason = keys.judgement.reason
                 continue
-            try:
-                dns.dnssec.validate_rrsig(rrset, signature, {signature.signer: keys.rrset}, now=self._clock())
-            except (dns.exception.ValidationFailure, dns.exception.UnsupportedAlgorithm) as error:
-                reason = f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)}: {error}"
+            fault = why_not_by(keys.ring, rrset, signature, self._clock(), self._effort)
+            if fault:
+                reason = f"{what}: {fault}"
                 continue
-            return self._check_wildcard(rrset.name, signature, reply)
+            return self._check_wildcard(rrset.name, signature, reply) if each.is_expanded(signature) else SURE
         return self._excuse(rrset.name, reason) if above is None else Judgement(BOGUS, reason)
 
-    def _check_wildcard(self, name: dns.name.Name, signature: Any, reply: Reply) -> Judgement:
-        """Judge an RRset that may come of a wildcard: then it must be proven that its name is not there itself."""
-        if signature.labels >= len(name) - 1 - name.is_wild():
-            return SURE
-        denial, judgement = self._denial(reply)
+    def _check_wildcard(self, name: Name, signature: Any, reply: Reply) -> Judgement:
+        """Judge an RRset that comes of a wildcard: it must be proven that its name is not there itself."""
+        denial, judgement = self._denial(reply, name)
         if denial is None or judgement.state != SECURE:
             return judgement
         if denial.is_too_dear:
-            return TOO_DEAR
-        next_closer = dns.name.Name(name.labels[-signature.labels - 2 :])
-        denied = denial.denies_itself(name) or denial.denies_itself(next_closer)
-        return SURE if denied else Judgement(BOGUS, f"no proof that {name} is not there beside the wildcard")
+            return TOO_MANY_HASHES
+        next_closer = Name(name.labels[-signature.labels - 2 :])
+        proven = denial.leaves_to_wildcard(name, next_closer)
+        return SURE if proven else Judgement(BOGUS, f"no proof that {name} is not there beside the wildcard")
 
-    def _check_denial(self, name: dns.name.Name, kind: dns.rdatatype.RdataType, reply: Reply) -> Judgement:
+    def _check_denial(self, name: Name, kind: dns.rdatatype.RdataType, reply: Reply) -> Judgement:
         """Judge a reply that says that there is none."""
-        denial, judgement = self._denial(reply)
+        denial, judgement = self._denial(reply, name)
         if denial is None or judgement.state != SECURE:
             return self._excuse(name, judgement.reason) if judgement.state == BOGUS else judgement
         if denial.is_too_dear:
-            return TOO_DEAR
+            return TOO_MANY_HASHES
         if reply.rcode == NXDOMAIN:
             proven = denial.denies(name)
         else:
@@ -156,19 +185,28 @@ class Validator:
             return Judgement(INSECURE, f"{name} may be below a delegation that is not signed")
         return self._excuse(name, f"no proof that {name} has no {dns.rdatatype.to_text(kind)}")
 
-    def _denial(self, reply: Reply, above: dns.name.Name | None = None) -> tuple[Denial | None, Judgement]:
-        """Return the proofs of a reply, once their signatures are checked; `above` as for `_check`."""
+    def _denial(self, reply: Reply, name: Name, above: Name | None = None) -> tuple[Denial | None, Judgement]:
+        """Return what a reply proves of a name, once the signatures are checked; `above` as for `_check`.
+
+        A zone proves nothing of names outside it: a proof that there is nothing behind its last name is true of its
+        own names alone. So of the zones that the name is in, the nearest speaks, and no other.
+        """
         proofs = [each for each in signed_in(reply.authority) if each.rrset.rdtype in PROOFS]
+        signers = {signature.signer for each in proofs for signature in each.signatures}
+        zone = max((signer for signer in signers if name.is_subdomain(signer)), key=len, default=None)
+        if zone is None:
+            return None, UNPROVEN
+        proofs = [by_zone for each in proofs if (by_zone := said_by(zone, each)).signatures]
         for each in proofs:
             judgement = self._check(each, reply, above)
             if judgement.state != SECURE:
                 return None, judgement
-        denial = read_denial([each.rrset for each in proofs])
-        return denial, SURE if denial is not None else Judgement(BOGUS, "there is no proof that it is not there")
+        denial = read_denial(zone, [each.rrset for each in proofs])
+        return denial, SURE if denial is not None else UNPROVEN
 
     # -- the chain
 
-    def _excuse(self, name: dns.name.Name, reason: str) -> Judgement:
+    def _excuse(self, name: Name, reason: str) -> Judgement:
         """Judge what is not signed as it should be: all is well if a zone above is proven not to be signed."""
         for ancestor in reversed(ancestors(name)):
             keys = self._keys(ancestor)
@@ -176,26 +214,20 @@ class Validator:
                 return keys.judgement
         return Judgement(BOGUS, reason)
 
-    def _keys(self, zone: dns.name.Name) -> Keys:
+    def _keys(self, zone: Name) -> Keys:
         """Return the keys of a zone; of a name that is no zone, those of the zone it is in."""
-        known = self._zones.get(zone)
-        if known is not None and self._clock() < known.until:
-            return known
-        if len(self._zones) >= MAX_ZONES:
-            self._zones.clear()
-        keys = self._zones[zone] = self._find_keys(zone)
-        return keys
+        return self._validator.known(zone) or self._validator.keep(zone, self._find_keys(zone))
 
-    def _find_keys(self, zone: dns.name.Name) -> Keys:
+    def _find_keys(self, zone: Name) -> Keys:
         if zone == dns.name.root:
-            return self._with_anchors(zone, self._anchors, LONGEST)
+            return self._with_anchors(zone, self._validator.anchors, LONGEST)
         parent = self._keys(zone.parent())
         if parent.judgement.state != SECURE:
             return parent
-        reply = self._ask(zone.to_text(), "DS")
+        reply = self._ask(zone, "DS")
         if reply is None:
             return self._unknown(Judgement(BOGUS, f"nobody says whether {zone} is signed"))
-        found = find_signed(reply, zone, dns.rdatatype.DS)
+        found = find_signed(reply.answer, zone, dns.rdatatype.DS)
         if found is None:
             return self._undelegated(zone, parent, reply)
         judgement = self._check(found, reply, zone)
@@ -203,9 +235,9 @@ class Validator:
             return self._unknown(judgement)
         return self._with_anchors(zone, list(found.rrset), found.rrset.ttl)
 
-    def _undelegated(self, zone: dns.name.Name, parent: Keys, reply: Reply) -> Keys:
+    def _undelegated(self, zone: Name, parent: Keys, reply: Reply) -> Keys:
         """Return what a name without DS is: a zone that is proven not to be signed, or no zone."""
-        denial, judgement = self._denial(reply, zone)
+        denial, judgement = self._denial(reply, zone, zone)
         if denial is None or judgement.state != SECURE:
             return self._unknown(judgement)
         if denial.is_too_dear or denial.opts_out(zone):
@@ -217,94 +249,67 @@ class Validator:
         return self._unknown(Judgement(INSECURE, f"{zone} is not signed")) if is_zone else parent
 
     def _unknown(self, judgement: Judgement) -> Keys:
-        return Keys(judgement, None, self._clock() + (LONGEST if judgement.state == INSECURE else 0))
+        return Keys(judgement, {}, self._clock() + (LONGEST if judgement.state == INSECURE else 0))
 
-    def _with_anchors(self, zone: dns.name.Name, anchors: Sequence[Any], ttl: float) -> Keys:
+    def _with_anchors(self, zone: Name, anchors: Sequence[Any], ttl: float) -> Keys:
         """Return the keys of a zone, if one that is vouched for has signed them."""
-        reply = self._ask(zone.to_text(), "DNSKEY")
-        found = None if reply is None else find_signed(reply, zone, dns.rdatatype.DNSKEY)
+        reply = self._ask(zone, "DNSKEY")
+        found = None if reply is None else find_signed(reply.answer, zone, dns.rdatatype.DNSKEY)
         if found is None:
             return self._unknown(Judgement(BOGUS, f"{zone} has no keys"))
-        usable = [anchor for anchor in anchors if anchor.digest_type in DIGESTS]
+        usable = [anchor for anchor in anchors if is_usable(anchor)]
         if not usable:
             return self._unknown(Judgement(INSECURE, f"{zone} is vouched for in ways that are not known"))
         now = self._clock()
-        if is_signed_by_any(found, trusted_keys(found.rrset, usable), now):
-            return Keys(SURE, found.rrset, now + min(ttl, found.rrset.ttl, LONGEST))
+        ring = ring_of(zone, found.rrset)
+        trusted = vouched_for(zone, ring, usable)
+        own = [signature for signature in found.signatures if signature.signer == zone]
+        if any(not why_not_by(trusted, found.rrset, signature, now, self._effort) for signature in own):
+            return Keys(SURE, ring, now + min(ttl, found.rrset.ttl, LONGEST))
         return self._unknown(Judgement(BOGUS, f"the keys of {zone} are not signed by one that is vouched for"))
+
+    def _ask(self, zone: Name, kind: str) -> Reply | None:
+        self._effort.ask()
+        return self._validator.ask(zone.to_text(), kind)
 
 
 PROOFS: Final = frozenset({dns.rdatatype.NSEC, dns.rdatatype.NSEC3})
-DIGESTS: Final = {1: "SHA1", 2: "SHA256", 4: "SHA384"}
 
 
-def may_sign(signer: dns.name.Name, name: dns.name.Name, above: dns.name.Name | None) -> bool:
+def may_sign(signer: Name, name: Name, above: Name | None) -> bool:
     """Tell whether a zone may sign records of a name, and, if they say something of a zone, stands above that."""
     return name.is_subdomain(signer) and (above is None or not signer.is_subdomain(above))
 
 
-def read_anchor(text: str) -> Any:
-    """Return a DS record of the root, written as in a zone file. Raises ValueError."""
-    try:
-        return dns.rdata.from_text("IN", "DS", text)
-    except dns.exception.DNSException as exc:
-        raise ValueError(f"{text!r} is no DS record: {exc}") from exc
+def said_by(zone: Name, proof: Signed) -> Signed:
+    """Return a proof with those signatures that a zone may have made for its very name: no wildcard stands for it."""
+    return proof._replace(
+        signatures=tuple(each for each in proof.signatures if each.signer == zone and not proof.is_expanded(each))
+    )
 
 
-def is_vouched_for(zone: dns.name.Name, key: Any, anchor: Any) -> bool:
-    """Tell whether a DS record is that of a key."""
-    if dns.dnssec.key_id(key) != anchor.key_tag or key.algorithm != anchor.algorithm:
+def is_made_by_dname(each: Signed, answer: Sequence[Signed]) -> bool:
+    """Tell whether an alias that is not signed is what a DNAME beside it makes of the name.
+
+    The DNAME is signed, and judged like all others. Source: RFC 6672, section 5.3.1.
+    """
+    alias = each.rrset
+    if alias.rdtype != dns.rdatatype.CNAME or each.signatures:
         return False
-    try:
-        return bool(dns.dnssec.make_ds(zone, key, DIGESTS[anchor.digest_type], validating=True) == anchor)
-    except dns.exception.DNSException:
-        return False
+    moves = [other.rrset for other in answer if other.rrset.rdtype == dns.rdatatype.DNAME]
+    return any(moved(alias.name, move.name, move[0].target) == alias[0].target for move in moves)
 
 
-def trusted_keys(rrset: Any, anchors: Sequence[Any]) -> list[Any]:
-    """Return those of a zone's keys that a DS record vouches for."""
-    return [key for key in rrset if any(is_vouched_for(rrset.name, key, anchor) for anchor in anchors)]
+def moved(name: Name, owner: Name, target: Name) -> Name | None:
+    """Return what a DNAME makes of a name below its owner. Raises DNSException for one that gets too long."""
+    if name == owner or not name.is_subdomain(owner):
+        return None
+    return name.relativize(owner).concatenate(target)
 
 
-def is_signed_by_any(found: Signed, keys: Sequence[Any], now: float) -> bool:
-    """Tell whether one of the keys has signed an RRset of its own zone."""
-    pairs = [(signature, key) for signature in found.signatures[:MAX_SIGNATURES] for key in keys]
-    return any(is_signed_by(found.rrset, signature, key, now) for signature, key in pairs)
-
-
-def is_signed_by(rrset: Any, signature: Any, key: Any, now: float) -> bool:
-    """Tell whether a signature is by one key, of the zone whose apex the RRset is at."""
-    only = dns.rrset.from_rdata(rrset.name, rrset.ttl, key)
-    try:
-        dns.dnssec.validate_rrsig(rrset, signature, {rrset.name: only}, now=now)
-    except (dns.exception.ValidationFailure, dns.exception.UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def find_signed(reply: Reply, name: dns.name.Name, kind: int) -> Signed | None:
-    """Return an RRset in the answer of a reply, with its signatures."""
-    for each in signed_in(reply.answer):
-        if each.rrset.rdtype == kind and each.rrset.name == name:
-            return each
-    return None
-
-
-def signed_in(records: Iterable[Record]) -> list[Signed]:
-    """Return the RRsets in a section, each with its signatures. Raises DNSException for what is none."""
-    data: dict[tuple[str, str], list[Record]] = {}
-    signatures: dict[tuple[str, str], list[Any]] = {}
-    for record in records:
-        if record.type == "RRSIG":
-            signature = dns.rdata.from_text("IN", "RRSIG", record.data)
-            covered = dns.rdatatype.to_text(signature.type_covered)  # type: ignore[attr-defined]
-            signatures.setdefault((record.name.lower(), covered), []).append(signature)
-        else:
-            data.setdefault((record.name.lower(), record.type), []).append(record)
-    return [
-        Signed(
-            dns.rrset.from_text(rows[0].name, min(row.ttl for row in rows), "IN", kind, *[row.data for row in rows]),
-            tuple(signatures.get((name, kind), ())),
-        )
-        for (name, kind), rows in data.items()
-    ]
+def end_of_aliases(name: Name, answer: Sequence[Signed]) -> Name:
+    """Return where the aliases of an answer lead a name; nowhere, if in a circle."""
+    aliases = {each.rrset.name: each.rrset[0].target for each in answer if each.rrset.rdtype == dns.rdatatype.CNAME}
+    while name in aliases:
+        name = aliases.pop(name)
+    return name
