@@ -16,11 +16,12 @@ from sys import getrefcount
 from typing import Any, Final, Protocol
 from weakref import getweakrefcount
 
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import getcurrent, greenlet
 
+from greenprobe.arguments import as_exception
 from greenprobe.hub import Hub
 
-__all__ = ["BareGreenThread", "as_exception", "bare_greenthread", "throw_soon"]
+__all__ = ["BareGreenThread", "bare_greenthread", "throw_soon"]
 
 MAX_RESTING: Final = 256  # a hub
 
@@ -62,12 +63,13 @@ class BareGreenThread(greenlet):
 
         Over, nothing happens. Any OS thread may call this.
         """
+        error = as_exception(error)
         if get_ident() != self.hub.thread_id:
             self.hub.call_threadsafe(self.kill, error)
         elif not self.started:
             self.function, self.args, self.kwargs = nothing, (), {}
         elif not self.dead:
-            throw_soon(self.hub, self, as_exception(error))
+            throw_soon(self.hub, self, error)
 
 
 is_dead: Final = greenlet.dead.__get__
@@ -169,13 +171,6 @@ def nothing() -> None:
 
 
 # -- raising in another greenlet
-
-
-def as_exception(error: BaseException | type[BaseException] | None) -> BaseException:
-    """Return an exception instance, GreenletExit by default."""
-    if error is None:
-        return GreenletExit()
-    return error() if isinstance(error, type) else error
 
 
 def throw_soon(hub: Hub, green: greenlet, error: BaseException) -> None:

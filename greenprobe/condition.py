@@ -4,6 +4,7 @@ from collections.abc import Callable
 from threading import BrokenBarrierError
 from typing import TypeVar
 
+from greenprobe.arguments import not_callable, whole
 from greenprobe.errors import HubError
 from greenprobe.hub import get_hub
 from greenprobe.sync import Lock, RLock
@@ -128,9 +129,9 @@ class Barrier:
     __slots__ = ("__weakref__", "_action", "_condition", "_count", "_generation", "_timeout", "parties")
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
-        if parties < 1:
-            raise ValueError(f"a barrier for {parties} parties; give 1 or more")
-        self.parties = parties
+        self.parties = whole(parties, 1, "a barrier for {} parties")
+        if action is not None and not callable(action):
+            raise not_callable(action)
         self._action = action
         self._timeout = timeout
         self._condition = Condition(Lock())

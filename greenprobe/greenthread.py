@@ -16,7 +16,8 @@ from weakref import ref
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from greenprobe.bare_greenthread import BareGreenThread, as_exception, bare_greenthread, throw_soon
+from greenprobe.arguments import as_exception, not_callable
+from greenprobe.bare_greenthread import BareGreenThread, bare_greenthread, throw_soon
 from greenprobe.hub import Hub, get_hub
 from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome, Unasked
 
@@ -175,6 +176,8 @@ def spawn(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenT
 
     Never switches. What the function returns or raises is what `wait` of the greenthread returns or raises.
     """
+    if not callable(function):
+        raise not_callable(function)
     hub = get_hub()
     green = unstarted(GreenThread, hub, function, args, kwargs)
     hub.ready.append(green)
@@ -183,6 +186,8 @@ def spawn(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenT
 
 def spawn_n(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> greenlet:
     """Run a function in a new greenthread that keeps no outcome; an exception is printed. Cheaper than `spawn`."""
+    if not callable(function):
+        raise not_callable(function)
     hub = get_hub()
     green = bare_greenthread(hub, function, args, kwargs)
     hub.ready.append(green)
@@ -191,6 +196,8 @@ def spawn_n(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> gr
 
 def spawn_after(seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> GreenThread[R]:
     """Run a function in a new greenthread, `seconds` from now; kill it before that and it never runs."""
+    if not callable(function):
+        raise not_callable(function)
     hub = get_hub()
     green = unstarted(GreenThread, hub, function, args, kwargs)
     timer = hub.timers.add(hub.clock() + seconds, hub.schedule, green)
@@ -213,5 +220,7 @@ def kill(green: greenlet, error: BaseException | type[BaseException] | None = No
     """
     if isinstance(green, (GreenThread, BareGreenThread)):
         green.kill(error)
+    elif not isinstance(green, greenlet):
+        raise TypeError(f"cannot kill {green!r}; give a greenthread, or another greenlet")
     elif not green.dead:
         throw_soon(get_hub(), green, as_exception(error))

@@ -212,7 +212,7 @@ class Hub(DescriptorWaits):
 
         Raises ValueError for a negative time or NaN, HubError in the loop itself.
         """
-        if not seconds:
+        if seconds == 0:
             me = getcurrent()
             if me is self.loop:
                 raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
@@ -383,6 +383,8 @@ class Hub(DescriptorWaits):
 
     def set_order(self, queue: RunQueue) -> None:
         """Run ready greenthreads in the order of `queue` from the next turn on; who is queued moves over."""
+        if not isinstance(queue, RunQueue):
+            raise TypeError(f"a run queue {queue!r}; give a deque, or what has its append, popleft and remove")
         while self.ready:
             queue.append(self.ready.popleft())
         self.ready = queue

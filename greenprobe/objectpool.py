@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from greenprobe.arguments import not_callable, whole
 from greenprobe.errors import PoolTimeout
 from greenprobe.hub import get_hub
 from greenprobe.waitqueue import Waiter, WaitQueue
@@ -56,13 +57,13 @@ class ObjectPool(Generic[T]):
         max_idle: float | None = None,
         max_age: float | None = None,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"a pool of {size} objects; give 1 or more")
+        if not callable(make):
+            raise not_callable(make)
         self._make = make
         self._discard = discard if discard is not None else nothing
         self._max_idle = max_idle
         self._max_age = max_age
-        self._size = size
+        self._size = whole(size, 1, "a pool of {} objects")
         self._made = 0  # objects that exist, and places of those that are being made
         self._idle: deque[Kept[T]] = deque()  # the one given back last is lent first, so that the others may grow old
         self._lent: dict[int, Kept[T]] = {}
@@ -185,9 +186,7 @@ class ObjectPool(Generic[T]):
 
     def resize(self, size: int) -> None:
         """Change how many objects there may be. What is too much is discarded, what is lent when it comes back."""
-        if size < 1:
-            raise ValueError(f"a pool of {size} objects; give 1 or more")
-        self._size = size
+        self._size = size = whole(size, 1, "a pool of {} objects")
         dropped = []
         while self._made > size and self._idle:
             dropped.append(self._idle.popleft())

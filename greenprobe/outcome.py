@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from greenprobe.arguments import as_exception, not_callable
 from greenprobe.hub import get_hub
 from greenprobe.waitqueue import WaitQueue
 
@@ -105,6 +106,8 @@ class Outcome(Generic[T_co]):
 
     def link(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call `callback(self, *args, **kwargs)` when the outcome is there, or now if it is; in order of linking."""
+        if not callable(callback):
+            raise not_callable(callback)
         link = (callback, args, kwargs)
         if self._links is None:
             self._links = []  # type: ignore[misc]
@@ -158,6 +161,7 @@ class AsyncResult(Outcome[T]):
         """Set the value. Raises RuntimeError if the outcome is there already."""
         self._settle(VALUE, value)
 
-    def set_exception(self, error: BaseException) -> None:
+    def set_exception(self, error: BaseException | type[BaseException]) -> None:
         """Set the exception. Raises RuntimeError if the outcome is there already."""
+        error = as_exception(error)
         self._settle(ERROR, (error, error.__traceback__))

@@ -18,6 +18,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from greenprobe.arguments import not_callable, whole
 from greenprobe.bare_greenthread import bare_greenthread
 from greenprobe.greenthread import GreenThread, kill, spawn, unstarted
 from greenprobe.hub import get_hub
@@ -59,7 +60,7 @@ class GreenPool:
     """At most `size` greenthreads at once. Size 0 lets nobody run until `resize`. Raises ValueError for less."""
 
     def __init__(self, size: int = 1000) -> None:
-        self._size = self._free = checked(size)  # _free is below 0 after the pool shrank under its workers
+        self._size = self._free = whole(size, 0, "a pool of size {}")  # a pool that shrinks under its workers has less
         self._workers: dict[greenlet, None] = {}  # in order, so that killing them is the same every time
         self._feeders: dict[greenlet, bool] = {}  # and whether a worker of this pool waits for what they feed
         self._feeding = 0  # feeders that are not waiting for somebody to take results
@@ -76,6 +77,8 @@ class GreenPool:
 
         In a worker of this pool, while it is full, the function runs before `spawn` returns.
         """
+        if not callable(function):
+            raise not_callable(function)
         if not self._take_place():
             return run_here(function, args, kwargs)
         hub = get_hub()
@@ -88,6 +91,8 @@ class GreenPool:
 
     def spawn_n(self, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a function in a worker whose outcome nobody wants; an exception is printed."""
+        if not callable(function):
+            raise not_callable(function)
         if not self._take_place():
             error = run_here(function, args, kwargs).exception
             if error is not None:
@@ -202,7 +207,8 @@ class GreenPool:
 
     def resize(self, size: int) -> None:
         """Change the number of places. Workers that are too many by then run on; nobody new starts until they end."""
-        self._free += checked(size) - self._size
+        size = whole(size, 0, "a pool of size {}")
+        self._free += size - self._size
         self._size = size
         self._admit()
 
@@ -226,15 +232,6 @@ class GreenPool:
     def statistics(self) -> PoolStatistics:
         """Return the pool's figures at this moment."""
         return PoolStatistics(self._size, self.free(), self.running(), self.waiting(), len(self._feeders))
-
-
-def checked(size: int) -> int:
-    """Return a pool's size. Raises TypeError if it is no integer, ValueError if it is negative."""
-    if not isinstance(size, int):
-        raise TypeError(f"a pool of size {size!r}; give a whole number")
-    if size < 0:
-        raise ValueError(f"a pool of size {size}; give 0 or more")
-    return size
 
 
 def run_here(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> GreenThread:
@@ -270,6 +267,8 @@ class Stream:
     def __init__(
         self, pool: GreenPool, function: Callable[..., Any], arguments: Iterator[Iterable[Any]], *, ordered: bool
     ) -> None:
+        if not callable(function):
+            raise not_callable(function)
         self.pool = pool
         self.function = function
         self.arguments = arguments
@@ -440,6 +439,9 @@ def as_completed(objects: Iterable[Some], timeout: float | None = None) -> Itera
     Raises TimeoutError if not all have, `timeout` seconds after the first was asked for.
     """
     waited_for = list(objects)
+    for one in waited_for:
+        if not isinstance(one, Outcome):
+            raise TypeError(f"cannot wait for {one!r}; give greenthreads, or other outcomes")
     ended: Queue[Some] = Queue()
     clock = get_hub().clock
     deadline = None if timeout is None else clock() + timeout
@@ -448,7 +450,7 @@ def as_completed(objects: Iterable[Some], timeout: float | None = None) -> Itera
             one.link(ended.put_nowait)
         for missing in range(len(waited_for), 0, -1):
             try:
-                yield ended.get(timeout=None if deadline is None else max(0.0, deadline - clock()))
+                yield ended.get(timeout=None if deadline is None else max(deadline - clock(), 0.0))
             except Empty:
                 raise TimeoutError(f"{missing} of {len(waited_for)} have not ended in {timeout} s") from None
     finally:
@@ -462,7 +464,8 @@ def wait_any(objects: Iterable[Some], timeout: float | None = None, *, count: in
     After `timeout` seconds, or if there are fewer, return what has ended.
     """
     ended: list[Some] = []
-    if count <= 0:
+    count = whole(count, 0, "a wait for {} of them")
+    if not count:
         return ended
     try:
         for one in as_completed(objects, timeout):

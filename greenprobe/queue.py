@@ -403,5 +403,5 @@ def settled(waiter: Waiter) -> Any:
 
 def refuse_negative(timeout: float | None, block: bool) -> None:
     """Raise what the standard library raises for a timeout that makes no sense."""
-    if timeout is not None and block and timeout < 0:
+    if timeout is not None and block and not timeout >= 0:
         raise ValueError("'timeout' must be a non-negative number")

@@ -1,11 +1,14 @@
 """What a hub runs, and in which order: the interfaces that tests and policies fill in."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+from greenprobe.arguments import not_callable
 
 __all__ = ["Call", "IdlePolicy", "Refusal", "RunQueue"]
 
 
+@runtime_checkable
 class RunQueue(Protocol):
     """The order in which ready greenthreads run: a `collections.deque`, or one of `greenprobe.testing`.
 
@@ -35,6 +38,8 @@ class Call:
     __slots__ = ("args", "function")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        if not callable(function):
+            raise not_callable(function)
         self.function = function
         self.args = args
 

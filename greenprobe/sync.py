@@ -7,6 +7,7 @@ from _thread import TIMEOUT_MAX
 
 from greenlet import getcurrent, greenlet
 
+from greenprobe.arguments import whole
 from greenprobe.waitqueue import WaitQueue
 from greenprobe.whereabouts import name_of
 
@@ -59,9 +60,7 @@ class Semaphore:
     __slots__ = ("__weakref__", "_value", "_waiters")
 
     def __init__(self, value: int = 1) -> None:
-        if value < 0:
-            raise ValueError(f"a semaphore of {value} permits; give 0 or more")
-        self._value = value
+        self._value = whole(value, 0, "a semaphore of {} permits")
         self._waiters = WaitQueue()
 
     def __repr__(self) -> str:
@@ -130,7 +129,7 @@ class BoundedSemaphore(Semaphore):
 
     def __init__(self, value: int = 1) -> None:
         super().__init__(value)
-        self._bound = value
+        self._bound = self._value
 
     def release(self, n: int = 1) -> None:
         """Give `n` permits back. Raises ValueError if that is more than were taken."""
@@ -147,7 +146,8 @@ class Lock(Semaphore):
     __slots__ = ()
 
     def __init__(self) -> None:
-        super().__init__(1)
+        self._value = 1
+        self._waiters = WaitQueue()
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"

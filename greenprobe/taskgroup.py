@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, Self
 
+from greenprobe.arguments import not_callable
 from greenprobe.errors import Cancelled, GreenletExit
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.outcome import AsyncResult
@@ -91,6 +92,8 @@ class TaskGroup:
     def _add(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> GreenThread:
         if not self._open:
             raise RuntimeError(f"{self!r} takes no children outside of its block; spawn inside of `with TaskGroup()`")
+        if not callable(function):
+            raise not_callable(function)
         scope = CancelScope()
         child = spawn(run_in_scope, scope, function, args, kwargs)
         self._children[child] = scope

@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from greenlet import GreenletExit
 
+from greenprobe.arguments import not_callable, whole
 from greenprobe.hub import Hub, get_hub
 from greenprobe.outcome import ERROR, PENDING, VALUE, Outcome
 from greenprobe.sync import Event
@@ -121,9 +122,7 @@ class ThreadPool:
     """
 
     def __init__(self, size: int = DEFAULT_SIZE, *, idle_seconds: float = IDLE_SECONDS) -> None:
-        if size < 1:
-            raise ValueError(f"a pool of {size} threads; give 1 or more")
-        self.size = size
+        self.size = whole(size, 1, "a pool of {} threads")
         self.idle_seconds = idle_seconds
         self._start_afresh()
         watch_forks()
@@ -154,6 +153,8 @@ class ThreadPool:
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Job[T]:
         """Have a thread call `function(*args, **kwargs)`, in a copy of the caller's context; return its outcome."""
+        if not callable(function):
+            raise not_callable(function)
         job = Job(function, args, kwargs)
         with self._lock:
             if self._closed:

@@ -40,6 +40,8 @@ class Timeout(BaseException):
     __slots__ = ("_timer", "exception", "seconds")
 
     def __init__(self, seconds: float | None = None, exception: Instead = None) -> None:
+        if exception is not None:
+            refuse_odd(exception)
         self.seconds = seconds
         self.exception = exception
         self._timer: Timer | None = None
@@ -95,6 +97,13 @@ class Timeout(BaseException):
         return f"<Timeout {self}{' pending' if self.pending else ''}>"
 
 
+def refuse_odd(instead: Instead) -> None:
+    """Raise TypeError for what can neither be raised nor tells whether to be silent."""
+    kind = instead if isinstance(instead, type) else type(instead)
+    if not issubclass(kind, (BaseException, bool)):
+        raise TypeError(f"a timeout cannot raise {instead!r}; give an exception, or False to be silent")
+
+
 def with_timeout(seconds: float | None, function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call `function(*args, **kwargs)`; raise Timeout after `seconds`, or return `timeout_value` if that is given."""
     fallback = "timeout_value" in kwargs
@@ -131,6 +140,8 @@ class CancelScope:
     )
 
     def __init__(self, *, deadline: float = inf, shield: bool = False) -> None:
+        if not deadline <= inf:  # before the block is entered: it could not be left
+            raise ValueError(f"a deadline at {deadline!r}; give a time of the hub's clock")
         self.deadline = deadline
         self.shield = shield
         self.cancel_called = False

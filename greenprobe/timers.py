@@ -11,6 +11,7 @@ Price: at most as many dead entries as live ones, plus MIN_DEAD; a rebuild costs
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Any
 
 __all__ = ["Timer", "Timers"]
@@ -69,7 +70,7 @@ class Timers:
 
     def add(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` at `when` (absolute, in the hub's clock); equal deadlines fire in order of `add`."""
-        if when != when:  # NaN is less than nothing and would bring the heap out of order
+        if not when <= inf:  # NaN, and what is no number at all, would bring the heap out of order
             raise ValueError("a timer needs a time, not NaN")
         timer = Timer(self, when, callback, args)
         self._started = started = self._started + 1

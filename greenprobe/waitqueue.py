@@ -39,10 +39,17 @@ class Waiter:
         self.item: Any = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Park until woken (True) or until `timeout` seconds are over (False). 0 or less does not switch."""
+        """Park until woken (True) or until `timeout` seconds are over (False). 0 or less does not switch.
+
+        Raises ValueError for NaN.
+        """
         hub = self.hub
         if timeout is not None:
-            return self._wait_for(timeout) if timeout > 0 else self.woken
+            if timeout > 0:
+                return self._wait_for(timeout)
+            if timeout <= 0:
+                return self.woken
+            raise ValueError(f"cannot wait for {timeout!r} s; give a number, or None to wait for ever")
         try:
             while not self.woken:
                 hub.successor().switch()

@@ -493,11 +493,6 @@ def test_a_semaphore_releases_several_permits() -> None:
     assert (semaphore._value, semaphore.balance) == (1, 1)
 
 
-def test_a_wait_of_nan_seconds_does_not_reach_the_timers(hub: Hub) -> None:
-    assert Event().wait(float("nan")) is False
-    assert not len(hub.timers)
-
-
 def test_release_of_a_free_lock_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="unlocked"):
         Lock().release()
