@@ -1,5 +1,8 @@
 """The parts of fetch that know no sockets: forms of lists, conditions, facts, pace, tally, names of files."""
 
+import os
+from collections.abc import Callable
+from errno import EDQUOT
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +383,16 @@ def test_a_folder_that_cannot_be_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "h").write_text("in the way")
     with pytest.raises(StorageError, match="cannot write to"):
         stored(store, b"x")
+
+
+def test_a_disk_that_is_found_full_at_the_close_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(fd: int, close: Callable[[int], None] = os.close) -> None:
+        close(fd)
+        raise OSError(EDQUOT, "Disk quota exceeded")
+
+    store = BodyStore(str(tmp_path))
+    monkeypatch.setattr("greenprobe.engine.bodystore.os.close", close)
+    with pytest.raises(StorageError, match="Disk quota exceeded"):
+        stored(store, b"body")
+    assert stored(store, b"body", Failure("ReadTimeout", "")) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

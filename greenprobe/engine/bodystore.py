@@ -90,14 +90,22 @@ class StoredBody:
 
     def finish(self, trace: Trace, failure: Failure | None) -> dict[str, Any]:
         """Give the file its name if the body is complete; else remove it."""
-        os.close(self._fd)
         try:
+            self._close(failure)
             if failure is not None:
                 return {"file": None}
             return {"file": str(self._settle().relative_to(self._root))}
         finally:
             with suppress(OSError):
                 os.unlink(self._temporary)
+
+    def _close(self, failure: Failure | None) -> None:
+        """Close the file. Raises StorageError if that loses a body: NFS may say only now that the disk is full."""
+        try:
+            os.close(self._fd)
+        except OSError as exc:
+            if failure is None:
+                raise StorageError(f"cannot write to {self._temporary}: {exc.strerror}") from exc
 
     def _settle(self) -> "Path":
         stem, extension = os.path.splitext(self._name)
