@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from greenlet import GreenletExit
-from wsproto.connection import Connection as Frames, ConnectionType
 
 from greenprobe import aio
 from greenprobe.errors import BadRequest, BrokenResourceError, ClosedResourceError, LocalProtocolError
 from greenprobe.http.response_head import encode_fields
+from greenprobe.http.websocket_frames import ConnectionType, Frames
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.websocket import (
     ABNORMAL,

@@ -17,22 +17,6 @@ from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
 from greenlet import GreenletExit, getcurrent, greenlet
-from wsproto import WSConnection
-from wsproto.connection import Connection as Frames, ConnectionState, ConnectionType
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Message,
-    Ping,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason
-from wsproto.utilities import RemoteProtocolError as RejectedByWsproto
 
 from greenprobe.convenience import create_connection
 from greenprobe.dns.deferred import to_ascii
@@ -45,6 +29,24 @@ from greenprobe.errors import (
 )
 from greenprobe.green_socket import socket
 from greenprobe.green_ssl import wrap
+from greenprobe.http.websocket_frames import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    CloseReason,
+    ConnectionState,
+    ConnectionType,
+    Event,
+    Frames,
+    Message,
+    PerMessageDeflate,
+    Ping,
+    RejectConnection,
+    RejectedByWsproto,
+    Request,
+    TextMessage,
+    WSConnection,
+)
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import get_hub
 from greenprobe.outcome import AsyncResult

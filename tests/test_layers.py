@@ -43,7 +43,7 @@ LAYERS = """
     http.http2 http.sharing
     http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head
-    http.proxy_protocol http.forwarded http.websocket_handshake
+    http.proxy_protocol http.forwarded http.websocket_frames http.websocket_handshake
     wsgi_input wsgi_response wsgi_connection wsgi access_log static_files
     graceful module_watch supervisor listeners app_loader
     websocket asgi_websocket asgi redirect backdoor objectpool dbpool

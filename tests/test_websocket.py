@@ -2,8 +2,10 @@
 
 import io
 import os
+import runpy
 import ssl
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -17,6 +19,7 @@ from greenprobe.errors import BadRequest, BrokenResourceError, ClosedResourceErr
 from greenprobe.green_socket import socket, socketpair
 from greenprobe.green_ssl import SSLSocket
 from greenprobe.greenthread import sleep, spawn
+from greenprobe.http import websocket_frames
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
@@ -503,3 +506,9 @@ def test_a_close_is_answered(sent: int | None, answered: int) -> None:
 def test_frames_that_came_with_the_handshake_are_not_lost() -> None:
     with serving() as (server, _), open_by_hand(server, frame(TEXT, b"early") + END) as sock:
         assert frames_of(read_all(sock))[0] == (TEXT, b"early")
+
+
+def test_without_wsproto_one_hears_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wsproto", None)
+    with pytest.raises(ImportError, match=r"pip install 'greenprobe\[websocket\]'"):
+        runpy.run_path(websocket_frames.__file__)

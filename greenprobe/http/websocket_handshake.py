@@ -7,10 +7,9 @@ from hashlib import sha1
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from wsproto.extensions import PerMessageDeflate
-
 from greenprobe.errors import BadRequest
 from greenprobe.http.response_head import encode_fields
+from greenprobe.http.websocket_frames import PerMessageDeflate
 
 __all__ = ["Handshake", "answer_handshake", "is_upgrade"]
 

@@ -7,10 +7,9 @@ Versions 8 and 13 of the protocol (RFC 6455) are spoken, permessage-deflate incl
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from wsproto.connection import Connection as Frames, ConnectionType
-
 from greenprobe.compat.eventlet import wsgi
 from greenprobe.errors import BadRequest as Refused, BrokenResourceError, ClosedResourceError
+from greenprobe.http.websocket_frames import ConnectionType, Frames
 from greenprobe.http.websocket_handshake import answer_handshake
 from greenprobe.websocket import FAILED, NO_STATUS, NORMAL, PROTOCOL_ERROR, WebSocket as Core, refuse
 
