@@ -92,7 +92,7 @@ def records(plan: CrawlPlan, state: str, examine: Examine | None) -> Iterator[Pa
     hub = get_hub()
     with (
         closing(SqliteFrontier(state, per_host=plan.per_host)) as frontier,
-        closing(Client(hub, plan.client)) as client,
+        closing(Client(plan.client, hub=hub)) as client,
         closing(Crawler(hub, plan, frontier, client, examine=examine).run()) as batches,
     ):
         for batch in batches:

@@ -99,7 +99,7 @@ def test_others_have_their_turns_while_hostile_pages_are_read(hub: Hub) -> None:
         start = start_of(f"http://127.0.0.1:{int(server.stdout.readline())}/")
         plan = CrawlPlan((start,), ScopeRules(max_depth=1), client=options, per_host=4)
         frontier = SqliteFrontier(":memory:", per_host=4)
-        with Client(hub, options) as client:
+        with Client(options, hub=hub) as client:
             watcher = spawn(turns.take)
             records = [each.record for batch in Crawler(hub, plan, frontier, client).run() for each in batch]
             watcher.kill()

@@ -39,7 +39,7 @@ class Bench:
         self.fds.append(os.open(self.path, os.O_RDONLY))
         self.web = FakeWeb(*scripts)  # type: ignore[arg-type]
         plan = FetchPlan(concurrency, ClientOptions(per_host=per_host), **plan_options)
-        self.clients.append(Client(self.hub, plan.client, resolve=resolve_anything, connect=self.web.connect))
+        self.clients.append(Client(plan.client, hub=self.hub, resolve=resolve_anything, connect=self.web.connect))
         return Fetcher(self.hub, plan, UrlList(self.hub, self.fds[-1]), self.clients[-1])
 
     def records(self, lines: list[str], *scripts: object, **options: Any) -> dict[int, FetchRecord]:
@@ -130,7 +130,7 @@ def test_the_next_line_of_a_slow_list_finds_a_worker(hub: Hub, clock: JumpClock)
     source, sink = os.pipe()
     urls = UrlList(hub, source)
     web = FakeWeb([], [ok()])
-    client = Client(hub, FetchPlan().client, resolve=resolve_anything, connect=web.connect)
+    client = Client(FetchPlan().client, hub=hub, resolve=resolve_anything, connect=web.connect)
     fetcher = Fetcher(hub, FetchPlan(concurrency=5), urls, client)
     done: list[FetchRecord] = []
 

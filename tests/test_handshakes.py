@@ -35,7 +35,7 @@ class Origin:
 
     def client(self, *, verify: bool = True, pins: frozenset[bytes] = frozenset()) -> Client:
         trust = Trust(TlsOptions(ca_file=self.ca_file, verify=verify))
-        return Client(options=ClientOptions(pins=pins), trust=trust)
+        return Client(ClientOptions(pins=pins), trust=trust)
 
     def fetch(self, client: Client, times: int = 1) -> Lane:
         for _ in range(times):

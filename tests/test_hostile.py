@@ -46,7 +46,7 @@ def outcome(client: Client, trace: Trace) -> object:
 @pytest.mark.slow
 def test_every_misbehaviour_gets_its_verdict_and_the_pool_is_sound_afterwards(hub: Hub, port: int) -> None:
     """Slow: a hundred and fifty conversations, some of which last as long as the total timeout."""
-    with Client(options=LIMITS) as client:
+    with Client(LIMITS) as client:
         found = {case.name: outcome_of(client, port, case) for case in CASES}
         assert found == {case.name: case.good for case in CASES}
         statistics = client.lanes.statistics()
@@ -59,7 +59,7 @@ def test_who_records_for_an_archive_finds_the_same_and_the_archive_is_right(hub:
     """Slow: the same conversations once more."""
     archive = BytesIO()
     writer = ExchangeWriter(archive)
-    with Client(options=replace(LIMITS, records_exchanges=True)) as client:
+    with Client(replace(LIMITS, records_exchanges=True)) as client:
         for case in CASES:
             trace = RecordedTrace(read_url(f"http://127.0.0.1:{port}/{case.name}"))
             assert outcome(client, trace) == case.good, case.name
@@ -79,7 +79,7 @@ QUICK = [case for case in CASES if case.good is not TimeoutError and not case.na
 def test_misbehaviours_side_by_side_do_not_disturb_each_other(hub: Hub, port: int) -> None:
     options = ClientOptions(read_timeout=5.0, total_timeout=20.0, max_body_bytes=1 << 21)
     quick = [case for case in QUICK if "silence" not in case.name]
-    with Client(options=options) as client:
+    with Client(options) as client:
         greens = {case.name: spawn(outcome_of, client, port, case) for case in quick}
         found = {name: green.wait() for name, green in greens.items()}
         assert found == {case.name: case.good for case in quick}
@@ -100,7 +100,7 @@ def test_misbehaviours_side_by_side_do_not_disturb_each_other(hub: Hub, port: in
 )
 def test_what_never_ends_is_never_held_in_memory(hub: Hub, port: int, name: str) -> None:
     case = next(case for case in CASES if case.name == name)
-    with Client(options=ClientOptions(max_body_bytes=1 << 23)) as client:
+    with Client(ClientOptions(max_body_bytes=1 << 23)) as client:
         tracemalloc.start()
         try:
             assert outcome_of(client, port, case) is case.good

@@ -230,7 +230,7 @@ def test_a_flood_of_frames_ends_with_its_verdict_and_the_client_goes_on(
     with (
         served(play, context_of(authority, "h2")) as port,
         web_server(lambda path: ok()) as other,
-        Client(options=options, trust=lambda: trusting(ca_file)) as client,
+        Client(options, trust=lambda: trusting(ca_file)) as client,
     ):
         began = monotonic()
         assert outcome(client, f"https://localhost:{port}/") == good
@@ -245,6 +245,6 @@ def test_a_window_that_never_opens_is_a_write_timeout(hub: Hub, authority: trust
     play = saying(SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 0}))
     with (
         served(play, context_of(authority, "h2")) as port,
-        Client(options=options, trust=lambda: trusting(ca_file)) as client,
+        Client(options, trust=lambda: trusting(ca_file)) as client,
     ):
         assert outcome(client, f"https://localhost:{port}/", b"x" * 100_000) is WriteTimeout

@@ -46,7 +46,7 @@ class Bench:
         self.clients: list[Client] = []
 
     def client(self, **options: Any) -> Client:
-        client = Client(options=ClientOptions(http2=True, **options), trust=lambda: trusting(self.ca_file))
+        client = Client(ClientOptions(http2=True, **options), trust=lambda: trusting(self.ca_file))
         self.clients.append(client)
         return client
 

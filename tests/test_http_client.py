@@ -34,7 +34,7 @@ from greenprobe.http.client import Client, ClientOptions
 from greenprobe.http.connections import Address
 from greenprobe.http.trace import Hop, Trace
 from greenprobe.http.urls import read_url
-from greenprobe.hub import Hub, get_hub
+from greenprobe.hub import Hub
 from greenprobe.testing import JumpClock, wait_all_blocked
 
 RESET = ConnectionResetError(104, "Connection reset by peer")
@@ -51,13 +51,13 @@ def _close_clients(hub: Hub) -> Iterator[None]:
 
 
 def client_of(web: FakeWeb, **options: Any) -> Client:
-    client = Client(get_hub(), ClientOptions(**options), resolve=resolve_anything, connect=web.connect)
+    client = Client(ClientOptions(**options), resolve=resolve_anything, connect=web.connect)
     opened.append(client)
     return client
 
 
 def real_client() -> Client:
-    client = Client(get_hub(), ClientOptions(), trust=trusting_ours)
+    client = Client(ClientOptions(), trust=trusting_ours)
     opened.append(client)
     return client
 
@@ -277,7 +277,7 @@ def test_a_name_without_an_address_is_a_dns_error_that_has_it_once(why: str, sai
     def resolve(host: str, port: int, timeout: float) -> list[Address]:
         raise gaierror(EAI_NONAME, why)
 
-    client = Client(get_hub(), ClientOptions(), resolve=resolve, connect=FakeWeb().connect)
+    client = Client(ClientOptions(), resolve=resolve, connect=FakeWeb().connect)
     opened.append(client)
     with pytest.raises(DnsError) as raised:
         client.get("http://example/")
@@ -289,6 +289,11 @@ def test_a_request_has_one_body() -> None:
         client.post("http://h/", b"bytes", json={"a": 1})
 
 
+def test_options_that_are_none_are_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="are no ClientOptions"):
+        Client({"retries": 3})  # type: ignore[arg-type]
+
+
 def test_addresses_are_remembered_for_a_while(clock: JumpClock, hub: Hub) -> None:
     asked: list[str] = []
 
@@ -297,7 +302,7 @@ def test_addresses_are_remembered_for_a_while(clock: JumpClock, hub: Hub) -> Non
         return resolve_anything(host, port, timeout)
 
     web = FakeWeb(*([ok(b"", "Connection: close")] for _ in range(3)))
-    client = Client(hub, ClientOptions(), resolve=resolve, connect=web.connect)
+    client = Client(ClientOptions(), hub=hub, resolve=resolve, connect=web.connect)
     opened.append(client)
     fetch(client)
     fetch(client)
@@ -314,7 +319,7 @@ def two_addresses(host: str, port: int, timeout: float) -> list[Address]:
 def test_the_first_address_that_answers_is_taken_and_asked_first_next_time(clock: JumpClock) -> None:
     closing = ok(b"", "Connection: close")
     web = FakeWeb(99.0, [closing], [closing])
-    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=web.connect)
+    client = Client(ClientOptions(), resolve=two_addresses, connect=web.connect)
     opened.append(client)
     assert fetch(client).connect == pytest.approx(0.25)  # RFC 8305: the second attempt begins then
     assert fetch(client).connect == 0.0
@@ -322,13 +327,13 @@ def test_the_first_address_that_answers_is_taken_and_asked_first_next_time(clock
 
 
 def test_a_refused_address_leads_to_the_next_at_once(clock: JumpClock) -> None:
-    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), [ok()]).connect)
+    client = Client(ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), [ok()]).connect)
     opened.append(client)
     assert fetch(client).connect == 0.0
 
 
 def test_all_addresses_refused_is_a_connect_error(clock: JumpClock) -> None:
-    client = Client(get_hub(), ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), Refused()).connect)
+    client = Client(ClientOptions(), resolve=two_addresses, connect=FakeWeb(Refused(), Refused()).connect)
     opened.append(client)
     with pytest.raises(ConnectError, match="refused"):
         fetch(client)

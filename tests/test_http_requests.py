@@ -54,7 +54,7 @@ def _close_clients(hub: Hub) -> Iterator[None]:
 
 
 def client_of(web: FakeWeb, **options: Any) -> Client:
-    client = Client(get_hub(), ClientOptions(**options), resolve=resolve_anything, connect=web.connect)
+    client = Client(ClientOptions(**options), resolve=resolve_anything, connect=web.connect)
     opened.append(client)
     return client
 
@@ -347,7 +347,7 @@ def test_a_proxy_is_no_way_around_the_refusal_of_private_addresses(url: str) -> 
 
 
 def test_private_addresses_are_refused_after_resolution_and_behind_redirects() -> None:
-    with web_server(lambda _: ok()) as port, Client(options=ClientOptions(allows_private=False)) as client:
+    with web_server(lambda _: ok()) as port, Client(ClientOptions(allows_private=False)) as client:
         for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
             with pytest.raises(ForbiddenAddress, match="no public address"):
                 client.get(f"http://{host}:{port}/")
@@ -523,7 +523,7 @@ def test_tls_facts_pins_and_sessions(authority: trustme.CA, tmp_path: Any) -> No
 
     with web_server(lambda _: ok(b"", "Connection: close"), context=server) as port:
         url = f"https://localhost:{port}/"
-        with Client(options=ClientOptions(notes_tls=True), trust=trust) as client:
+        with Client(ClientOptions(notes_tls=True), trust=trust) as client:
             first, _, second = (client.get(url).trace.tls_facts for _ in range(3))
         assert first is not None
         assert second is not None
@@ -531,10 +531,10 @@ def test_tls_facts_pins_and_sessions(authority: trustme.CA, tmp_path: Any) -> No
         assert first.certificate is not None
         assert first.certificate.names == ("localhost",)
         pins = frozenset({read_pin(first.certificate.sha256)})
-        with Client(options=ClientOptions(pins=pins), trust=trust) as client:
+        with Client(ClientOptions(pins=pins), trust=trust) as client:
             assert client.get(url).status == 200
         wrong = ClientOptions(pins=frozenset({bytes(32)}))
-        with Client(options=wrong, trust=trust) as client, pytest.raises(TlsError, match="not the pinned one"):
+        with Client(wrong, trust=trust) as client, pytest.raises(TlsError, match="not the pinned one"):
             client.get(url)
 
 

@@ -58,7 +58,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def client(hub: Hub) -> Iterator[Client]:
-    with closing(Client(hub, OPTIONS)) as client:
+    with closing(Client(OPTIONS, hub=hub)) as client:
         yield client
 
 
@@ -74,7 +74,7 @@ def by_both_ways(hub: Hub, port: int, path: str, options: ClientOptions) -> list
     """Ask for a path on a connection that was used before, the short way and the long: the records, and the pool."""
     found = []
     for is_short in (True, False):
-        with closing(Client(hub, options)) as client:
+        with closing(Client(options, hub=hub)) as client:
             client.plain_gets = client.plain_gets if is_short else None
             visits = Visits(hub, client, {})
             record_of(visits, port, "/plain")
@@ -113,7 +113,7 @@ def test_a_plain_answer_on_a_kept_connection_goes_the_short_way_alone(
 
 def test_a_connection_that_the_server_has_closed_costs_one_more_on_a_new_one(hub: Hub) -> None:
     answers = deque([ANSWERS["/plain"], b"", ANSWERS["/missing"]])
-    with web_server(lambda _: answers.popleft()) as port, closing(Client(hub, OPTIONS)) as client:
+    with web_server(lambda _: answers.popleft()) as port, closing(Client(OPTIONS, hub=hub)) as client:
         visits = Visits(hub, client, {})
         first = record_of(visits, port, "/plain")
         second = record_of(visits, port, "/plain")
@@ -205,7 +205,7 @@ def test_a_connection_that_was_heard_of_meanwhile_is_looked_at_before(
     ],
 )
 def test_who_asks_for_more_never_goes_the_short_way(hub: Hub, options: ClientOptions) -> None:
-    with closing(Client(hub, options)) as client:
+    with closing(Client(options, hub=hub)) as client:
         assert client.plain_gets is None
 
 

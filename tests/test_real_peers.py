@@ -35,7 +35,7 @@ class Web:
 
     def get(self, url: str, proxy: str) -> tuple[int, bytes]:
         options = ClientOptions(proxies=Proxies.always(read_proxy(proxy), NoProxy("")), connect_timeout=20.0)
-        with Client(options=options, trust=lambda: tls_context(TlsOptions(ca_file=self.ca_file))) as client:
+        with Client(options, trust=lambda: tls_context(TlsOptions(ca_file=self.ca_file))) as client:
             first = client.get(url)
             assert client.get(url).content == first.content  # on a connection that was kept
             return first.status, first.content

@@ -115,7 +115,7 @@ def test_a_browser_reaches_no_address_that_the_crawl_may_not(site: tuple[Site, s
         f"<iframe src='{url}/goes'></iframe><script src='{url}/app.js'></script><link rel=prefetch href='{url}/one'>"
     )
     body = f"<title>x</title><body>{frames}<script>{tries}; new Worker('data:,fetch(`{url}/`)')</script>".encode()
-    with Client(hub, ClientOptions(allows_private=False, max_redirects=0)) as client:
+    with Client(ClientOptions(allows_private=False, max_redirects=0), hub=hub) as client:
         renderer = Renderer(hub, find_browser(), client, count=1, longest=5.0, may_ask=lambda _: True)
         done = renderer.render("http://public.test/", {"content-type": ("text/html",)}, body)
         renderer.close()

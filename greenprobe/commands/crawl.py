@@ -69,7 +69,7 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
         results = stack.enter_context(Results(starts, words, frontier.mark))
         trust = Trust(TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
         resolve = resolving(family_of(words))
-        client = stack.enter_context(closing(Client(get_hub(), plan.client, trust=trust, resolve=resolve)))
+        client = stack.enter_context(closing(Client(plan.client, trust=trust, resolve=resolve)))
         crawler = Crawler(get_hub(), plan, frontier, client, resolve=resolve)
         try:
             _run(progress, crawler, results, words)

@@ -67,7 +67,7 @@ def demo() -> None:
 def _fetch(site: DemoSite, out: Output) -> None:
     heading, encode = encoder("text", COLUMNS)
     out.write(heading)
-    client = Client(get_hub(), ClientOptions(), resolve=_no_names, trust=lambda: trusting(None, verify=True))
+    client = Client(ClientOptions(), resolve=_no_names, trust=lambda: trusting(None, verify=True))
     with opened(tuple(site.urls()), "-") as fd, closing(client):
         fetcher = Fetcher(get_hub(), FetchPlan(concurrency=8), UrlList(get_hub(), fd), client)
         for record in chain.from_iterable(fetcher.run()):

@@ -91,7 +91,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         if words["processes"] > 1:
             return _run(progress, _shards(words, source, recording, options.cookies), source, recording, words)
         resolve = resolving(family_of(words))
-        client = stack.enter_context(closing(Client(get_hub(), options, trust=trust, resolve=resolve)))
+        client = stack.enter_context(closing(Client(options, trust=trust, resolve=resolve)))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 
 

@@ -139,7 +139,7 @@ def main() -> int:
     raise_limit()
     options = client_options(words)
     plan = plan_of(words, options, choice_of(words))
-    client = Client(hub, options, trust=trust_of(words), resolve=resolving(family_of(words)))
+    client = Client(options, hub=hub, trust=trust_of(words), resolve=resolving(family_of(words)))
     with closing(source), closing(client):
         fetcher = Fetcher(hub, plan, source, client)
         reporting = Reporting(1, words, fetcher, options.cookies)

@@ -68,14 +68,16 @@ class Client:
 
     def __init__(
         self,
-        hub: Hub | None = None,
         options: ClientOptions | None = None,
         *,
+        hub: Hub | None = None,
         trust: Callable[[], SSLContext] | None = None,
         resolve: Resolve = resolve_name,
         connect: Connect = connect_tcp,
     ) -> None:
         """`trust` is called once, when the first https URL needs it: a `trust.Trust`, or what makes any context."""
+        if not isinstance(options, ClientOptions | None):
+            raise TypeError(f"{options!r} are no ClientOptions")
         self._hub = hub or get_hub()
         self._options = options = options or ClientOptions()
         secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)

@@ -46,7 +46,7 @@ class HttpsPath:
             max_body_bytes=MAX_MESSAGE_BYTES,
             server_name=server.name or None,
         )
-        self._client = Client(hub, options, trust=trust, resolve=resolve_by_libc)
+        self._client = Client(options, hub=hub, trust=trust, resolve=resolve_by_libc)
         self._url = str(server._replace(name="", port=server.port))
 
     def exchange(self, query: bytes, asked: bytes, timeout: float, *, keeps_case: bool = False) -> bytes:
