@@ -638,7 +638,7 @@ def test_an_address_is_answered_without_a_resolver(host: str, monkeypatch: pytes
 def test_what_only_looks_like_an_address_is_asked_for(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def find(host: str, port: int, **_: object) -> list[object]:
+    def find(host: str, port: int, family: int, **_: object) -> list[object]:
         asked.append(host)
         return [(AF_INET, 0, 0, "", ("192.0.2.1", port))]
 

@@ -38,8 +38,8 @@ LAYERS = """
     doors drivers green_semlock stale copies patcher
     http.urls http.addresses http.certificates http.trust http.wire http.decoding http.charset http.proxy
     http.cookies http.retries http.auth http.bodies http.request http.conditional http.options
-    http.connections http.trace http.lanes http.handshakes http.connector http.exchange http.recorded http.ranges
-    http.plain_gets http.transport
+    http.connections http.trace http.lanes http.handshakes http.connector http.routes http.exchange http.recorded
+    http.ranges http.plain_gets http.transport
     http.http2 http.sharing
     http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head
@@ -98,8 +98,8 @@ LAYERS = """
     serving
     reporting.findings reporting.page reporting.scan_changes reporting.scan_findings reporting.crawl_findings
     commands.config commands.options commands.sections commands.given commands.distinct commands.name_servers
-    commands.trust_options commands.output commands.regularly commands.progress commands.plain_progress commands.keys
-    commands.garbage commands.counted
+    commands.route_options commands.trust_options commands.output commands.regularly commands.progress
+    commands.plain_progress commands.keys commands.garbage commands.counted
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal

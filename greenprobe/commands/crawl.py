@@ -15,15 +15,14 @@ from greenprobe.commands.distinct import check_distinct
 from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.given import refuse_lists
 from greenprobe.commands.keys import status_on_key
-from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
+from greenprobe.commands.route_options import resolve_of
 from greenprobe.commands.sections import SectionedCommand
 from greenprobe.engine.crawler import Crawler
 from greenprobe.engine.crawlplan import CrawlStatistics
 from greenprobe.engine.sqlite_frontier import SqliteFrontier
 from greenprobe.errors import TargetError
 from greenprobe.http.client import Client
-from greenprobe.http.connector import resolving
 from greenprobe.http.trust import TlsOptions, Trust
 from greenprobe.hub import get_hub
 
@@ -61,14 +60,13 @@ def crawl(progress: Progress, /, starts: tuple[str, ...], **words: Any) -> int:
     words["concurrency"] = affordable(words["concurrency"], "pages are fetched")
     check_distinct(words, FILES)
     try:
-        plan = plan_of(starts, words)
+        plan, resolve = plan_of(starts, words), resolve_of(words)
     except TargetError as exc:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
         frontier = stack.enter_context(closing(SqliteFrontier(words["state"] or ":memory:", per_host=plan.per_host)))
         results = stack.enter_context(Results(starts, words, frontier.mark))
         trust = Trust(TlsOptions(ca_file=words["ca_file"], verify=not words["insecure"]))
-        resolve = resolving(family_of(words))
         client = stack.enter_context(closing(Client(plan.client, trust=trust, resolve=resolve)))
         crawler = Crawler(get_hub(), plan, frontier, client, resolve=resolve)
         try:

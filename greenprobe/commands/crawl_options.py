@@ -7,7 +7,6 @@ from typing import Any, Final
 import click
 
 from greenprobe.commands.crawl_graph import is_graphml
-from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import (
     MAX_PROCESSES,
     Decorator,
@@ -19,6 +18,7 @@ from greenprobe.commands.options import (
     progress_option,
     timeout_option,
 )
+from greenprobe.commands.route_options import route_options
 from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.engine.browser import find_browser
@@ -107,7 +107,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
                  show_default=True, help="Hold at most so many bytes of bodies at once; the next big one waits."),
     click.option("--processes", metavar="N", type=WholeRange(0, MAX_PROCESSES), default=1, show_default=True,
                  help="Read pages of more than 48 kB in N processes; with 0 read them here, however long that takes."),
-    dns_option(),
+    route_options,
     click.option("--render", is_flag=True, help="Read pages as a headless Chromium makes them, scripts run."),
     click.option("--render-concurrency", "renders", metavar="N", type=WholeRange(1, 64), default=2,
                  show_default=True, help="How many pages are rendered at once, at most."),

@@ -26,10 +26,10 @@ from greenprobe.commands.fetch_plan import (
 from greenprobe.commands.fetch_summary import reading, summarize, summary_row, write_summary
 from greenprobe.commands.garbage import rarely_collected
 from greenprobe.commands.given import WordsCommand, list_path, opened
-from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
 from greenprobe.commands.recording import Recording
+from greenprobe.commands.route_options import resolve_of
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fetcher import Fetcher
 from greenprobe.engine.journal import Journal, identify
@@ -39,7 +39,6 @@ from greenprobe.engine.shards import ShardBatch, Shards
 from greenprobe.engine.urllist import UrlList
 from greenprobe.errors import LocalProtocolError, TargetError
 from greenprobe.http.client import Client
-from greenprobe.http.connector import resolving
 from greenprobe.http.cookies import CookieJar, cookies_txt
 from greenprobe.hub import get_hub
 
@@ -76,7 +75,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         check_companions(words, is_typed)
         check_writable(words)
         options, chosen = client_options(words), choice_of(words)
-        plan, trust = plan_of(words, options, chosen), trust_of(words)
+        plan, trust, resolve = plan_of(words, options, chosen), trust_of(words), resolve_of(words)
     except (TargetError, LocalProtocolError) as exc:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
@@ -90,7 +89,6 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
             stack.callback(_write_cookies, words["cookie_jar"], options.cookies)
         if words["processes"] > 1:
             return _run(progress, _shards(words, source, recording, options.cookies), source, recording, words)
-        resolve = resolving(family_of(words))
         client = stack.enter_context(closing(Client(options, trust=trust, resolve=resolve)))
         return _run(progress, Fetcher(get_hub(), plan, source, client), source, recording, words)
 

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import click
 
-from greenprobe.commands.name_servers import dns_option
 from greenprobe.commands.options import (
     MAX_PROCESSES,
     READABLE,
@@ -18,6 +17,7 @@ from greenprobe.commands.options import (
     progress_option,
     timeout_option,
 )
+from greenprobe.commands.route_options import route_options
 from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
 from greenprobe.http.trust import TLS_VERSIONS
@@ -159,7 +159,7 @@ NETWORK: Final[list[Decorator]] = [
     click.option(
         "--no-proxy", metavar="LIST", help="Hosts, domains, blocks to ask directly; `*` for all.  [default: no_proxy]"
     ),
-    dns_option(),
+    route_options,
     click.option("--no-private", is_flag=True, help="Refuse addresses that are not public, also behind redirects."),
     ca_file_option(),
     insecure_option(),

@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 from greenprobe.commands.fetch_plan import choice_of, client_options, encoding_of, plan_of, trust_of
 from greenprobe.commands.garbage import rarely_collected
-from greenprobe.commands.name_servers import family_of
 from greenprobe.commands.recording import wanted_rows
+from greenprobe.commands.route_options import resolve_of
 from greenprobe.commands.warc import ExchangeWriter
 from greenprobe.engine.fdlimit import raise_limit
 from greenprobe.engine.fetcher import Fetcher
@@ -22,7 +22,6 @@ from greenprobe.engine.frames import FrameSource, frame_of
 from greenprobe.engine.shards import ArchivePiece, NumberedRow, ShardBatch, ShardReport
 from greenprobe.engine.tally import Tally
 from greenprobe.http.client import Client
-from greenprobe.http.connector import resolving
 from greenprobe.http.cookies import CookieJar
 from greenprobe.hub import get_hub
 from greenprobe.lazy import Lazy
@@ -139,7 +138,7 @@ def main() -> int:
     raise_limit()
     options = client_options(words)
     plan = plan_of(words, options, choice_of(words))
-    client = Client(options, hub=hub, trust=trust_of(words), resolve=resolving(family_of(words)))
+    client = Client(options, hub=hub, trust=trust_of(words), resolve=resolve_of(words))
     with closing(source), closing(client):
         fetcher = Fetcher(hub, plan, source, client)
         reporting = Reporting(1, words, fetcher, options.cookies)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from math import inf
-from socket import AF_INET
+from socket import AF_INET, AF_INET6, AF_UNSPEC
 from ssl import SSLCertVerificationError, SSLContext, SSLError
 from typing import TYPE_CHECKING, Final
 
@@ -56,16 +56,18 @@ Resolve = Callable[[str, int, float], list[Address]]
 Connect = Callable[[Hub, Address, float], Connection]
 
 
-def resolving(family: "Family | None") -> Resolve:
-    """Return what asks `family`; None is whatever is installed."""
-    return partial(resolve_name, family=family) if family is not None else resolve_name
+def resolving(names: "Family | None", family: int = AF_UNSPEC) -> Resolve:
+    """Return what asks `names`, None is whatever is installed, for addresses of `family`, by default of both."""
+    return partial(resolve_name, names=names, family=family)
 
 
-def resolve_name(host: str, port: int, timeout: float, *, family: "Family | None" = None) -> list[Address]:
-    """Ask `family`, by default the installed one; a numeric host is answered at once."""
-    if is_of_family(AF_INET, host):
+def resolve_name(
+    host: str, port: int, timeout: float, *, names: "Family | None" = None, family: int = AF_UNSPEC
+) -> list[Address]:
+    """Ask `names`, by default what is installed, for addresses of `family`; a numeric host is answered at once."""
+    if family != AF_INET6 and is_of_family(AF_INET, host):
         return [Address(AF_INET, (host, port))]
-    found = green_dns.find_to_connect(host, port, timeout=timeout, resolver=family)
+    found = green_dns.find_to_connect(host, port, family, timeout=timeout, resolver=names)
     return [Address(int(kind), sockaddr) for kind, _, _, _, sockaddr in interleave(found)]
 
 
