@@ -90,6 +90,14 @@ def test_a_bomb_is_noticed_by_its_ratio(depth: int) -> None:
     assert decoder.decoded_bytes < 5_000_000
 
 
+def test_a_bomb_is_noticed_in_the_middle_of_its_layers() -> None:
+    """Of empty members nothing comes out, however many a layer makes of a few bytes."""
+    bomb = gzip.compress(gzip.compress(b"") * 200_000)
+    decoder = BodyDecoder(("gzip",) * 2, max_bytes=1 << 40)
+    with pytest.raises(BodyTooLarge, match="bomb"):
+        decoder.take(bomb)
+
+
 def test_a_full_last_piece_does_not_hide_what_follows_it() -> None:
     for extra_bytes in range(0, 600, 5):
         data = bytes(PIECE_BYTES + extra_bytes)

@@ -1,5 +1,7 @@
 """HTTP/1 answers: what is read how, what is refused, and that both readers agree."""
 
+from typing import cast
+
 import httptools
 import pytest
 from hypothesis import assume, example, given, settings, strategies as st
@@ -90,6 +92,12 @@ def test_headers_keep_order_values_and_every_byte() -> None:
         ("e", ("",)),
         ("content-length", ("0",)),
     ]
+
+
+def test_a_length_may_have_noughts_in_front() -> None:
+    """More of them than int() takes digits."""
+    head, body, end = ResponseReader().feed(OK + b"Content-Length: " + b"0" * 5000 + b"2\r\n\r\nok")
+    assert (cast(Head, head).length, body, end) == (2, Body(b"ok"), End(reusable=True))
 
 
 def headers(*lines: bytes) -> bytes:

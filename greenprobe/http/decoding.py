@@ -44,7 +44,7 @@ class BodyDecoder:
     `max_bytes` bounds the decoded body. With no coding it just counts.
     """
 
-    __slots__ = ("_decoders", "_encoded_bytes", "_max_bytes", "_sink", "decoded_bytes")
+    __slots__ = ("_decoders", "_encoded_bytes", "_made_bytes", "_max_bytes", "_sink", "decoded_bytes")
 
     def __init__(self, codings: tuple[str, ...], *, max_bytes: int, sink: Sink | None = None) -> None:
         """`codings` are the values of the Content-Encoding headers; raises DecodeError if they name too many."""
@@ -56,6 +56,7 @@ class BodyDecoder:
         self._max_bytes = max_bytes
         self._sink = sink
         self._encoded_bytes = 0
+        self._made_bytes = 0  # by all decoders
         self.decoded_bytes = 0
 
     def take(self, data: bytes) -> None:
@@ -63,8 +64,10 @@ class BodyDecoder:
         self._encoded_bytes += len(data)
         if self._encoded_bytes > self._max_bytes:  # of which nothing may come out: headers and empty parts without end
             raise BodyTooLarge(f"the body is longer than {self._max_bytes:,} bytes")
-        for piece in _through(self._decoders, data):
-            self._count(len(piece))
+        for piece in self._undo(data, 0):
+            self.decoded_bytes += len(piece)
+            if self.decoded_bytes > self._max_bytes:
+                raise BodyTooLarge(f"the body is longer than {self._max_bytes:,} bytes")
             if self._sink is not None:
                 self._sink(piece)
 
@@ -73,22 +76,18 @@ class BodyDecoder:
         for decoder in self._decoders:
             decoder.finish()
 
-    def _count(self, size_bytes: int) -> None:
-        self.decoded_bytes += size_bytes
-        if self.decoded_bytes > self._max_bytes:
-            raise BodyTooLarge(f"the body is longer than {self._max_bytes:,} bytes")
-        if self._decoders and self.decoded_bytes > max(FREE_BYTES, MAX_RATIO * self._encoded_bytes):
-            raise BodyTooLarge(
-                f"{self._encoded_bytes:,} bytes decode to more than {MAX_RATIO} times as much; that is a bomb"
-            )
-
-
-def _through(decoders: list[Decoder], data: bytes) -> Iterator[bytes]:
-    if not decoders:
-        yield data
-        return
-    for piece in decoders[0].pieces(data):
-        yield from _through(decoders[1:], piece)
+    def _undo(self, data: bytes, layer: int) -> Iterator[bytes]:
+        """Yield what comes of `data` from this layer's decoder on; the bombs are noticed where they go off."""
+        if layer == len(self._decoders):
+            yield data
+            return
+        for piece in self._decoders[layer].pieces(data):
+            self._made_bytes += len(piece)
+            if self._made_bytes > max(FREE_BYTES, MAX_RATIO * self._encoded_bytes):
+                raise BodyTooLarge(
+                    f"{self._encoded_bytes:,} bytes decode to more than {MAX_RATIO} times as much; that is a bomb"
+                )
+            yield from self._undo(piece, layer + 1)
 
 
 class _Inflate:

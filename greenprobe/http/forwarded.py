@@ -19,7 +19,8 @@ __all__ = ["TrustedProxies", "read_networks"]
 
 Network = IPv4Network | IPv6Network
 MAX_HOPS: Final = 100
-PAIR = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*(?:;|,|$)')
+# Looked for behind separators only: at each place, a header without pairs would cost the square of its length.
+PAIR = re.compile(r'(?:^|[;,])\s*([A-Za-z]{1,40})=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*(?=[;,]|$)')
 NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+)(?::\d+)?|([0-9A-Fa-f:.]+)").fullmatch
 
 

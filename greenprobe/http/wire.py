@@ -321,7 +321,7 @@ def _checked_head(gathered: _Gathered, status: int) -> Head:
     if coding is not None and (len(coding) > 1 or coding[0].lower() != "chunked"):
         raise ProtocolError(f"transfer coding {', '.join(coding)!r} is not known; only chunked is")
     length = headers.get("content-length")
-    return Head(status, headers, None if length is None else int(length[0]))
+    return Head(status, headers, None if length is None else int(length[0].lstrip("0") or 0))
 
 
 VERSIONS = ("1.0", "1.1")
