@@ -84,11 +84,11 @@ class CookieJar:
         """Take the Set-Cookie values of an answer to `url`; `now` is Unix time. What may not be set is dropped."""
         for value in values:
             cookie = parse_set_cookie(value, url, now)
-            if cookie is None:
+            if cookie is None or self._hides_secure(cookie, url):
                 continue
             if cookie.expires is not None and cookie.expires <= now:
                 self._drop(cookie.domain, (cookie.name, cookie.path))
-            elif not self._hides_secure(cookie, url):
+            else:
                 self._keep(cookie)
 
     def header(self, url: Url, now: float) -> str | None:
@@ -110,8 +110,13 @@ class CookieJar:
         """Tell whether a cookie set in the clear would stand in for one set over TLS. RFC 6265bis, 5.7, step 16."""
         if url.origin.scheme == "https":
             return False
-        held = self._hosts.get(cookie.domain, {}).values()
-        return any(each.is_secure and each.name == cookie.name for each in held)
+        mine = cookie.domain
+        near = [
+            held
+            for domain, held in self._hosts.items()
+            if domain == mine or _is_under(domain, mine) or _is_under(mine, domain)
+        ]
+        return any(each.is_secure and each.name == cookie.name for held in near for each in held.values())
 
     def _keep(self, cookie: Cookie) -> None:
         held = self._hosts.setdefault(cookie.domain, {})
@@ -182,7 +187,7 @@ def _scope(domain: str, host: str) -> tuple[str, bool] | None:
 
 def _expiry(named: dict[str, str], now: float) -> float | None:
     age = named.get("max-age")
-    if age is not None and re.fullmatch(r"-?[0-9]{1,12}", age):
+    if age is not None and re.fullmatch(r"-?[0-9]+", age):
         return now + min(int(age), MAX_AGE_S) if int(age) > 0 else 0.0
     expires = cookie_date(named["expires"]) if "expires" in named else None
     return None if expires is None else min(expires, now + MAX_AGE_S)
