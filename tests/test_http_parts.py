@@ -15,13 +15,13 @@ from hypothesis import given, settings, strategies as st
 
 from greenprobe.errors import ConnectError, ForbiddenAddress, LocalProtocolError, ProxyError, TargetError, TlsError
 from greenprobe.http.addresses import is_public
-from greenprobe.http.auth import Auth, Basic, Bearer, Digest, Netrc, challenges
+from greenprobe.http.auth import Auth, Basic, Bearer, Challenge, Digest, Netrc, challenges
 from greenprobe.http.bodies import BytesBody, FileBody, FilePart, MultipartBody, StreamBody, form_body
 from greenprobe.http.certificates import public_key
 from greenprobe.http.charset import decode_text, find_charset
 from greenprobe.http.connections import Address
 from greenprobe.http.connector import resolve_name
-from greenprobe.http.cookies import MAX_PER_HOST, CookieJar, cookie_date, read_cookies_txt
+from greenprobe.http.cookies import MAX_AGE_S, MAX_PER_HOST, CookieJar, cookie_date, read_cookies_txt
 from greenprobe.http.proxy import Conversation, NoProxy, Proxies, read_proxy, socks, tunnel
 from greenprobe.http.request import Request, default_fields, request_head
 from greenprobe.http.retries import RetryPolicy, retry_after
@@ -114,6 +114,17 @@ def test_a_redirect_elsewhere_loses_what_is_secret() -> None:
 # -- bodies
 
 
+def test_a_redirect_elsewhere_loses_the_host_that_was_named() -> None:
+    request = Request.of(headers={"Host": "other"})
+    assert request.redirected(302, same_origin=True).value("host") == "other"
+    assert request.redirected(302, same_origin=False).value("host") is None
+
+
+def test_the_type_of_a_body_cannot_break_out_of_its_line() -> None:
+    with pytest.raises(LocalProtocolError, match="line break"):
+        Request.of("POST", body=BytesBody(b"x", "text/plain\r\nX: y"))
+
+
 def test_a_file_is_sent_from_where_it_stands_and_again() -> None:
     file = io.BytesIO(b"abcdef")
     file.seek(2)
@@ -171,7 +182,7 @@ RFC_7616 = [
 
 
 def test_digest_gives_the_answer_of_the_rfc_for_the_stronger_algorithm() -> None:
-    digest = Digest("Mufasa", "Circle of Life")
+    digest = Digest("Mufasa", "Circle of Life").at("http://h")
     assert digest.header("GET", "/dir/index.html") is None
     assert digest.learn(RFC_7616)
     nonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
@@ -182,7 +193,7 @@ def test_digest_gives_the_answer_of_the_rfc_for_the_stronger_algorithm() -> None
 
 
 def test_digest_with_md5_gives_the_answer_of_the_rfc() -> None:
-    digest = Digest("Mufasa", "Circle of Life")
+    digest = Digest("Mufasa", "Circle of Life").at("http://h")
     digest.learn(RFC_7616[1:])
     said = digest.header("GET", "/dir/index.html", nonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
     assert said is not None
@@ -190,7 +201,7 @@ def test_digest_with_md5_gives_the_answer_of_the_rfc() -> None:
 
 
 def test_digest_does_not_answer_the_same_challenge_twice_unless_it_is_stale() -> None:
-    digest = Digest("u", "p")
+    digest = Digest("u", "p").at("http://h")
     challenge = 'Digest realm="r", nonce="n", qop="auth"'
     assert digest.learn([challenge])
     digest.header("GET", "/")
@@ -199,14 +210,15 @@ def test_digest_does_not_answer_the_same_challenge_twice_unless_it_is_stale() ->
 
 
 def test_digest_counts_its_uses_of_a_nonce() -> None:
-    digest = Digest("u", "p")
+    digest = Digest("u", "p").at("http://h")
     digest.learn(['Digest realm="r", nonce="n", qop="auth"'])
     said = [digest.header("GET", "/") or "" for _ in range(2)]
     assert ["nc=00000001" in said[0], "nc=00000002" in said[1]] == [True, True]
 
 
 def test_digest_hides_the_name_behind_the_strongest_hash_where_the_server_asks_for_that() -> None:
-    digest = Digest("J\u00e4s\u00f8n Doe", "Secret, or not?")  # RFC 7616, section 3.9.2, as erratum 4897 has it
+    # RFC 7616, section 3.9.2, as erratum 4897 has it
+    digest = Digest("J\u00e4s\u00f8n Doe", "Secret, or not?").at("http://h")
     challenge = (
         'Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, charset=UTF-8, userhash=true, '
         'nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", '
@@ -219,8 +231,19 @@ def test_digest_hides_the_name_behind_the_strongest_hash_where_the_server_asks_f
     assert "userhash=true" in said
 
 
+def test_digest_sends_a_realm_back_byte_by_byte() -> None:
+    digest = Digest("u", "\u00e9").at("http://h")
+    realm = "gesch\u00fctzt".encode()
+    digest.learn([f'Digest realm="{realm.decode("latin-1")}", nonce="n", qop="auth"'])
+    said = (digest.header("GET", "/", nonce="c") or "").encode("latin-1")
+    assert b'realm="' + realm + b'"' in said
+    secret = md5_of("u:gesch\u00fctzt:\u00e9")
+    response = md5_of(f"{secret}:n:00000001:c:auth:{md5_of('GET:/')}")
+    assert f'response="{response}"'.encode() in said
+
+
 def test_digest_keeps_the_key_of_a_session() -> None:
-    digest = Digest("u", "p")
+    digest = Digest("u", "p").at("http://h")
     digest.learn(['Digest realm="r", nonce="n", qop="auth", algorithm=MD5-sess'])
     digest.header("GET", "/first")
     said = digest.header("GET", "/second") or ""
@@ -273,12 +296,17 @@ def test_a_netrc_file_gives_name_and_password_or_says_what_is_wrong(
     "value", ("", ",,", 'Digest "', 'Digest realm="x', "\x00", "Basic", "=", 'a="b"', "Digest nonce=1")
 )
 def test_a_broken_challenge_is_no_challenge(value: str) -> None:
-    assert not Digest("u", "p").learn([value])
+    assert not Digest("u", "p").at("http://h").learn([value])
 
 
 @given(st.text())
 def test_challenges_come_to_an_end(text: str) -> None:
     challenges([text])
+
+
+def test_white_space_in_a_challenge_costs_what_it_is() -> None:
+    """A second a header, and the hub stood still, where each run of it was divided in all ways."""
+    assert challenges(["Basic" + " " * 8000 + "\x7f"] * 200) == [Challenge("basic", {})] * 200
 
 
 def test_challenges_of_one_header_are_told_apart() -> None:
@@ -335,6 +363,24 @@ def test_a_cookie_in_the_clear_neither_sets_nor_hides_a_secure_one() -> None:
     jar = jar_of("a=1; Path=/; Secure")
     jar.take(HTTP, ["a=2; Path=/", "b=3; Path=/; Secure"], NOW)
     assert jar.header(HTTPS, NOW) == "a=1"
+
+
+def test_a_cookie_in_the_clear_does_not_end_a_secure_one() -> None:
+    jar = jar_of("a=1; Path=/; Secure")
+    jar.take(HTTP, ["a=; Path=/; Max-Age=0"], NOW)
+    assert jar.header(HTTPS, NOW) == "a=1"
+
+
+def test_a_cookie_in_the_clear_does_not_stand_beside_a_secure_one_of_a_host_below() -> None:
+    """RFC 6265bis, section 5.7: the domains need not be the same, only one of them be under the other."""
+    jar = jar_of("a=1; Path=/; Secure")
+    jar.take(read_url("http://other.example.co.uk/"), ["a=2; Path=/; Domain=example.co.uk"], NOW)
+    assert jar.header(HTTPS, NOW) == "a=1"
+
+
+def test_an_age_of_any_length_is_as_much_as_is_kept() -> None:
+    (cookie,) = jar_of("a=1; Max-Age=99999999999999999999")
+    assert cookie.expires == NOW + MAX_AGE_S
 
 
 def test_longer_paths_come_first_and_cookies_end() -> None:

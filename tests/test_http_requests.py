@@ -153,6 +153,15 @@ def test_a_100_and_the_answer_may_come_at_once(clock: JumpClock) -> None:
     assert client_of(web).post("http://h/", b"body", expects_continue=True).content == b"ok"
 
 
+@pytest.mark.parametrize("first", [[b"HTTP/1.1 103 Early Hints\r\n\r\n"], [b"HT", b"TP/1.1 1", b"00 Continue\r\n\r\n"]])
+def test_other_interim_answers_and_halves_of_one_do_not_keep_the_body_back(
+    clock: JumpClock, first: list[bytes]
+) -> None:
+    web = FakeWeb([*first, ok()])
+    assert client_of(web).post("http://h/", b"body", expects_continue=True).status == 200
+    assert sent(web).endswith(b"\r\n\r\nbody")
+
+
 def test_a_refusal_comes_instead_of_100_and_the_body_is_not_sent(clock: JumpClock) -> None:
     web = FakeWeb([ok(b"no", status="417 No")], [ok()])
     client = client_of(web)
@@ -209,6 +218,26 @@ def test_digest_answers_a_challenge_once() -> None:
     assert (response.status, response.content) == (401, b"no")
 
 
+def test_those_who_are_asked_at_once_all_answer(clock: JumpClock) -> None:
+    """That somebody else has answered the same nonce does not mean that we were refused."""
+    refused = ok(b"no", 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"', status="401 No")
+    web = FakeWeb([1.0, refused, 1.0, ok(b"in")], [1.5, refused, 1.0, ok(b"in")])
+    client = client_of(web, auth=Digest("u", "p"))
+    greens = [spawn(client.get, "http://h/p") for _ in range(2)]
+    assert [green.wait().content for green in greens] == [b"in", b"in"]
+
+
+def test_one_origin_is_not_answered_with_the_nonce_of_another(clock: JumpClock) -> None:
+    def asks(nonce: str) -> bytes:
+        return ok(b"no", f'WWW-Authenticate: Digest realm="r", nonce="{nonce}", qop="auth"', status="401 No")
+
+    web = FakeWeb([1.0, asks("one")[:-1], 1.0, b"o", ok(b"in")], [1.5, asks("two")[:-1], 1.0, b"o", ok(b"in")])
+    client = client_of(web, auth=Digest("u", "p"))
+    greens = [spawn(client.get, url) for url in ("http://a/", "http://b/")]
+    assert [green.wait().content for green in greens] == [b"in", b"in"]
+    assert [b'nonce="one"' in sent(web), b'nonce="two"' in sent(web)] == [True, False]
+
+
 def test_fresh_nonces_without_end_are_answered_twice() -> None:
     web = FakeWeb([ok(b"", f'WWW-Authenticate: Digest realm="r", nonce="{n}"', status="401 No") for n in range(9)])
     assert client_of(web).get("http://h/p", auth=Digest("u", "p")).status == 401
@@ -221,6 +250,13 @@ def test_default_secrets_stay_with_the_origin_that_was_asked() -> None:
     client.fetch(Trace(read_url("http://h/")))
     assert [b"secret" in sent(web, n) for n in (0, 1)] == [True, False]
     assert [b"X-All" in sent(web, n) for n in (0, 1)] == [True, True]
+
+
+def test_a_host_of_the_options_is_the_only_one_and_stays_with_the_origin_that_was_asked() -> None:
+    web = FakeWeb([ok(b"", "Location: /b", status="302 X"), ok(b"", "Location: http://other/", status="302 X")], [ok()])
+    client_of(web, headers=(("Host", "named"),)).fetch(Trace(read_url("http://h/")))
+    assert [each for each in sent(web).split(b"\r\n") if each.startswith(b"Host")] == [b"Host: named"] * 2
+    assert [each for each in sent(web, 1).split(b"\r\n") if each.startswith(b"Host")] == [b"Host: other"]
 
 
 def test_auth_of_the_options_stays_with_the_origin_that_was_asked() -> None:
@@ -410,6 +446,21 @@ def test_a_stream_that_breaks_raises_where_it_is_read(clock: JumpClock) -> None:
     client = client_of(FakeWeb([ok(b"abcdef")[:-3], b""]))
     with client.stream("GET", "http://h/") as response, pytest.raises(IncompleteBody):
         list(response)
+
+
+def test_a_stream_that_breaks_does_not_begin_anew_in_the_middle(clock: JumpClock) -> None:
+    client = client_of(FakeWeb([ok(b"abcdef")[:-3], b""], [ok(b"abcdef")]), retries=RetryPolicy(1))
+    with client.stream("GET", "http://h/") as response:
+        pieces = iter(response)
+        assert next(pieces) == b"abc"
+        with pytest.raises(IncompleteBody):
+            next(pieces)
+
+
+def test_a_stream_that_never_began_is_asked_for_again(clock: JumpClock) -> None:
+    client = client_of(FakeWeb([b""], [ok(b"abcdef")]), retries=RetryPolicy(1))
+    with client.stream("GET", "http://h/") as response:
+        assert b"".join(response) == b"abcdef"
 
 
 def test_a_stream_that_is_left_closes_its_connection(clock: JumpClock) -> None:

@@ -17,10 +17,14 @@ from greenprobe.errors import LocalProtocolError
 __all__ = ["Auth", "Basic", "Bearer", "Challenge", "Digest", "Netrc", "challenges"]
 
 MAX_CHALLENGE_CHARS: Final = 1 << 13
+MAX_SPACES: Final = 4096  # origins whose challenges are kept
 
 
 class Auth(Protocol):
     """Authorizes requests. One may serve any number of greenthreads."""
+
+    def at(self, origin: str) -> "Auth":
+        """Return what authorizes one request to an origin, and once more if that is refused."""
 
     def header(self, method: str, target: str) -> str | None:
         """Return the value for the Authorization header, or None if nothing can be said before a challenge."""
@@ -34,6 +38,10 @@ class Basic(NamedTuple):
 
     user: str
     password: str
+
+    def at(self, origin: str) -> "Basic":
+        """Say the same to everybody."""
+        return self
 
     def header(self, method: str, target: str) -> str:
         """Return it at once."""
@@ -51,6 +59,10 @@ class Bearer(NamedTuple):
     """A token."""
 
     token: str
+
+    def at(self, origin: str) -> "Bearer":
+        """Say the same to everybody."""
+        return self
 
     def header(self, method: str, target: str) -> str:
         """Return it at once; raises LocalProtocolError for a token that no header can hold."""
@@ -75,7 +87,7 @@ class Challenge(NamedTuple):
 
 # A parameter, or a scheme (with perhaps a token68, which no scheme here needs). RFC 9110, section 11.6.1.
 _word = re.compile(
-    r"""\s*,?\s*(?:
+    r"""[\s,]*(?:
         (?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"]+))
       | (?P<scheme>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?=[\s,]|$)
     )""",
@@ -110,10 +122,29 @@ ALGORITHMS: Final[dict[str, Callable[[bytes], "hashlib._Hash"]]] = {
 }
 
 
-class Digest:
-    """Name and password, proven without being sent: qop "auth", algorithms MD5, SHA-256, SHA-512-256, and -sess."""
+class Space:
+    """What an origin has asked of us, and how often we have answered that."""
 
-    __slots__ = ("_challenge", "_cnonce", "_count", "_password", "_tried", "user")
+    __slots__ = ("challenge", "cnonce", "count")
+
+    def __init__(self) -> None:
+        self.challenge: dict[str, str] = {}
+        self.cnonce = ""  # one for a challenge: with -sess the server may have made its key of the first it saw
+        self.count = 0
+
+    def take(self, challenge: dict[str, str]) -> None:
+        """Take another challenge; one that others have taken already, as they have."""
+        if challenge != self.challenge:
+            self.challenge, self.cnonce, self.count = challenge, token_hex(16), 0
+
+
+class Digest:
+    """Name and password, proven without being sent: qop "auth", algorithms MD5, SHA-256, SHA-512-256, and -sess.
+
+    What an origin asks is kept, so that later requests to it need no challenge of their own.
+    """
+
+    __slots__ = ("_password", "_spaces", "user")
 
     def __init__(self, user: str, password: str) -> None:
         """Raises LocalProtocolError for a name that no header can hold."""
@@ -121,19 +152,50 @@ class Digest:
             raise LocalProtocolError("the user's name has a character in it that cannot be sent")
         self.user = user
         self._password = password
-        self._challenge: dict[str, str] | None = None
+        self._spaces: dict[str, Space] = {}
+
+    def at(self, origin: str) -> "DigestTurn":
+        """Return what answers an origin, for one request."""
+        if len(self._spaces) >= MAX_SPACES:
+            self._spaces.clear()
+        return DigestTurn(self.user, self._password, self._spaces.setdefault(origin, Space()))
+
+    def header(self, method: str, target: str) -> str | None:
+        """Say nothing to nobody in particular."""
+        return None
+
+    def learn(self, values: Iterable[str]) -> bool:
+        """Learn nothing of nobody in particular."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"<Digest of {self.user!r}>"
+
+
+class DigestTurn:
+    """The answers of one request to the challenges of one origin. What it was refused itself counts, and no other's."""
+
+    __slots__ = ("_password", "_space", "_tried", "_user")
+
+    def __init__(self, user: str, password: str, space: Space) -> None:
+        self._user = user
+        self._password = password
+        self._space = space
         self._tried: str | None = None
-        self._cnonce = ""  # one for a challenge: with -sess the server may have made its key of the first it saw
-        self._count = 0
+
+    def at(self, origin: str) -> "DigestTurn":
+        """It is at its origin."""
+        return self
 
     def header(self, method: str, target: str, *, nonce: str | None = None) -> str | None:
         """Return the answer to the last challenge. `nonce` is ours, for tests."""
-        if self._challenge is None:
+        space = self._space
+        if not space.challenge:
             return None
-        self._count += 1
-        self._tried = self._challenge["nonce"]
-        cnonce = nonce or self._cnonce
-        return _digest(self._challenge, self.user, self._password, method, target, self._count, cnonce)
+        space.count += 1
+        self._tried = space.challenge["nonce"]
+        cnonce = nonce or space.cnonce
+        return _digest(space.challenge, self._user, self._password, method, target, space.count, cnonce)
 
     def learn(self, values: Iterable[str]) -> bool:
         """Take the strongest challenge; False if it is the one that was just answered, and not called stale."""
@@ -141,16 +203,10 @@ class Digest:
         if not usable:
             return False
         best = min(usable, key=lambda each: list(ALGORITHMS).index(_algorithm(each)))
-        is_refused = self._tried is not None and best.get("stale", "").lower() != "true"
-        if is_refused and best["nonce"] == self._tried:
+        if best["nonce"] == self._tried and best.get("stale", "").lower() != "true":
             return False
-        self._challenge = best
-        self._cnonce = token_hex(16)
-        self._count = 0
+        self._space.take(best)
         return True
-
-    def __repr__(self) -> str:
-        return f"<Digest of {self.user!r}>"
 
 
 def _algorithm(parameters: dict[str, str]) -> str:
@@ -164,11 +220,15 @@ def _is_usable(challenge: Challenge) -> bool:
 
 
 def _digest(asked: dict[str, str], user: str, password: str, method: str, target: str, count: int, cnonce: str) -> str:
-    """Compute the response. Source: RFC 7616, section 3.4; without qop, RFC 2069."""
+    """Compute the response. Source: RFC 7616, section 3.4; without qop, RFC 2069.
+
+    Text is bytes as latin-1 here, as the header has it: the server's as they came, ours in UTF-8.
+    """
     algorithm = ALGORITHMS[_algorithm(asked)]
+    user, password = (text.encode().decode("latin-1") for text in (user, password))
 
     def hashed(text: str) -> str:
-        return algorithm(text.encode()).hexdigest()
+        return algorithm(text.encode("latin-1")).hexdigest()
 
     realm, nonce, count_text = asked["realm"], asked["nonce"], f"{count:08x}"
     secret = hashed(f"{user}:{realm}:{password}")
@@ -192,7 +252,7 @@ def _digest(asked: dict[str, str], user: str, password: str, method: str, target
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').encode().decode("latin-1")  # UTF-8 in the header
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 class Netrc:

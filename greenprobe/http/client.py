@@ -39,7 +39,7 @@ from greenprobe.http.exchange import REDIRECTS, OpenSink, is_redirect
 from greenprobe.http.options import ClientOptions, Hooks
 from greenprobe.http.plain_gets import PARTIAL, PlainGets, Unfinished
 from greenprobe.http.ranges import check_range
-from greenprobe.http.request import SECRET_HEADERS, Fields, Request
+from greenprobe.http.request import ORIGIN_HEADERS, Fields, Request
 from greenprobe.http.response import Response, StreamedResponse
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
@@ -80,15 +80,14 @@ class Client:
             raise TypeError(f"{options!r} are no ClientOptions")
         self._hub = hub or get_hub()
         self._options = options = options or ClientOptions()
-        secret = tuple(pair for pair in options.headers if pair[0].lower() in SECRET_HEADERS)
-        self._secret: Fields = secret
+        self._own = own = tuple(pair for pair in options.headers if pair[0].lower() in ORIGIN_HEADERS)
         self._hooks = options.hooks or NO_HOOKS
         make: type[Transport] = sharing.SharingTransport if options.http2 else Transport
         trust = trust or Trust()
-        self._transport = make(self._hub, without_secrets(options), trust=trust, resolve=resolve, connect=connect)
+        self._transport = make(self._hub, without_own(options), trust=trust, resolve=resolve, connect=connect)
         self.lanes = self._transport.lanes
         keeps_cookies = options.cookies is not None
-        policies = (secret, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)
+        policies = (own, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)
         self._is_plain = not any(policies) and not options.retries.retries
         self.plain_gets: PlainGets | None = None  # the short way, where no policy and no archive asks for another
         if self._is_plain and not options.http2 and not options.records_exchanges:
@@ -103,17 +102,19 @@ class Client:
         request: Request | None = None,
         *,
         open_sink: OpenSink | None = None,
+        opens_once: bool = False,
     ) -> None:
         """Fetch the URL of `trace`, follow its redirects, and hand the last answer's decoded body to `sink`.
 
         `open_sink` instead is called with the trace when the head of that answer is there, and returns the sink or
-        None; if it is called again, the attempt before has failed, and the body begins anew. Raises FetchError or
-        PoolTimeout; `trace` then holds what was learned before.
+        None; if it is called again, the attempt before has failed, and the body begins anew. With `opens_once` it is
+        not: an attempt that fails behind the head is the last. Raises FetchError or PoolTimeout; `trace` then holds
+        what was learned before.
         """
         if sink is not None:
             open_sink = lambda _: sink  # noqa: E731 - a def would shadow the parameter
         if request is not None or not self._is_plain or trace.url.credentials is not None:
-            _Course(self, trace, request or PLAIN, open_sink).run()
+            _Course(self, trace, request or PLAIN, open_sink, opens_once=opens_once).run()
             return
         self._transport.visit(trace, open_sink)
         self._settle(trace, open_sink)
@@ -190,7 +191,8 @@ class Client:
         """
         trace = Trace(read_url(url))
         request = built(method, content, **options)
-        return StreamedResponse(trace, lambda opened: self.fetch(trace, None, request, open_sink=opened))
+        fetch = partial(self.fetch, trace, None, request, opens_once=True)
+        return StreamedResponse(trace, lambda opened: fetch(open_sink=opened))
 
     # -- redirects
 
@@ -211,29 +213,33 @@ class Client:
 class _Course:
     """One fetch with everything: attempts, in each of them hops, in each of them challenges."""
 
-    __slots__ = ("_attempt", "_client", "_goes_on", "_open_sink", "_options", "_original", "_request", "_trace")
+    __slots__ = ("_attempt", "_auth", "_client", "_goes_on", "_is_last", "_open_sink", "_opens_once", "_options",
+                 "_original", "_request", "_trace")  # fmt: skip
 
-    def __init__(self, client: Client, trace: Trace, request: Request, open_sink: OpenSink | None) -> None:
+    def __init__(
+        self, client: Client, trace: Trace, request: Request, open_sink: OpenSink | None, *, opens_once: bool
+    ) -> None:
         self._client = client
         self._options = client._options
         self._trace = trace
         self._attempt = 1
         self._goes_on = False
         self._open_sink = open_sink
+        self._opens_once = opens_once
+        self._is_last = False  # whatever comes of this attempt
+        self._auth: Auth | None = None  # who we are to whom we ask just now
         auth = request.auth or self._options.auth
         given = {name.lower() for name, _ in request.fields}
-        fields = (*request.fields, *(pair for pair in client._secret if pair[0].lower() not in given))
+        fields = (*request.fields, *(pair for pair in client._own if pair[0].lower() not in given))
         self._original = self._request = request._replace(auth=auth, fields=fields)
 
     def run(self) -> None:
         """Fetch, again and again if the policy says so. Raises the last error."""
-        trace, retries, hooks = self._trace, self._options.retries, self._client._hooks
+        trace, hooks = self._trace, self._client._hooks
         first_url = trace.url
         while True:
             error = self._try_once()
-            pause = None
-            if retries.wants(self._attempt, status=trace.status, error=error) and self._original.can_repeat:
-                pause = retries.pause(self._attempt, trace.headers, random=random, now=time())
+            pause = self._pause(error)
             if pause is None:
                 break
             if hooks.retry is not None:
@@ -272,6 +278,8 @@ class _Course:
     def _ask(self) -> None:
         """Send one request, again if its answer is a challenge that we can meet."""
         client, trace = self._client, self._trace
+        auth = auth_of(trace, self._request, self._options)
+        self._auth = auth.at(trace.url.origin.key) if auth is not None else None
         for challenge in range(MAX_CHALLENGES + 1):
             self._goes_on = False
             extra = self._extra()
@@ -286,21 +294,23 @@ class _Course:
     def _opened(self, challenge: int, trace: Trace) -> Sink | None:
         """The head of an answer is there that is no redirect: look what it means, and who wants its body."""
         request = self._request
-        is_challenge = trace.status == 401 and challenge < MAX_CHALLENGES and request.auth is not None
-        if is_challenge and (request.body is None or request.body.can_repeat):
-            assert request.auth is not None
-            self._goes_on = request.auth.learn(trace.headers.get("www-authenticate", ()))
+        is_challenge = trace.status == 401 and challenge < MAX_CHALLENGES
+        if is_challenge and self._auth is not None and (request.body is None or request.body.can_repeat):
+            self._goes_on = self._auth.learn(trace.headers.get("www-authenticate", ()))
         check_range(request, trace)
-        is_wanted = not self._goes_on and not self._will_retry()
-        return self._open_sink(trace) if self._open_sink is not None and is_wanted else None
+        if self._open_sink is None or self._goes_on or self._pause(None) is not None:
+            return None
+        self._is_last = self._opens_once
+        return self._open_sink(trace)
 
-    def _will_retry(self) -> bool:
+    def _pause(self, error: FetchError | PoolTimeout | None) -> float | None:
+        """Return how long to wait before the next attempt; None if what has come so far is the end."""
         retries, trace = self._options.retries, self._trace
-        return (
-            retries.wants(self._attempt, status=trace.status, error=None)
-            and self._original.can_repeat
-            and retries.pause(self._attempt, trace.headers, random=random, now=time()) is not None
-        )
+        if self._is_last or not self._original.can_repeat:
+            return None
+        if not retries.wants(self._attempt, status=trace.status, error=error):
+            return None
+        return retries.pause(self._attempt, trace.headers, random=random, now=time())
 
     def _learn(self) -> None:
         """Take what an answer says beside its body: cookies, and a proxy's refusal."""
@@ -320,9 +330,8 @@ class _Course:
             cookie = options.cookies.header(trace.url, time())
             if cookie is not None:
                 fields.append(("Cookie", cookie))
-        auth = auth_of(trace, request, options)
-        if auth is not None:
-            value = auth.header(request.method, trace.url.target.decode())
+        if self._auth is not None:
+            value = self._auth.header(request.method, trace.url.target.decode())
             if value is not None:
                 fields.append(("Authorization", value))
         return tuple(fields)
@@ -339,9 +348,9 @@ def auth_of(trace: Trace, request: Request, options: ClientOptions) -> Auth | No
     return options.netrc.auth(trace.url.origin.host) if options.netrc is not None else None
 
 
-def without_secrets(options: ClientOptions) -> ClientOptions:
+def without_own(options: ClientOptions) -> ClientOptions:
     """Return the options without the headers that must not follow a redirect to another origin."""
-    return replace(options, headers=tuple(pair for pair in options.headers if pair[0].lower() not in SECRET_HEADERS))
+    return replace(options, headers=tuple(pair for pair in options.headers if pair[0].lower() not in ORIGIN_HEADERS))
 
 
 def built(

@@ -34,6 +34,7 @@ __all__ = ["REDIRECTS", "Carrier", "Exchange", "OpenSink", "is_redirect"]
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECT_BODY_BYTES: Final = 1 << 16  # reading that much is cheaper than a new connection; more is not
+STATUS_AND_MORE: Final = b"HTTP/1.1 100"
 CONTINUE_SECONDS: Final = 1.0  # how long to wait for a 100; RFC 9110, section 10.1.1, forbids to wait for ever
 
 # The pieces of a body as they come; what it returns tells whether the connection can be used again.
@@ -160,11 +161,18 @@ class Exchange:
         trace.sent_bytes += len(data)
 
     def _consent(self, connection: Carrier, trace: Trace) -> bytes:
-        """Wait a little for the server to say whether it wants the body."""
+        """Wait a little for the server to say whether it wants the body; return its words, with a status if any."""
+        patience = min(trace.deadline, self._clock() + CONTINUE_SECONDS)
+        said = b""
         try:
-            return connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
+            while len(said) < len(STATUS_AND_MORE):
+                data = connection.receive(patience)
+                if not data:
+                    break
+                said += data
         except TimeoutError:
-            return b""
+            pass
+        return said
 
     def _last_words(self, connection: Carrier, trace: Trace, exc: OSError) -> bytes:
         """Return what a peer said that would not take the whole request; raises ConnectionLost if it said nothing."""
@@ -285,11 +293,13 @@ def is_redirect(trace: Trace) -> bool:
 
 
 def is_consent(said: bytes) -> bool:
-    """Tell whether the first bytes of an answer ask for the body; raises ProtocolError if they are no HTTP."""
-    words = said.split(b"\r\n", 1)[0].split(b" ")
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+    """Tell whether the first bytes of an answer leave the body wanted; raises ProtocolError if they are no HTTP.
+
+    They do if they are of an interim answer. A 103, say, is none to the body, but a 100 behind it is not waited for.
+    """
+    if not said.startswith(b"HTTP/1."):
         raise ProtocolError("the answer is not HTTP")
-    return words[1] == b"100"
+    return said[len("HTTP/1.1 ") :].startswith(b"1")
 
 
 def behind_head(said: bytes) -> bytes:

@@ -14,12 +14,22 @@ from greenprobe.http.auth import Auth
 from greenprobe.http.bodies import RequestBody
 from greenprobe.http.urls import Origin
 
-__all__ = ["SECRET_HEADERS", "Fields", "Request", "checked_fields", "default_fields", "http2_fields", "request_head"]
+__all__ = [
+    "ORIGIN_HEADERS",
+    "SECRET_HEADERS",
+    "Fields",
+    "Request",
+    "checked_fields",
+    "default_fields",
+    "http2_fields",
+    "request_head",
+]
 
 Fields = tuple[tuple[str, str], ...]
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+ORIGIN_HEADERS: Final = SECRET_HEADERS | {"host"}  # meant for who was asked, and lost when a redirect leads elsewhere
 FRAMING_HEADERS: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te"})
 BODY_HEADERS: Final = frozenset({"content-type", "content-encoding", "content-language", "content-location", "expect"})
 
@@ -50,6 +60,8 @@ class Request(NamedTuple):
 
         With `expects_continue` the body waits for the server's consent (100), or a second. Raises LocalProtocolError.
         """
+        if body is not None and body.content_type:
+            checked_fields([("Content-Type", body.content_type)])
         if not _is_token(method) or method.upper() == "CONNECT":
             raise LocalProtocolError(f"{method!r} is no method that can be sent; GET, POST and PUT are, for example")
         return cls(method, checked_fields(headers), body, auth, expects_continue and body is not None)
@@ -73,7 +85,7 @@ class Request(NamedTuple):
         if (status == 303 and self.method not in {"GET", "HEAD"}) or (status in {301, 302} and self.method == "POST"):
             request = self.without(BODY_HEADERS)._replace(method="GET", body=None, expects_continue=False)
         if not same_origin:
-            request = request.without(SECRET_HEADERS)._replace(auth=None)
+            request = request.without(ORIGIN_HEADERS)._replace(auth=None)
         return request
 
 

@@ -138,8 +138,7 @@ class StreamedResponse(Answer):
             self._pieces.shutdown()
 
     def _open(self, trace: Trace) -> Sink:
-        if not self._head.ready():
-            self._head.set(None)
+        self._head.set(None)
         return self._take
 
     def _take(self, piece: bytes) -> None:
