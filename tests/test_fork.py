@@ -10,7 +10,7 @@ from greenlet import greenlet
 from greenprobe.condition import Condition
 from greenprobe.errors import Cancelled
 from greenprobe.green_socket import socketpair
-from greenprobe.greenthread import sleep, spawn, spawn_n
+from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Event, RLock, Semaphore
 from greenprobe.timeout import Timeout, move_on_after
@@ -250,7 +250,7 @@ def test_a_fork_in_another_thread_gives_the_child_that_threads_branch_only(hub: 
         sleep(0.02)
         ran.append("parent's")
 
-    spawn_n(parents)
+    green = spawn(parents)
     turns(1)
     result: list[tuple[int, str]] = []
 
@@ -268,7 +268,7 @@ def test_a_fork_in_another_thread_gives_the_child_that_threads_branch_only(hub: 
     thread.start()
     thread.join()
     assert result == [(0, "[] 5 True")]
-    sleep(0.03)
+    green.join()
     assert ran == ["parent's"]
 
 

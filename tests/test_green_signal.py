@@ -10,9 +10,11 @@ from patched import run
 from greenprobe.green_signal import signal
 from greenprobe.greenthread import sleep
 from greenprobe.hub import Hub
+from greenprobe.testing import wait_all_blocked
 
 SETUP = """
 import os, signal, socket, threading, time
+from greenprobe.testing import JumpClock
 def soon(signum=signal.SIGALRM): greenprobe.spawn_after(0.01, os.kill, os.getpid(), signum)
 """
 
@@ -53,9 +55,10 @@ def test_a_handler_that_returns_leaves_the_wait_waiting() -> None:
     lines = run(f"""{SETUP}
 seen = []
 signal.signal(signal.SIGALRM, lambda *args: seen.append(args[0] == signal.SIGALRM))
-soon()
 lock = threading.Lock(); lock.acquire()
-print(lock.acquire(timeout=0.05), seen)
+with JumpClock():
+    soon()
+    print(lock.acquire(timeout=60), seen)
 print(signal.getsignal(signal.SIGALRM)(signal.SIGALRM), len(seen))
 """)
     assert lines == ["False [True]", "None 2"]
@@ -94,7 +97,7 @@ def handler(signum, frame): time.sleep(0.001); seen.append(signum)
 signal.signal(signal.SIGALRM, handler)
 greenprobe.monkey_patch()
 greenprobe.spawn_after(0.01, os.kill, os.getpid(), signal.SIGALRM)
-time.sleep(0.05)
+while not seen: time.sleep(0.001)
 print(len(seen), signal.getsignal(signal.SIGALRM) is handler)
 greenprobe.restore()
 print(signal.getsignal(signal.SIGALRM) is handler, signal.getsignal(signal.SIGINT).__class__.__name__)
@@ -159,10 +162,9 @@ def test_a_function_runs_in_a_greenthread_for_each_signal(hub: Hub, user_signal:
         seen.append((word, more))
 
     assert signal(user_signal, note, "word", more=1) is stdlib.SIG_DFL
-    os.kill(os.getpid(), user_signal)
-    hub.sleep(0.001)
-    os.kill(os.getpid(), user_signal)
-    hub.sleep(0.001)
+    for _ in range(2):
+        os.kill(os.getpid(), user_signal)
+        wait_all_blocked()
     assert seen == [("word", 1), ("word", 1)]
 
 

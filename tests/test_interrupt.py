@@ -108,8 +108,8 @@ def test_what_a_handler_raises_while_the_hub_sleeps_reaches_main() -> None:
 
     before = signal.signal(signal.SIGALRM, complain)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
         with pytest.raises(OSError, match="alarm"):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
             Event().wait()
     finally:
         signal.signal(signal.SIGALRM, before)

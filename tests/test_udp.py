@@ -22,6 +22,8 @@ from greenprobe.green_socket import socket as GreenSocket  # noqa: N812 - a clas
 from greenprobe.greenthread import spawn
 from greenprobe.hub import Hub
 
+pytestmark = pytest.mark.usefixtures("clock")  # both ends are on this hub: what has not come at once never will
+
 
 @contextmanager
 def server(host: str, *, answers: bool) -> Iterator[int]:
@@ -54,7 +56,7 @@ def unused(host: str) -> Iterator[int]:
 
 def scan(host: str, *ports: int, **options: Any) -> dict[tuple[str, int], ScanRecord]:
     targets = Targets(parse_hosts([host], lambda name: [name]), tuple(sorted(ports)), seed=1)
-    plan = ScanPlan(targets=targets, timeout=0.05, **options)
+    plan = ScanPlan(targets=targets, timeout=5.0, **options)
     return {(record.proto, record.port): record for record in Scanner(plan).run()}
 
 
