@@ -69,12 +69,12 @@ def test_a_hundred_forks_of_a_busy_process_disturb_nobody() -> None:
             if not pid:
                 child()
             statuses.append(os.waitpid(pid, 0)[1])
-        time.sleep(0.02)
-        moved = [now - then for now, then in zip(rounds, before)]
+        while any(now == then for now, then in zip(rounds, before)):
+            time.sleep(0.001)  # who talked goes on talking
         over.set()
-        print(set(statuses), troubles, min(moved) > 0)
+        print(set(statuses), troubles)
         print(pool.run(int, "7"))
         """,
         timeout=50,
     )
-    assert lines == ["{0} [] True", "7"]
+    assert lines == ["{0} []", "7"]

@@ -355,24 +355,27 @@ def test_reload_notices_new_code(start: Start, tmp_path: Path) -> None:
 
 def test_a_running_request_is_finished_and_a_second_signal_does_not_wait(start: Start, tmp_path: Path) -> None:
     (tmp_path / "site_x.py").write_text(
+        "import os\n"
         "from greenprobe import sleep\n"
         "def app(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
         "    yield b'begun'\n"
-        "    sleep(float(environ['QUERY_STRING']))\n"
+        "    while not os.path.exists(environ['QUERY_STRING']): sleep(0.01)\n"
         "    yield b'done'\n"
     )
     serving = start("site_x:app", "--bind", "127.0.0.1:0")
     with socket.create_connection(("127.0.0.1", serving.port), 20) as sock:
-        sock.sendall(b"GET /?0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET /?go HTTP/1.1\r\nHost: a\r\n\r\n")
         while b"begun" not in sock.recv(1000):
             pass
         serving.process.send_signal(signal.SIGTERM)
+        serving.wait_for("stopping")
+        (tmp_path / "go").touch()
         assert b"done" in sock.recv(1000)
     assert serving.process.wait(20) == 0
     serving = start("site_x:app", "--bind", "127.0.0.1:0")
     with socket.create_connection(("127.0.0.1", serving.port), 20) as sock:
-        sock.sendall(b"GET /?1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET /?never HTTP/1.1\r\nHost: a\r\n\r\n")
         while b"begun" not in sock.recv(1000):
             pass
         serving.process.send_signal(signal.SIGTERM)

@@ -1,7 +1,6 @@
 """tpool."""
 
 import threading
-import time
 from typing import Any
 
 import eventlet
@@ -40,7 +39,9 @@ show("others run meanwhile", tpool.execute, ticked.wait, 10)
 print(log)
 inside = tpool.execute(lambda: tpool.execute(threading.get_ident) == threading.get_ident())
 print("in place inside", inside)
-show("a late call", eventlet.with_timeout, 0.01, tpool.execute, time.sleep, 0.05, timeout_value="late")
+over = threading.Event()
+show("a late call", eventlet.with_timeout, 0.01, tpool.execute, over.wait, 30, timeout_value="late")
+over.set()
 
 
 class Thing:
