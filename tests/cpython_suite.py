@@ -6,8 +6,8 @@
 
 Each module runs in a process of its own (`cpython_child`), in a network namespace with only loopback where that can be
 had. A test that hangs is ended and has failed; its module goes on behind it, and so after a crash. Whatever failed or
-was skipped runs again unpatched: a test is lost if it passes then. So there is no list of what passes on which Python,
-and a flaw of the machine is nobody's loss.
+was skipped runs again unpatched; what passes then runs once more patched, and is lost if it does not pass. So there is
+no list of what passes on which Python, and neither a flaw of the machine nor a moment's stall is a loss.
 """
 
 import argparse
@@ -107,6 +107,18 @@ class Outcomes:
         for test in self.tests:
             if self.results.setdefault(test, "not run") == "not run":
                 self.results[test], self.why[test] = "failed", "NOT RUN"
+
+    def passed(self) -> list[str]:
+        """Return the tests that passed."""
+        return [test for test, outcome in self.results.items() if outcome == "passed"]
+
+    def others(self) -> list[str]:
+        """Return the tests that did not pass."""
+        return [test for test, outcome in self.results.items() if outcome != "passed"]
+
+    def reason(self, test: str) -> str:
+        """Return why a test did not pass."""
+        return self.why.get(test, self.results.get(test, self.note))
 
 
 class Run:
@@ -228,21 +240,18 @@ class Report:
 
 
 def judge(name: str, patch: str, work: str) -> Report:
-    """Run a module patched, and what did not pass once more unpatched."""
+    """Run a module patched, what did not pass unpatched, and what passes so once more patched."""
     began = time.monotonic()
     patched = Run(name, patch, work).run()
-    doubtful = [test for test, outcome in patched.results.items() if outcome != "passed"]
-    lost = {}
+    passed, doubtful = patched.passed(), patched.others()
+    lost: dict[str, str] = {}
     if patch and (doubtful or not patched.tests):
         plain = Run(name, "", work, doubtful if patched.tests else None).run()
-        lost = {
-            test: patched.why.get(test, patched.results.get(test, patched.note))
-            for test, outcome in plain.results.items()
-            if outcome == "passed"
-        }
         if not plain.results and not plain.tests:
             patched.note = "not in this Python" if "No module named" in plain.note else plain.note
-    passed = [test for test, outcome in patched.results.items() if outcome == "passed"]
+        again = Run(name, patch, work, plain.passed()).run() if patched.tests and plain.passed() else patched
+        passed += [test for test in plain.passed() if again.results.get(test) == "passed"]
+        lost = {test: again.reason(test) for test in plain.passed() if again.results.get(test) != "passed"}
     return Report(name, passed, lost, time.monotonic() - began, patched.note)
 
 

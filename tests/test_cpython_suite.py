@@ -46,7 +46,7 @@ def test_what_cpythons_tests_lose_is_what_is_expected(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_patch_that_breaks_something_is_a_loss(tmp_path: Path) -> None:
-    """Slow: it runs a module of CPython's tests, twice what fails in it."""
+    """Slow: it runs a module of CPython's tests, three times what fails in it."""
     patch = "import sched; sched.scheduler.empty = lambda self: None"
     (report,) = reports_of(tmp_path, "test_sched", "--patch", patch)
     assert "test.test_sched.TestCase.test_empty" in report["lost"]
