@@ -7,7 +7,8 @@ reads it knows what ran when a test hangs or the process dies. Writes go by the 
 
 import sys
 
-sys.path.pop(0)  # the folder of this file, whose modules are not CPython's
+if __name__ == "__main__":  # in a process that a test spawns, the path is its parent's already
+    sys.path.pop(0)  # the folder of this file, whose modules are not CPython's
 import json
 import os
 from collections.abc import Iterator
