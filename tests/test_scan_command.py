@@ -102,6 +102,15 @@ def test_a_name_is_looked_up_and_shown(opened: int, capfd: pytest.CaptureFixture
     assert found["127.0.0.1"]["host"] == "localhost"
 
 
+def test_a_name_can_be_asked_for_addresses_of_one_family(opened: int, capfd: pytest.CaptureFixture[str]) -> None:
+    run(cli, ["scan", "localhost", str(opened), "-4", "--all-addresses", "--format", "jsonl"])
+    assert [row["ip"] for row in map(json.loads, capfd.readouterr().out.splitlines())] == ["127.0.0.1"]
+    run(cli, ["scan", "localhost", "127.0.0.1", str(opened), "-6", "--all-addresses", "--format", "jsonl"])
+    assert {row["ip"] for row in map(json.loads, capfd.readouterr().out.splitlines())} <= {"::1", "127.0.0.1"}
+    assert run(cli, ["scan", "localhost", "1", "-46"]) == 2
+    assert "-4 and -6 leave no address" in capfd.readouterr().err
+
+
 def test_results_go_to_a_file_in_whole_lines(
     opened: int, tmp_path: os.PathLike[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ Each is a decorator for a click command. A command names its defaults; the words
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from math import isfinite
+from socket import AF_INET, AF_INET6, AF_UNSPEC
 from typing import Any, Protocol
 
 import click
@@ -25,7 +26,9 @@ __all__ = [
     "WholeRange",
     "affordable",
     "concurrency_option",
+    "family_options",
     "format_option",
+    "only_family",
     "output_option",
     "progress_option",
     "timeout_option",
@@ -119,6 +122,27 @@ def timeout_option(*, default: float, what: str) -> Decorator:
         show_default=True,
         help=f"Seconds in which {what}.",
     )
+
+
+def family_options(what: str) -> Decorator:
+    """Add `-4` and `-6`, as `ipv4` and `ipv6`; `what` says what is done with addresses. See `only_family`."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for version in (6, 4):
+            name = f"--ipv{version}"
+            command = click.option(f"-{version}", name, is_flag=True, help=f"{what} IPv{version} addresses only.")(
+                command
+            )
+        return command
+
+    return add
+
+
+def only_family(*, ipv4: bool, ipv6: bool) -> int:
+    """Return the family that `-4` or `-6` leaves, AF_UNSPEC for both. Raises click.UsageError."""
+    if ipv4 and ipv6:
+        raise click.UsageError("-4 and -6 leave no address; give one of them")
+    return AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC
 
 
 def progress_option() -> Decorator:

@@ -1,13 +1,13 @@
 """Where a command connects to for a name: `-4`, `-6`, `--resolve`, `--connect-to`, and whom it asks, `--dns`."""
 
 from collections.abc import Callable, Mapping
-from socket import AF_INET, AF_INET6, AF_UNSPEC
+from socket import AF_INET, AF_UNSPEC
 from typing import Any, Final
 
 import click
 
 from greenprobe.commands.name_servers import dns_option, family_of
-from greenprobe.commands.options import Decorator
+from greenprobe.commands.options import Decorator, family_options, only_family
 from greenprobe.errors import TargetError
 from greenprobe.http.connector import Resolve, resolving
 from greenprobe.http.routes import Known, Routes, read_detour, read_known
@@ -32,8 +32,7 @@ def _reading(read: Callable[[str], object]) -> Callable[[click.Context, click.Pa
 
 ROUTES: Final[list[Decorator]] = [
     dns_option(),
-    click.option("-4", "--ipv4", is_flag=True, help="Connect to IPv4 addresses only."),
-    click.option("-6", "--ipv6", is_flag=True, help="Connect to IPv6 addresses only."),
+    family_options("Connect to"),
     click.option(
         "--resolve",
         "known",
@@ -62,9 +61,7 @@ def route_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def resolve_of(words: Mapping[str, Any]) -> Resolve:
     """Return what finds addresses, for the words of a command. Raises click.BadParameter, click.UsageError."""
-    if words["ipv4"] and words["ipv6"]:
-        raise click.UsageError("-4 and -6 leave no address; give one of them")
-    family = AF_INET if words["ipv4"] else AF_INET6 if words["ipv6"] else AF_UNSPEC
+    family = only_family(ipv4=words["ipv4"], ipv6=words["ipv6"])
     resolve = resolving(family_of(words), family)
     if not (words["known"] or words["detours"]):
         return resolve

@@ -15,6 +15,7 @@ from greenprobe.commands.options import (
     Decorator,
     FiniteRange,
     WholeRange,
+    family_options,
     format_option,
     output_option,
     progress_option,
@@ -56,6 +57,8 @@ class ScanOptions:
     hosts_files: tuple[str, ...]
     exclude: tuple[str, ...]
     exclude_files: tuple[str, ...]
+    ipv4: bool
+    ipv6: bool
     all_addresses: bool
     is_authorized: bool
     ping: bool
@@ -132,6 +135,7 @@ TARGETS: Final = (
         multiple=True,
         help="Leave out the hosts of a file. May be repeated.",
     ),
+    family_options("Of names, scan"),
     click.option("--all-addresses", is_flag=True, help="Scan every address of a name, not just the first."),
     click.option(
         "--i-am-authorized",

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from socket import (
     AF_INET,
     AF_INET6,
+    AF_UNSPEC,
     IPPROTO_IP,
     IPPROTO_TCP,
     SO_BINDTODEVICE,
@@ -24,6 +25,7 @@ import click
 
 from greenprobe.commands.given import means_a_file
 from greenprobe.commands.name_servers import family_of
+from greenprobe.commands.options import only_family
 from greenprobe.commands.scan_options import ScanOptions, read_words
 from greenprobe.engine.ports import Ports, parse_ports, top_ports, without_ports
 from greenprobe.engine.scanplan import ScanPlan
@@ -48,11 +50,12 @@ def targets_of(options: ScanOptions) -> Targets:
     words, port_words = options.hosts_and_ports()
     _refuse_files(words)
     ports = _ports(options, port_words)
+    family = only_family(ipv4=options.ipv4, ipv6=options.ipv6)
     resolve = partial(_addresses, family_of({"dns": options.dns}) or green_dns)
-    parse = partial(parse_hosts, resolve=resolve, spread=GreenPool(LOOKED_UP_AT_ONCE).imap)
+    parse = partial(parse_hosts, spread=GreenPool(LOOKED_UP_AT_ONCE).imap)
     # An exclusion leaves out every address of a name, whichever of them would be scanned.
-    excluded = parse([*options.exclude, *read_words(options.exclude_files)], all_addresses=True)
-    hosts = _named(options, words, parse).without(excluded)
+    excluded = parse([*options.exclude, *read_words(options.exclude_files)], resolve=resolve, all_addresses=True)
+    hosts = _named(options, words, partial(parse, resolve=partial(resolve, family=family))).without(excluded)
     if not hosts.count:
         raise TargetError("no host is left to scan; name one, or exclude less")
     if hosts.count * len(ports) > MOST:
@@ -127,9 +130,9 @@ def _shard(options: ScanOptions) -> tuple[int, int]:
     return int(match[1]) - 1, int(match[2])
 
 
-def _addresses(names: Any, name: str) -> list[str]:
+def _addresses(names: Any, name: str, *, family: int = AF_UNSPEC) -> list[str]:
     """Return the addresses of a name, best first, each once."""
-    found = names.getaddrinfo(name, None, type=SOCK_STREAM)
+    found = names.getaddrinfo(name, None, family, SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
