@@ -123,6 +123,14 @@ def test_credentials_of_a_url_are_sent_as_basic() -> None:
 # -- connections are used again
 
 
+def test_headers_that_a_script_changes_are_its_own() -> None:
+    client = client_of(FakeWeb([ok(b"a", "A: 1")] * 3))
+    for _ in range(3):
+        headers = fetch(client).headers
+        assert headers["a"] == ("1",)
+        headers["a"] = ("2",)
+
+
 def test_a_connection_is_used_again(clock: JumpClock) -> None:
     web = FakeWeb([ok(), ok()])
     client = client_of(web)

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings, strategies as st
 
 from greenprobe.errors import HeaderTooLarge, IncompleteBody, ProtocolError
 from greenprobe.http import wire
-from greenprobe.http.wire import Body, End, Event, Head, ResponseReader, read_plain
+from greenprobe.http.wire import Body, End, Event, Head, PlainReader, ResponseReader, read_plain
 
 OK = b"HTTP/1.1 200 OK\r\n"
 NGINX = (
@@ -241,6 +241,17 @@ def test_the_tables_of_known_lines_stay_small() -> None:
         assert read_plain(b"HTTP/1.1 200 %d\r\nA: %d\r\nContent-Length: 0\r\n\r\n" % (number, number)) is not None
     assert len(wire._header_lines) <= wire.MAX_KNOWN_LINES
     assert len(wire._status_lines) <= wire.MAX_KNOWN_LINES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [NGINX, NGINX[:-5] + b"world", NGINX[:-1], NGINX + b"x", NGINX.replace(b"nginx", b"xnign"), NGINX[:40]],
+    ids=["same", "other body", "less", "more", "other head", "cut"],
+)
+def test_what_was_read_last_changes_nothing(data: bytes) -> None:
+    reader = PlainReader()
+    assert reader.read(NGINX) == read_plain(NGINX)
+    assert [reader.read(data), reader.read(data), reader.read(NGINX)] == [*[read_plain(data)] * 2, read_plain(NGINX)]
 
 
 class Reference:

@@ -28,7 +28,7 @@ from greenprobe.http.decoding import BodyDecoder, Sink
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.request import Request
 from greenprobe.http.trace import Trace
-from greenprobe.http.wire import Body, Head, ResponseReader, read_plain
+from greenprobe.http.wire import Body, Head, PlainReader, ResponseReader
 
 __all__ = ["REDIRECTS", "Carrier", "Exchange", "OpenSink", "is_redirect"]
 
@@ -57,9 +57,9 @@ class Carrier(Protocol):
 
 
 class Exchange:
-    """Converses as the options say; it keeps nothing from one answer to the next."""
+    """Converses as the options say; it keeps nothing from one answer to the next but the last head."""
 
-    __slots__ = ("_clock", "_max_body_bytes", "_total_timeout", "first_byte_timeout", "read_timeout")
+    __slots__ = ("_clock", "_max_body_bytes", "_read_plain", "_total_timeout", "first_byte_timeout", "read_timeout")
 
     def __init__(self, clock: Callable[[], float], options: ClientOptions) -> None:
         self._clock = clock
@@ -67,6 +67,7 @@ class Exchange:
         self.first_byte_timeout = options.first_byte_timeout or options.read_timeout
         self._total_timeout = options.total_timeout
         self._max_body_bytes = options.max_body_bytes
+        self._read_plain = PlainReader().read
 
     def converse(self, connection: Carrier, message: bytes, trace: Trace, open_sink: OpenSink | None) -> bool:
         """Send a request without a body and receive its answer; tell whether the connection can be used again."""
@@ -104,10 +105,11 @@ class Exchange:
         trace.ended = now = self._clock()
         trace.first_byte = now - sent
         trace.received_bytes += len(data)
-        reply = read_plain(data)
+        reply = self._read_plain(data)
         if reply is None:
             return self.take_body(self._parsed(connection, data, trace, ResponseReader()), trace, open_sink)
-        trace.status, trace.headers, start, missing, is_reusable = reply
+        trace.status, headers, start, missing, is_reusable = reply
+        trace.headers = headers.copy()  # a script may change its own
         size = len(data) - start
         if missing or open_sink is not None or size > self._max_body_bytes or "content-encoding" in trace.headers:
             pieces = self._plain(connection, data[start:], missing, trace)

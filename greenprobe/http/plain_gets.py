@@ -17,7 +17,7 @@ from greenprobe.http.lanes import Lane, Lanes
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.trace import Trace
 from greenprobe.http.urls import Url
-from greenprobe.http.wire import Headers, read_plain
+from greenprobe.http.wire import Headers, PlainReader
 from greenprobe.hub import Hub
 
 __all__ = ["PARTIAL", "Answer", "PlainGets", "Unfinished"]
@@ -48,12 +48,13 @@ class Unfinished:
 class PlainGets:
     """Goes the short way, for any number of greenthreads of one hub."""
 
-    __slots__ = ("_clock", "_lanes", "_max_body_bytes", "_patience", "_total_timeout", "_wait")
+    __slots__ = ("_clock", "_lanes", "_max_body_bytes", "_patience", "_read", "_total_timeout", "_wait")
 
     def __init__(self, hub: Hub, lanes: Lanes, options: ClientOptions) -> None:
         self._clock = hub.clock
         self._wait = hub.wait
         self._lanes = lanes
+        self._read = PlainReader().read
         self._max_body_bytes = options.max_body_bytes
         self._total_timeout = options.total_timeout
         self._patience = min(options.first_byte_timeout or options.read_timeout, options.total_timeout)
@@ -80,7 +81,7 @@ class PlainGets:
         except BaseException:
             lanes.drop(lane, connection)
             raise
-        reply = read_plain(data) if data else None
+        reply = self._read(data) if data else None
         if data and reply is not None:
             ended = self._clock()
             status, headers, start, missing, is_reusable = reply

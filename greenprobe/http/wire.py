@@ -10,6 +10,8 @@ pairs have to become a mapping of text. Nearly all header lines of a server are 
 Choice: split the head into lines, and look every line up in a table of lines seen before, which checks a new line by
 the rules of RFC 9110 before it takes it: 1.6 us. Price: two parsers, which must agree. `read_plain` may only ever say
 no too often; a test feeds both the same mutated answers and demands that what it accepts, llhttp reads the same way.
+Often whole heads are the same, byte for byte, from one answer to the next: of one page that is asked for again and
+again, of the same 404 to a hundred paths. `PlainReader` remembers the last: 0.1 us; where it differs, 0.1 us more.
 """
 
 import re
@@ -19,7 +21,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from greenprobe.errors import HeaderTooLarge, IncompleteBody, ProtocolError
 
-__all__ = ["Body", "End", "Event", "Head", "Headers", "PlainReply", "ResponseReader", "read_plain"]
+__all__ = ["Body", "End", "Event", "Head", "Headers", "PlainReader", "PlainReply", "ResponseReader", "read_plain"]
 
 MAX_HEADER_BYTES: Final = 1 << 18  # curl: 300 kB; a Location of a megabyte is no Location
 MAX_HEADERS: Final = 4096  # curl: 5,000
@@ -85,6 +87,26 @@ def read_plain(data: bytes) -> PlainReply | None:
         return None
     connection = headers.get("connection")
     return status, headers, end, missing, connection is None or connection[0].lower() != "close"
+
+
+class PlainReader:
+    """Reads plain answers as `read_plain` does, and remembers the last: the headers are for all who get them alike."""
+
+    __slots__ = ("_head", "_reply", "_size_bytes")
+
+    def __init__(self) -> None:
+        self._size_bytes = -1
+        self._head = b""
+        self._reply: PlainReply | None = None
+
+    def read(self, data: bytes) -> PlainReply | None:
+        """Read the first bytes of an answer; None means: ask a ResponseReader, from the start."""
+        if len(data) == self._size_bytes and data.startswith(self._head):
+            return self._reply
+        reply = read_plain(data)
+        if reply is not None:
+            self._size_bytes, self._head, self._reply = len(data), data[: reply[2]], reply
+        return reply
 
 
 class NotPlain(LookupError):
