@@ -8,23 +8,29 @@ from _thread import TIMEOUT_MAX
 from greenlet import getcurrent, greenlet
 
 from greenprobe.arguments import whole
-from greenprobe.waitqueue import WaitQueue
+from greenprobe.hub import Hub, get_hub
+from greenprobe.waitqueue import Waiter, WaitQueue
 from greenprobe.whereabouts import name_of
 
 __all__ = ["BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore"]
 
 
 class Event:
-    """A flag that greenthreads wait for: set, clear, wait."""
+    """A flag that greenthreads wait for: set, clear, wait.
 
-    __slots__ = ("__weakref__", "_flag", "_waiters")
+    A hundred thousand may wait, so who waits for ever is a greenlet and its hub in a line, no `Waiter`. `set` puts a
+    new line in the place of the old one: a wait is over when the line it is in is no longer the event's. Who waits
+    reads the line first and the flag afterwards, who sets writes the flag first: so one of the two sees the other.
+    """
+
+    __slots__ = ("__weakref__", "_flag", "_line")
 
     def __init__(self) -> None:
         self._flag = False
-        self._waiters = WaitQueue()
+        self._line: dict[greenlet | Waiter, Hub] = {}
 
     def __repr__(self) -> str:
-        return f"<Event {'set' if self._flag else 'clear'}, {len(self._waiters)} waiting>"
+        return f"<Event {'set' if self._flag else 'clear'}, {len(self._line)} waiting>"
 
     def is_set(self) -> bool:
         """Tell whether the flag is set."""
@@ -33,7 +39,15 @@ class Event:
     def set(self) -> None:
         """Set the flag and wake everybody who waits for it."""
         self._flag = True
-        self._waiters.wake_all()
+        fresh: dict[greenlet | Waiter, Hub] = {}
+        line, self._line = self._line, fresh  # one step
+        for waiter, hub in list(line.items()):
+            if hub.closed:
+                continue
+            if isinstance(waiter, Waiter):
+                waiter.woken = True
+                waiter = waiter.green
+            hub.schedule(waiter)
 
     def clear(self) -> None:
         """Clear the flag; who was woken before still returns True from `wait`."""
@@ -41,17 +55,39 @@ class Event:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set: True. False when `timeout` seconds passed first."""
+        line = self._line
         if self._flag:
             return True
-        waiter = self._waiters.enrol()
+        hub = get_hub()
+        me = getcurrent()
+        if me is hub.loop or me in line or timeout is not None:
+            return self._wait_as_waiter(timeout)
+        line[me] = hub
         try:
-            return self.is_set() or waiter.wait(timeout)
+            while line is self._line:
+                hub.successor().switch()
+        except BaseException:
+            if line is not self._line:
+                hub.forget(me)
+            del line[me]
+            raise
+        return True
+
+    def _wait_as_waiter(self, timeout: float | None) -> bool:
+        """Wait with a timeout; or once more, in a signal handler that came in the middle of a wait."""
+        waiter = Waiter()
+        line = self._line
+        if self._flag:
+            return True
+        line[waiter] = waiter.hub
+        try:
+            return line is not self._line or waiter.wait(timeout)
         finally:
-            self._waiters.withdraw(waiter)
+            del line[waiter]
 
     def _at_fork_reinit(self) -> None:
         # What the standard library calls, in a forked child, on what its own modules wait for.
-        self._waiters = WaitQueue()
+        self._line = {}
 
 
 class Semaphore:

@@ -28,13 +28,18 @@ __all__ = ["WaitQueue", "Waiter"]
 
 
 class Waiter:
-    """A greenthread in a wait queue. `woken` is set by whoever ends the wait; `item` may carry something over."""
+    """The current greenthread, in a wait queue. `woken` is set by whoever ends the wait, `item` may carry a thing over.
+
+    Raises HubError in a callback of the hub.
+    """
 
     __slots__ = ("green", "hub", "item", "woken")
 
-    def __init__(self, hub: Hub, green: greenlet) -> None:
-        self.hub = hub
-        self.green = green
+    def __init__(self) -> None:
+        self.hub: Hub = get_hub()
+        self.green: greenlet = getcurrent()
+        if self.green is self.hub.loop:
+            raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
         self.woken = False
         self.item: Any = None
 
@@ -82,11 +87,7 @@ class WaitQueue(OrderedDict[Waiter, None]):
 
     def enrol(self, item: Any = None) -> Waiter:
         """Add the current greenthread, with what it brings; the caller looks at its condition again before it waits."""
-        hub = get_hub()
-        green = getcurrent()
-        if green is hub.loop:
-            raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
-        waiter = Waiter(hub, green)
+        waiter = Waiter()
         waiter.item = item
         self[waiter] = None
         return waiter

@@ -288,20 +288,40 @@ def test_event_wait_times_out_at_its_deadline(clock: Any) -> None:
     event = Event()
     assert event.wait(30) is False
     assert clock.now() == 30
-    assert not event._waiters
+    assert not event._line
 
 
 def test_event_set_by_another_thread_between_the_look_and_the_enrolment_is_seen(clock: Any) -> None:
     event = Event()
 
-    class SetMeanwhile(WaitQueue):
-        def enrol(self, item: Any = None) -> Waiter:
+    class SetMeanwhile(dict[Any, Hub]):
+        def __setitem__(self, waiter: Any, hub: Hub) -> None:
             event.set()
-            return super().enrol(item)
+            super().__setitem__(waiter, hub)
 
-    event._waiters = SetMeanwhile()
-    assert event.wait(30)
+    for timeout in (None, 30):
+        event.clear()
+        event._line = SetMeanwhile()
+        assert event.wait(timeout)
     assert clock.now() == 0
+
+
+def test_an_event_may_be_waited_for_in_the_middle_of_a_wait_for_it(clock: Any) -> None:
+    """As in a signal handler, which runs wherever the main greenthread stands."""
+    event = Event()
+
+    class Interrupted(dict[Any, Hub]):
+        def __setitem__(self, waiter: Any, hub: Hub) -> None:
+            super().__setitem__(waiter, hub)
+            if len(self) == 1:
+                assert event.wait(1) is False
+
+    event._line = Interrupted()
+    waiter = spawn(event.wait)
+    sleep(2)
+    assert not waiter.ready()
+    event.set()
+    assert waiter.wait() is True
 
 
 @pytest.mark.slow
