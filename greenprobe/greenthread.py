@@ -34,10 +34,11 @@ P = ParamSpec("P")
 G = TypeVar("G", bound="GreenThread")
 
 
-class GreenThread(Outcome[T_co], greenlet):
+class GreenThread(greenlet, Outcome[T_co]):
     """A running function and its outcome: `wait` for it, `link` to its end, `kill` it. Made by `spawn`.
 
     It runs in a copy of its spawner's context variables. `spawner` is the greenlet that spawned it, while that exists.
+    (greenlet comes first, as it asks at each switch whether this is one, and looks through the classes in order.)
     """
 
     __slots__ = (
@@ -46,7 +47,6 @@ class GreenThread(Outcome[T_co], greenlet):
         "_hub",
         "_kwargs",
         "_links",
-        "_name",
         "_result",
         "_spawner",
         "_state",
@@ -58,7 +58,6 @@ class GreenThread(Outcome[T_co], greenlet):
     _args: tuple[Any, ...] | None
     _kwargs: dict[str, Any] | None
     _spawner: "ref[greenlet]"
-    _name: str | None
 
     def __repr__(self) -> str:
         state = "running" if self else "unstarted" if not self.dead else "over"
@@ -67,13 +66,12 @@ class GreenThread(Outcome[T_co], greenlet):
     @property
     def name(self) -> str:
         """The name it was given, or one made of its function and its address."""
-        if self._name is not None:
-            return self._name
-        return f"{getattr(self._function, '__qualname__', 'GreenThread')}-{id(self):x}"
+        given: str | None = vars(self).get("name")  # no slot: few are given one
+        return given if given is not None else f"{getattr(self._function, '__qualname__', 'GreenThread')}-{id(self):x}"
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = name
+        vars(self)["name"] = name
 
     @property
     def spawner(self) -> greenlet | None:
@@ -139,7 +137,6 @@ def unstarted(
     green._args = args
     green._kwargs = kwargs or None  # an empty dict is 64 bytes
     green._spawner = ref(getcurrent())
-    green._name = None
     green._state = PENDING
     green._result = None
     green._waiters = None
@@ -155,12 +152,12 @@ def live() -> None:
     try:
         if me._kwargs:
             me._result = me._function(*me._args, **me._kwargs)
-        elif len(me._args) > 1:
-            me._result = me._function(*me._args)
-        elif me._args:
+        elif not me._args:
+            me._result = me._function()
+        elif len(me._args) == 1:
             me._result = me._function(me._args[0])
         else:
-            me._result = me._function()
+            me._result = me._function(*me._args)
     except BaseException as error:
         me._fail(error)
         del me  # the frames of the traceback hold this one
