@@ -24,7 +24,7 @@ from greenprobe.greenthread import GreenThread, kill, spawn, unstarted
 from greenprobe.hub import get_hub
 from greenprobe.outcome import ERROR, VALUE, AsyncResult, Outcome, Unasked
 from greenprobe.queue import Empty, Queue
-from greenprobe.sync import Semaphore
+from greenprobe.sync import Lock, Semaphore
 from greenprobe.waitqueue import WaitQueue
 
 __all__ = ["GreenPile", "GreenPool", "PoolStatistics", "Results", "as_completed", "wait_any"]
@@ -291,7 +291,7 @@ class Stream:
     def _feed(self) -> None:
         arguments = self.arguments
         try:
-            while True:
+            while not self.over:
                 self._wait_for_room()
                 try:
                     item = next(arguments)
@@ -309,6 +309,8 @@ class Stream:
         if self.ordered:
             self.outcomes.put(outcome)
         outcome.link(self._finished)
+        if self.over:  # closed between the place that was given to us and its use
+            self.close()
 
     def _finished(self, outcome: Outcome[Any]) -> None:
         _ = outcome.exception  # asked for: of those after the first, whoever iterates may not want to know
@@ -355,16 +357,21 @@ class Results(Generic[R]):
     Made by `GreenPool.imap`. `close()`, or dropping it, kills what still runs.
     """
 
-    __slots__ = ("__weakref__", "_head", "_stream")
+    __slots__ = ("__weakref__", "_head", "_stream", "_taking")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._head: Outcome[R] | None = None
+        self._taking = Lock()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> R:
+        with self._taking:  # who shares the iterator gets results of its own
+            return result_of(self._next_outcome())
+
+    def _next_outcome(self) -> Outcome[R]:
         stream = self._stream
         if stream.feeder is None and not stream.over:
             stream.begin()
@@ -379,7 +386,7 @@ class Results(Generic[R]):
         self._head = None
         stream.outstanding -= 1
         stream.room.release()
-        return head.wait()
+        return head
 
     def close(self) -> None:
         """End the iteration: kill what still runs. Does not wait."""
@@ -425,9 +432,17 @@ class GreenPile:
         if not self._row:
             raise StopIteration
         self._row[0].join()
-        return self._row.popleft().wait()
+        return result_of(self._row.popleft())
 
     next = __next__
+
+
+def result_of(outcome: Outcome[R]) -> R:
+    """Return the result of an outcome, or raise its exception: in an iteration, which StopIteration would end."""
+    try:
+        return outcome.wait()
+    except StopIteration as error:
+        raise RuntimeError(f"{outcome!r} raised StopIteration, which is no result") from error  # as PEP 479 does
 
 
 # -- the first of many

@@ -320,6 +320,44 @@ def test_leaving_the_loop_early_kills_what_is_left() -> None:
     assert pool.statistics().feeding == 0
 
 
+def test_leaving_the_loop_kills_what_the_feeder_was_about_to_start() -> None:
+    pool = GreenPool(1)
+    ended: list[int] = []
+
+    def work(number: int) -> int:
+        try:
+            return number if not number else Event().wait()
+        finally:
+            ended.append(number)
+
+    for _ in pool.imap(work, range(100)):  # the place that is free by now was given to the feeder, which has not run
+        break
+    turns()
+    assert pool.running() == 0
+    assert pool.free() == 1
+    assert ended in ([0], [0, 1])
+
+
+def test_greenthreads_that_share_an_imap_get_results_of_their_own() -> None:
+    results = GreenPool(3).imap(double, range(20))
+    shares = [spawn(list, results) for _ in range(4)]
+    assert sorted(number for share in shares for number in share.wait()) == [number * 2 for number in range(20)]
+
+
+def test_a_function_that_raises_stop_iteration_does_not_end_the_iteration() -> None:
+    empty = iter([1])  # one result, and then none
+    pool = GreenPool(1)
+    results = pool.imap(lambda _: next(empty), range(3))
+    assert next(results) == 1
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            next(results)
+    pile = GreenPile(pool)
+    pile.spawn(next, empty)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(pile)
+
+
 def test_imap_inside_a_worker_of_a_full_pool_does_not_deadlock() -> None:
     pool = GreenPool(2)
     workers = [pool.spawn(lambda: list(pool.imap(double, range(5)))) for _ in range(2)]
