@@ -23,7 +23,9 @@ Other threads
 
 Fairness
     A turn runs who is queued, then the timers, then polls. Who queues itself again waits for the others. Up to
-    MIN_SWITCHES switches may pass between two polls, so that a lone `sleep(0)` does not pay a system call each.
+    MIN_SWITCHES switches may pass between two polls, so that a lone `sleep(0)` does not pay a system call each. Who
+    computes for long between two of them does: once a turn has lasted for SLICE seconds, `sleep(0)` waits for a timer
+    that is due now, behind those that were due before, and so for the next turn.
 
 Hops
     A switch to the loop and one from there to the next greenthread are two, at a third of a microsecond each. Up to
@@ -66,6 +68,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from greenprobe.errors import DeadlockError, HubError
 from greenprobe.poller import Poller
 from greenprobe.process import (
+    Guard,
     Interrupts,
     exit_status,
     flush_and_exit,
@@ -75,13 +78,14 @@ from greenprobe.process import (
 )
 from greenprobe.runqueue import Call, IdlePolicy, Refusal, RunQueue
 from greenprobe.timers import Timers
-from greenprobe.waits import DescriptorWaits
+from greenprobe.waits import NEVER, DescriptorWaits
 from greenprobe.whereabouts import describe, root_of
 
 __all__ = ["Hub", "get_hub"]
 
 MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
 MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every poll, cheap up to 512 in all
+SLICE: Final = 0.01  # seconds of a turn, after which those who yield let the hub look at its timers and descriptors
 HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 THREAD_CHECK: Final = 1.0  # seconds between looks whether the threads that might wake us still live
@@ -120,6 +124,7 @@ class Hub(DescriptorWaits):
         self.on_error: Callable[[BaseException], object] = traceback.print_exception
         self.resting: list[Any] = []  # greenthreads that wait for another function, see `bare_greenthread.py`
         self._hops = 0
+        self._slice_end = NEVER
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
         self._idle_patience = IDLE_CHECK  # how long to poll when there is no timer
@@ -212,20 +217,20 @@ class Hub(DescriptorWaits):
 
         Raises ValueError for a negative time or NaN, HubError in the loop itself.
         """
-        if seconds == 0:
-            me = getcurrent()
-            if me is self.loop:
-                raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
-            self.ready.append(me)
-            try:
-                self.successor().switch()
-            except BaseException:
-                self.forget(me)
-                raise
-        elif seconds > 0:
-            self.sleep_until(self.clock() + seconds)
-        else:
+        if not seconds >= 0:
             raise ValueError(f"cannot sleep for {seconds!r} s; give 0 or more")
+        if seconds or self.clock() > self._slice_end:
+            self.sleep_until(self.clock() + seconds)
+            return
+        me = getcurrent()
+        if me is self.loop:
+            raise HubError("a callback of the hub cannot sleep; spawn a greenthread for what takes time")
+        self.ready.append(me)
+        try:
+            self.successor().switch()
+        except BaseException:
+            self.forget(me)
+            raise
 
     def sleep_until(self, deadline: float) -> None:
         """Let others run until `deadline` (absolute, in the hub's clock)."""
@@ -282,6 +287,7 @@ class Hub(DescriptorWaits):
         if budget < MIN_SWITCHES:
             budget = MIN_SWITCHES
         self._hops = HOPS
+        self._slice_end = self.clock() + SLICE
         while budget and ready:
             budget -= 1
             item = ready.popleft()
@@ -426,23 +432,6 @@ class Hub(DescriptorWaits):
 
 
 # -- one hub a thread
-
-
-class Guard:
-    """Closes a hub when its thread ends: thread-local values are destroyed then."""
-
-    __slots__ = ("hub",)
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-
-    def __del__(self) -> None:
-        if self.hub.closed:
-            return
-        if in_main_thread():
-            self.hub.release()  # the interpreter ends: too late to run anybody
-        else:
-            self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
 
 
 _here = _local()

@@ -8,11 +8,12 @@ from _thread import _count as count_other_threads, get_native_id
 from collections.abc import Callable
 from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from greenlet import GreenletExit
 
 __all__ = [
+    "Guard",
     "Interrupts",
     "end",
     "exit_status",
@@ -56,6 +57,23 @@ class Interrupts:
         if self.pending:
             self.pending = False
             self._deliver()
+
+
+class Guard:
+    """Closes a hub when its thread ends: thread-local values are destroyed then."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+
+    def __del__(self) -> None:
+        if self.hub.closed:
+            return
+        if in_main_thread():
+            self.hub.release()  # the interpreter ends: too late to run anybody
+        else:
+            self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
 
 
 def in_main_thread() -> bool:

@@ -15,7 +15,7 @@ from greenprobe.runqueue import RunQueue
 from greenprobe.timers import Timers
 from greenprobe.whereabouts import name_of
 
-__all__ = ["DescriptorWaits"]
+__all__ = ["NEVER", "DescriptorWaits"]
 
 NEVER: Final = float("inf")
 

@@ -214,6 +214,33 @@ def test_those_who_never_rest_starve_neither_sockets_nor_timers(
         green.join()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_who_computes_between_its_yields_delays_timers_and_sockets_by_little(
+    clock: JumpClock, pair: tuple[socket, socket], count: int
+) -> None:
+    left, right = pair
+    stop = Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            clock.advance(0.02)
+            sleep(0)
+
+    workers = [spawn(compute) for _ in range(count)]
+    reader = spawn(left.recv, 1)
+    sleep(0)
+    began = clock.now()
+    sleep(0.1)
+    assert clock.now() - began <= 0.1 + 0.02 * 2 * count
+    right.send(b"x")
+    began = clock.now()
+    reader.join()
+    assert clock.now() - began <= 0.02 * 3 * count
+    stop.set()
+    for worker in workers:
+        worker.join()
+
+
 def test_a_socket_that_is_always_ready_starves_nobody(pair: tuple[socket, socket]) -> None:
     left, right = pair
     turns_of_others: list[int] = []
