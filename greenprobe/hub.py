@@ -232,6 +232,16 @@ class Hub(DescriptorWaits):
             self.forget(me)
             raise
 
+    def give_way(self) -> None:
+        """Let the loop have a turn, whatever scope of the current greenthread is over."""
+        me = getcurrent()
+        self.ready.append(me)
+        try:
+            self._home.switch()
+        except BaseException:
+            self.forget(me)
+            raise
+
     def sleep_until(self, deadline: float) -> None:
         """Let others run until `deadline` (absolute, in the hub's clock)."""
         me = getcurrent()

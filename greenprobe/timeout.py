@@ -12,12 +12,14 @@ in, for clean-up that has to wait (give it a deadline of its own).
 
 How a greenthread learns of it. One that is parked has `Cancelled` thrown in by the loop. One that runs finds out at its
 next switch: the hub counts the scopes that are over and not yet left (`Hub.overdue`), and looks at the current
-greenthread's only while there are any. So scopes cost the hot path one test of an integer.
+greenthread's only while there are any. So scopes cost the hot path one test of an integer. Such a switch is none:
+`Cancelled` is raised in its place. Who swallows it in an endless loop would starve everybody, and keep the loop from the
+outer deadline, and so lets the others run once in PATIENCE times.
 """
 
 from math import inf
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from greenlet import getcurrent, greenlet
 
@@ -26,6 +28,8 @@ from greenprobe.hub import Hub, get_hub
 from greenprobe.timers import Timer
 
 __all__ = ["CancelScope", "Timeout", "fail_after", "move_on_after", "with_timeout"]
+
+PATIENCE: Final = 16
 
 Instead = BaseException | type[BaseException] | bool | None
 
@@ -132,6 +136,7 @@ class CancelScope:
         "_green",
         "_hub",
         "_outer",
+        "_raised",
         "_timer",
         "cancel_called",
         "cancelled_caught",
@@ -150,6 +155,7 @@ class CancelScope:
         self._counted = False
         self._green: greenlet | None = None
         self._outer: CancelScope | None = None
+        self._raised = 0
         self._timer: Timer | None = None
 
     def __repr__(self) -> str:
@@ -163,7 +169,8 @@ class CancelScope:
         self._green = green = getcurrent()
         self._outer = innermost(green)
         green._greenprobe_scope = self  # type: ignore[attr-defined]
-        if self.cancel_called:
+        if self.cancel_called or (self.deadline != inf and self.deadline <= self._hub.clock()):
+            self.cancel_called = True
             self._count()
         elif self.deadline != inf:
             self._timer = self._hub.timers.add(self.deadline, self._expire, green)
@@ -173,8 +180,8 @@ class CancelScope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         green, self._green = self._green, None
-        green._greenprobe_scope = self._outer  # type: ignore[union-attr]
-        self._outer = None
+        assert green is not None
+        self._unlink(green)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -185,6 +192,18 @@ class CancelScope:
             self.cancelled_caught = True
             return self._caught(error)
         return False
+
+    def _unlink(self, green: greenlet) -> None:
+        """Leave the scopes of `green`; a generator may leave its block while one that began later goes on."""
+        inner = innermost(green)
+        if inner is self:
+            green._greenprobe_scope = self._outer  # type: ignore[attr-defined]
+        else:
+            while inner is not None and inner._outer is not self:
+                inner = inner._outer
+            if inner is not None:
+                inner._outer = self._outer
+        self._outer = None
 
     def _caught(self, error: Cancelled) -> bool:
         """Decide what leaves the block in place of our own Cancelled."""
@@ -294,5 +313,9 @@ def outermost_over(green: greenlet) -> CancelScope | None:
 def raise_if_over() -> None:
     """Raise Cancelled in the current greenthread if one of its scopes is over. Called at its switches."""
     scope = outermost_over(getcurrent())
-    if scope is not None:
-        raise Cancelled(scope)
+    if scope is None:
+        return
+    scope._raised += 1
+    if not scope._raised % PATIENCE:
+        get_hub().give_way()
+    raise Cancelled(scope)

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 from core_tools import turns
 from hypothesis import given, settings, strategies as st
 
-from greenprobe.errors import Cancelled, HubError
+from greenprobe.errors import Cancelled, GreenletExit, HubError
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub, get_hub
 from greenprobe.sync import Event, Lock
@@ -179,6 +180,62 @@ def test_a_swallowed_cancellation_is_raised_again_at_every_switch(clock: JumpClo
     assert raised == 5
     assert clock.now() == 1
     assert not scope.cancelled_caught  # it ended by itself
+
+
+def test_scopes_that_a_generator_leaves_out_of_order_keep_each_other(clock: JumpClock) -> None:
+    def numbers() -> Iterator[int]:
+        with move_on_after(1):
+            yield from range(10)
+
+    generator = numbers()
+    next(generator)
+    with move_on_after(5) as scope:
+        with move_on_after(9):
+            del generator  # leaves its block, the outermost, in the middle of ours
+            sleep(100)
+    assert scope.cancelled_caught
+    assert clock.now() == 5
+
+
+def test_who_swallows_every_cancellation_does_not_starve_others() -> None:
+    other = spawn(sleep, 0)
+    with move_on_after(None) as scope:
+        scope.cancel()
+        for _ in range(1000):
+            try:
+                sleep(1)
+            except Cancelled:
+                if other.ready():
+                    break
+    assert other.ready()
+
+
+def test_a_kill_reaches_who_swallows_every_cancellation() -> None:
+    def stubborn() -> None:
+        with move_on_after(None) as scope:
+            scope.cancel()
+            for _ in range(1000):
+                try:
+                    sleep(1)
+                except Cancelled:
+                    pass
+
+    green = spawn(stubborn)
+    turns(1)
+    green.kill()
+    with pytest.raises(GreenletExit):
+        green.wait()
+
+
+@pytest.mark.parametrize("scope", [move_on_after, fail_after])
+def test_a_block_whose_time_is_up_before_it_begins_ends_at_its_first_switch(scope: Any, clock: JumpClock) -> None:
+    late = scope(1)
+    clock.advance(1)
+    for block in (scope(0), late):
+        with suppress(TimeoutError), block:
+            sleep(0)
+            raise AssertionError("the block went on")
+        assert block.cancelled_caught
 
 
 @pytest.mark.parametrize(("outer", "inner", "caught_by"), [(1, 2, "outer"), (2, 1, "inner"), (1, 1, "outer")])
