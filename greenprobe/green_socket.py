@@ -41,6 +41,8 @@ CONNECTING: Final = frozenset({EINPROGRESS, EALREADY})
 INTERNET: Final = frozenset({int(stdlib.AF_INET), int(stdlib.AF_INET6)})
 SOCK_STREAM: Final = int(stdlib.SOCK_STREAM)
 MSG_DONTWAIT: Final = int(stdlib.MSG_DONTWAIT)
+MSG_WAITALL: Final = int(stdlib.MSG_WAITALL)
+ALL_OR_NOW: Final = MSG_WAITALL | MSG_DONTWAIT | int(stdlib.MSG_PEEK)
 IPPROTO_SCTP: Final = int(stdlib.IPPROTO_SCTP)
 UNIX_RETRY: Final = 0.01  # seconds between connects to a Unix socket whose backlog is full; no event tells of room
 Address = Any
@@ -183,6 +185,9 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if flags or not self._hinted:
+            if flags & ALL_OR_NOW == MSG_WAITALL and bufsize > 0:
+                buffer = bytearray(bufsize)
+                return bytes(buffer[: self.recv_into(buffer, 0, flags)])
             return cast(bytes, self._read(kernel_recv, bufsize, flags, flags=flags))
         deadline = None
         if self._drained and self._timeout != 0 and bufsize > 0:
@@ -205,6 +210,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
         if flags or not self._hinted:
+            if flags & ALL_OR_NOW == MSG_WAITALL and self._timeout is None and kernel_type(self) == SOCK_STREAM:
+                return self._fill(buffer, nbytes, flags)
             return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags, flags=flags))
         size = nbytes or memoryview(buffer).nbytes
         deadline = None
@@ -225,6 +232,14 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         elif received:
             self._note_short_read()
         return received
+
+    def _fill(self, buffer: "WriteableBuffer", nbytes: int, flags: int) -> int:
+        """Read until the buffer is full or the stream ends: the kernel heeds MSG_WAITALL only where it may block."""
+        with memoryview(buffer) as view, view.cast("B") as whole, whole[: nbytes or None] as wanted:
+            filled = received = self._read(kernel_recv_into, wanted, 0, flags)
+            while received and filled < len(wanted):
+                filled += (received := self._read(kernel_recv_into, wanted[filled:], 0, flags))
+            return cast(int, filled)
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
         return cast(tuple[bytes, Address], self._read(kernel.recvfrom, bufsize, flags, flags=flags))
@@ -481,7 +496,4 @@ def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket:
 def socketpair(family: int = stdlib.AF_UNIX, type: int = stdlib.SOCK_STREAM, proto: int = 0) -> tuple[socket, socket]:
     """Return two green sockets that are connected to each other."""
     one, other = kernel_socketpair(family, type, proto)
-    return (
-        socket(family, type, proto, fileno=one.detach()),
-        socket(family, type, proto, fileno=other.detach()),
-    )
+    return socket(family, type, proto, one.detach()), socket(family, type, proto, other.detach())

@@ -12,9 +12,9 @@ in, for clean-up that has to wait (give it a deadline of its own).
 
 How a greenthread learns of it. One that is parked has `Cancelled` thrown in by the loop. One that runs finds out at its
 next switch: the hub counts the scopes that are over and not yet left (`Hub.overdue`), and looks at the current
-greenthread's only while there are any. So scopes cost the hot path one test of an integer. Such a switch is none:
-`Cancelled` is raised in its place. Who swallows it in an endless loop would starve everybody, and keep the loop from the
-outer deadline, and so lets the others run once in PATIENCE times.
+greenthread's only while there are any. So scopes cost the hot path one test of an integer. `Cancelled` is then raised
+in place of the switch. Who swallows it in an endless loop would starve everybody, and keep an outer deadline from being
+noticed: once in PATIENCE times the others run.
 """
 
 from math import inf

@@ -23,6 +23,7 @@ from greenprobe.green_socket import STREAK, fromfd, socket, socketpair
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub
 from greenprobe.sync import Event
+from greenprobe.testing import wait_all_blocked
 
 Pair = tuple[socket, socket]
 PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
@@ -110,6 +111,38 @@ def test_a_peek_takes_nothing(tcp: Pair) -> None:
     assert peeker.wait(PATIENCE) == b"b"
     assert tcp[0].recv_into(bytearray(5), 0, stdlib.MSG_PEEK) == 1
     assert tcp[0].recv(10) == b"b"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_read_that_waits_for_all_does(kind: str, request: pytest.FixtureRequest) -> None:
+    one, other = request.getfixturevalue(kind)
+    buffer = bytearray(6)
+    for read, got in [
+        (lambda: one.recv(5, stdlib.MSG_WAITALL), b"ab-cd"),
+        (lambda: bytes(buffer[: one.recv_into(buffer, 0, stdlib.MSG_WAITALL)]), b"ab-cde"),
+        (lambda: bytes(buffer[: one.recv_into(buffer, 4, stdlib.MSG_WAITALL)]), b"ab-c"),
+    ]:
+        reader = parked(read)
+        other.send(b"ab-")
+        wait_all_blocked()
+        other.send(b"cdef")
+        assert reader.wait(PATIENCE) == got
+        while one.recv(10)[-1:] != b"f":
+            pass
+    assert one.recv(0, stdlib.MSG_WAITALL) == b""
+    other.send(b"ab")
+    assert one.recv(10, stdlib.MSG_WAITALL | stdlib.MSG_PEEK) == b"ab"
+    assert one.recv(2, stdlib.MSG_WAITALL) == b"ab"
+    other.send(b"the end")
+    other.close()
+    assert one.recv(100, stdlib.MSG_WAITALL) == b"the end"
+    assert one.recv(100, stdlib.MSG_WAITALL) == b""
+
+
+def test_a_timeout_ends_a_read_that_waits_for_all_with_what_is_there(tcp: Pair) -> None:
+    tcp[1].send(b"ab")
+    tcp[0].settimeout(PATIENCE)  # as a standard socket with a timeout: its kernel socket does not block either
+    assert tcp[0].recv(5, stdlib.MSG_WAITALL) == b"ab"
 
 
 def test_datagrams_come_one_by_one_with_their_sender(udp: Pair) -> None:

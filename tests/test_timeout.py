@@ -189,10 +189,9 @@ def test_scopes_that_a_generator_leaves_out_of_order_keep_each_other(clock: Jump
 
     generator = numbers()
     next(generator)
-    with move_on_after(5) as scope:
-        with move_on_after(9):
-            del generator  # leaves its block, the outermost, in the middle of ours
-            sleep(100)
+    with move_on_after(5) as scope, move_on_after(9):
+        del generator  # leaves its block, the outermost, in the middle of ours
+        sleep(100)
     assert scope.cancelled_caught
     assert clock.now() == 5
 
