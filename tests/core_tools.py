@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -32,6 +33,11 @@ def wait_until(condition: Callable[[], object], what: str, *, patience: float = 
     while not condition():
         assert time.monotonic() < end, f"no {what} in {patience:g} s"
         time.sleep(0.01)
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a module can be imported. One that has been may have no spec any more: kombu hides its own."""
+    return module in sys.modules or find_spec(module) is not None
 
 
 def in_child(function: Callable[[], object]) -> tuple[int, str]:

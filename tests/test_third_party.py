@@ -7,12 +7,12 @@ test ends by its timeout. All N run in one OS thread, which is counted.
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+from core_tools import is_installed
 from patched import python
 from real_servers import mariadb_server, memcached_server, postgres_server, python_server, redis_server
 
@@ -59,7 +59,7 @@ def at_once(code: str, place: object) -> list[Any]:
 
 def needs(*packages: str) -> None:
     """Skip the test if a package of the extra `third-party` is missing."""
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = [package for package in packages if not is_installed(package)]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: pip install '.[third-party]'")
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
 from textwrap import dedent
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from core_tools import wait_until
+from core_tools import is_installed, wait_until
 from real_servers import free_port, rabbitmq_server, redis_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,7 +29,7 @@ RUN = [sys.executable, "-m", "greenprobe.compat.eventlet"]
 
 def needs(*modules: str) -> pytest.MarkDecorator:
     """Skip a test where a module is not installed."""
-    missing = [name for name in modules if find_spec(name) is None]
+    missing = [name for name in modules if not is_installed(name)]
     reason = f"needs {', '.join(missing)}: pip install '.[third-party-eventlet]'"
     return pytest.mark.skipif(bool(missing), reason=reason)
 
@@ -147,7 +146,7 @@ def app(environ, start_response):
 
 
 @pytest.mark.slow
-@needs("gunicorn.workers.geventlet" if find_spec("gunicorn") else "gunicorn")
+@needs("gunicorn.workers.geventlet" if is_installed("gunicorn") else "gunicorn")
 def test_gunicorn_serves_with_its_eventlet_worker(tmp_path: Path) -> None:
     """Slow: gunicorn starts, works, and finishes what it is at when told to end."""
     write(tmp_path, "app.py", APP)
