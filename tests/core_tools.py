@@ -40,6 +40,14 @@ def is_installed(module: str) -> bool:
     return module in sys.modules or find_spec(module) is not None
 
 
+def succeeds(*words: str) -> bool:
+    """Tell whether a program is here and does what it is told: not every root may have a namespace, for one."""
+    try:
+        return not subprocess.run(words, capture_output=True, check=False).returncode
+    except OSError:
+        return False
+
+
 def in_child(function: Callable[[], object]) -> tuple[int, str]:
     """Fork; return how a child ends that calls `function`, and what it returned. Does not switch.
 

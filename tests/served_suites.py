@@ -10,7 +10,6 @@ answers. This file is also the pytest plugin that puts our server in place of th
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,13 +19,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
 import pytest
 import trustme
+from core_tools import is_installed, succeeds
 
 HERE: Final = Path(__file__).resolve()
 NAMESPACE: Final = """
@@ -79,8 +78,7 @@ def run_suite(name: str, *words: str) -> tuple[int, str]:
 
 def can_run(name: str) -> bool:
     """Tell whether this machine and this environment can run a suite at all."""
-    here = all(find_spec(module) for module in NEEDS[name]) and shutil.which("unshare") and shutil.which("ip")
-    return bool(here) and os.geteuid() == 0
+    return all(map(is_installed, NEEDS[name])) and succeeds("unshare", "-n", "sh", "-c", NAMESPACE, "sh", "true")
 
 
 # -- the plugin
@@ -173,7 +171,7 @@ class ServedAsgi:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """Put it in uvicorn's place before the suite's conftest takes that."""
-    if find_spec("uvicorn") is not None:
+    if is_installed("uvicorn"):
         import_module("uvicorn.server").Server = ServedAsgi  # type: ignore[attr-defined]
 
 

@@ -203,8 +203,8 @@ def test_a_process_that_dies_is_one_line_and_exit_code_1(tmp_path: Path, port: i
         list_end.flush()
         assert child.stdout is not None
         child.stdout.readline()
-        found = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 1
     assert "Error: a process of the fetch ended early, with -9\n" in err
