@@ -40,7 +40,10 @@ def look() -> None:
     """Look at the clock, and let the others run if it is time."""
     global _left, _running, _since
     _left = SAMPLE
-    now, green = monotonic(), getcurrent()
+    try:
+        now, green = monotonic(), getcurrent()
+    except RuntimeError:  # the interpreter ends, and nobody else runs any more
+        return
     if id(green) != _running:
         _running, _since = id(green), now
     elif now - _since > INTERVAL:

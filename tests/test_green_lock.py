@@ -186,6 +186,21 @@ def test_a_pool_that_is_collected_empties_its_queue_wherever_that_happens() -> N
     assert lines == [f"dropped {place} is empty" for place in places]
 
 
+def test_locks_are_taken_to_the_very_end_of_the_program() -> None:
+    """What is collected last finds greenlet gone; threading takes locks there, for what it knows of greenthreads."""
+    lines = run("""
+        import threading
+        class Last:
+            lock = threading.Lock()
+            def __del__(self, print=print):
+                for _ in range(1000):
+                    with self.lock: pass
+                print("taken")
+        last = Last()
+    """)
+    assert lines == ["taken"]
+
+
 def test_a_loop_over_select_that_is_always_ready_lets_others_run() -> None:
     lines = run("""
         import select, socket
