@@ -4,13 +4,14 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
+from threading import Event
 from typing import Any
 
 from fakes import served_in_threads
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RequestReceived, StreamEnded, WindowUpdated
+from h2.events import DataReceived, Event as H2Event, RequestReceived, StreamEnded, WindowUpdated
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hpack import NeverIndexedHeaderTuple
@@ -29,6 +30,7 @@ class Http2Server:
         self.most_at_once = 0
         self.refused: set[str] = set()
         self.never_indexed: set[str] = set()
+        self.reads_on = Event()  # whoever has promised to read
 
 
 class Talk:
@@ -62,7 +64,7 @@ class Talk:
     def flush(self) -> None:
         self.sock.sendall(self.h2.data_to_send())
 
-    def take(self, event: Event) -> None:
+    def take(self, event: H2Event) -> None:
         if isinstance(event, RequestReceived):
             assert event.stream_id is not None
             headers: dict[str, str] = dict(event.headers or [])  # type: ignore[arg-type]
@@ -73,11 +75,14 @@ class Talk:
             self.paths[event.stream_id] = headers[":path"]
             self.bodies[event.stream_id] = b""
             self.server.most_at_once = max(self.server.most_at_once, len(self.paths))
+            if headers[":path"] in EARLY:
+                EARLY[headers[":path"]](self, event.stream_id)
         elif isinstance(event, DataReceived):
             assert event.stream_id is not None
             assert event.flow_controlled_length is not None
             self.bodies[event.stream_id] += event.data or b""
-            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if self.paths.get(event.stream_id) != "/early-no":
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             assert event.stream_id is not None
             self.server.bodies.append(self.bodies.get(event.stream_id, b""))
@@ -185,6 +190,23 @@ ANSWERS: dict[str, Callable[[Talk, int], None]] = {
     "/flood": flood,
     "/huge-head": lambda talk, number: talk.head(number, *((f"x-{n}", "y" * 8000) for n in range(10)), end=True),
     "/silent": lambda talk, number: None,
+    "/early": lambda talk, number: talk.h2.send_data(number, b"all of it", end_stream=True),
+    "/early-no": lambda talk, number: None,
+}
+
+
+def stop_reading(talk: Talk, number: int) -> None:
+    """Let the client send as much as it likes, and read nothing of it until told to."""
+    for stream in (None, number):
+        talk.h2.increment_flow_control_window(1 << 28, stream)
+    talk.flush()
+    talk.server.reads_on.wait(30)
+
+
+EARLY: dict[str, Callable[[Talk, int], None]] = {  # before the body has come
+    "/early": lambda talk, number: talk.head(number),
+    "/early-no": lambda talk, number: talk.head(number, status="413", end=True),
+    "/stall": stop_reading,
 }
 
 

@@ -3,7 +3,9 @@
 import json
 import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
 import pytest
@@ -19,10 +21,14 @@ from greenprobe.errors import (
     HeaderTooLarge,
     ProtocolError,
     ReadTimeout,
+    WriteTimeout,
 )
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client
+from greenprobe.http.connections import Address, connect_tcp
+from greenprobe.http.handshakes import Handshakes
 from greenprobe.http.http2 import HELD_BYTES, Http2Session, shares
+from greenprobe.http.lanes import Lane
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.response import Response
 from greenprobe.http.trace import Trace
@@ -109,6 +115,57 @@ def test_large_bodies_flow_both_ways(bench: Bench) -> None:
     response = client.post(f"{bench.url}/big", b"y" * 400_000)
     assert len(response.content) == 3_000_000
     assert bench.server.bodies == [b"y" * 400_000]
+
+
+def test_an_answer_that_begins_early_gets_the_whole_body(bench: Bench) -> None:
+    """It may be made of the body, piece by piece: who stopped there would wait for the end for ever."""
+    assert bench.client().post(f"{bench.url}/early", b"y" * 400_000).content == b"all of it"
+    assert bench.server.bodies == [b"y" * 400_000]
+
+
+def test_a_refusal_that_comes_early_ends_the_body(bench: Bench) -> None:
+    client = bench.client()
+    assert client.post(f"{bench.url}/early-no", b"y" * 4_000_000).status == 413
+    assert client.get(bench.url).content == b"ok"
+
+
+def test_a_record_that_was_cut_ends_the_connection_for_all(bench: Bench, hub: Hub) -> None:
+    """Half of it is out: whatever anybody sent behind it would be read as the rest."""
+    client = bench.client()
+    other = spawn(client.get, f"{bench.url}/silent")
+    sender = spawn(client.post, f"{bench.url}/stall", b"y" * 40_000_000)
+    connection: Any = None
+    while connection is None or not connection._is_flushing:  # it is full
+        hub.sleep(0.001)
+        sessions = client.lanes.by_key[bench.url].sessions
+        connection = sessions[0].connection if sessions else None
+    sender.kill()
+    with pytest.raises(ConnectionLost):
+        other.wait(timeout=10)
+    bench.server.reads_on.set()
+    assert client.get(bench.url).content == b"ok"
+
+
+def test_a_server_that_reads_nothing_is_a_write_timeout(bench: Bench) -> None:
+    with pytest.raises(WriteTimeout):
+        bench.client(read_timeout=0.1).post(f"{bench.url}/stall", b"y" * 40_000_000)
+    bench.server.reads_on.set()
+
+
+def test_who_waits_for_a_connection_gets_the_one_that_rests(bench: Bench, authority: trustme.CA) -> None:
+    """And not when it has rested for long enough, nor one more than there may be."""
+    client = bench.client(max_open=1, total_timeout=5.0)
+    with http2_server(context_of(authority), Http2Server()) as port:
+        found = all_of(client, [f"{bench.url}/big", f"https://localhost:{port}/"])
+    assert [len(response.content) for response in found] == [3_000_000, 2]
+
+
+def test_a_proxy_is_not_offered_what_is_meant_for_the_origin(bench: Bench, hub: Hub) -> None:
+    shakes = Handshakes(hub.clock, lambda: trusting(bench.ca_file), offers_http2=True)
+    for lane, protocol in ((None, None), (Lane(read_url(bench.url).origin, b""), "h2")):
+        plain = connect_tcp(hub, Address(AF_INET, ("127.0.0.1", read_url(bench.url).origin.port)), hub.clock() + 5)
+        with closing(shakes.shake("localhost", plain, hub.clock() + 5, lane)) as secure:
+            assert secure.protocol == protocol
 
 
 def test_a_slow_reader_does_not_hold_the_others_up(bench: Bench) -> None:

@@ -253,6 +253,9 @@ class TlsConnection(Connection):
         try:
             while data := self._outgoing.read():
                 self._carrier.send(data, deadline)
+        except BaseException:
+            self.close()  # whatever came behind half a record would be read as the rest of it
+            raise
         finally:
             self._is_flushing = False
 

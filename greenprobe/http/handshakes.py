@@ -46,16 +46,18 @@ class Handshakes:
         self._recognizes = recognizes and isinstance(trust, Trust) and trust.verifies
         self._context: SSLContext | None = None
         self._recognizing: SSLContext | None = None
+        self._to_proxies: SSLContext | None = None
 
     def shake(self, host: str, plain: Connection, deadline: float, lane: Lane | None = None) -> TlsConnection:
-        """Shake hands with `host`, with what is known of its lane if there is one; on an error `plain` is closed.
+        """Shake hands with `host`, with what is known of its lane, or with a proxy; on an error `plain` is closed.
 
         Raises TimeoutError, OSError, or Unrecognized: then ask again, with a new connection.
         """
+        if lane is None:
+            self._to_proxies = self._to_proxies or self._trust()  # CONNECT is spoken in HTTP/1.1
+            return start_tls(plain, self._to_proxies, host, deadline)
         if self._context is None:
             self._context = self._made(self._trust)
-        if lane is None:
-            return start_tls(plain, self._context, host, deadline)
         lane.handshakes += 1
         if lane.certificate is not None:
             if self._clock() < lane.certificate_until:

@@ -64,7 +64,7 @@ class NotBegun(ConnectionLost):
 class Stream:
     """One exchange: what has come for it and was not taken yet."""
 
-    __slots__ = ("arrived", "events", "failure", "held_bytes", "interim", "window")
+    __slots__ = ("arrived", "events", "failure", "held_bytes", "interim", "is_decided", "window")
 
     def __init__(self) -> None:
         self.events: deque[Any] = deque()
@@ -73,17 +73,22 @@ class Stream:
         self.failure: Exception | None = None
         self.held_bytes = 0  # received and not acknowledged
         self.interim = 0
+        self.is_decided = False  # more of the request's body would change nothing
 
     def put(self, event: Any) -> None:
         """Hand over an event, unless the exchange has failed."""
         if self.failure is None:
             self.events.append(event)
             self.arrived.set()
+            if not self.is_decided and decides(event):
+                self.is_decided = True
+                self.window.set()
 
     def fail(self, failure: Exception) -> None:
         """End the exchange with an error, behind what has come for it."""
         if self.failure is None:
             self.failure = failure
+        self.is_decided = True
         self.arrived.set()
         self.window.set()
 
@@ -201,7 +206,10 @@ class Http2Session:
         return number
 
     def _send_body(self, number: int, stream: Stream, request: Request, trace: Trace) -> None:
-        """Send a body as the server's windows allow; stop where it has answered before the end."""
+        """Send a body as the server's windows allow; stop where it refuses the rest, or has answered to the end.
+
+        An answer that merely begins is no reason: it may be made of the body, piece by piece.
+        """
         assert request.body is not None
         for piece in request.body.pieces():
             rest = memoryview(piece)
@@ -213,22 +221,35 @@ class Http2Session:
                 trace.sent_bytes += min(room, len(rest))
                 self._idle_bytes = 0
                 rest = rest[room:]
-                self._flush(trace.deadline)
-        self._h2.end_stream(number)
-        self._flush(trace.deadline)
+                self._push(trace)
+        try:
+            self._h2.end_stream(number)
+        except h2_exceptions.ProtocolError:
+            return  # the stream is over; what there is to say of it has come
+        self._push(trace)
+
+    def _push(self, trace: Trace) -> None:
+        """Send what there is of a body."""
+        try:
+            self._flush(min(trace.deadline, self._hub.clock() + self._exchange.read_timeout))
+        except TimeoutError as exc:
+            raise (self._exchange.late(trace) if self._hub.clock() >= trace.deadline else self._unmoved()) from exc
+
+    def _unmoved(self) -> WriteTimeout:
+        return WriteTimeout(f"{self._key} took nothing for {self._exchange.read_timeout:g} s")
 
     def _room(self, number: int, stream: Stream, trace: Trace) -> int:
-        """Return how many bytes may be sent now; 0 if the answer is there or the stream is over."""
+        """Return how many bytes may be sent now; 0 if nobody wants them."""
         deadline = min(trace.deadline, self._hub.clock() + self._exchange.read_timeout)
         while True:
-            if stream.failure is not None or stream.events:
+            if stream.is_decided:
                 return 0
             room = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
             if room > 0:
                 return int(room)
             stream.window.clear()
             if not stream.window.wait(max(0.0, deadline - self._hub.clock())):
-                raise WriteTimeout(f"{self._key} took nothing for {self._exchange.read_timeout:g} s")
+                raise self._unmoved()
 
     def _pieces(self, number: int, stream: Stream, trace: Trace) -> Pieces:
         """Yield the body of an answer, its head noted in `trace`."""
@@ -408,6 +429,14 @@ def is_of_use(event: Any) -> bool:
     """Tell whether an event brings the exchange on that it belongs to."""
     kind = type(event).__name__
     return kind in {"ResponseReceived", "StreamEnded"} or (kind == "DataReceived" and bool(event.data))
+
+
+def decides(event: Any) -> bool:
+    """Tell whether an event makes the rest of a request's body useless: no 2xx, or the end of the answer."""
+    kind = type(event).__name__
+    if kind == "ResponseReceived":
+        return not dict(event.headers)[b":status"].startswith(b"2")
+    return kind == "StreamEnded"
 
 
 def ignore(session: Http2Session) -> None:

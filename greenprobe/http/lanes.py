@@ -226,6 +226,11 @@ class Lanes:
                 return True
         return False
 
+    def rest(self, session: Shared) -> None:
+        """After an exchange on a shared connection: close it if it was the last one, and somebody waits in line."""
+        if self._in_line and session.is_resting:
+            session.close()
+
     def close(self, connection: Connection) -> None:
         """Close a connection and count it no more."""
         was_open = self._open.pop(connection, None) is not None

@@ -59,7 +59,10 @@ class SharingTransport(Transport):
             session = self._session(lane, trace)
             if session is None:
                 return False
-            self._converse_shared(session, lane, trace, open_sink, request, extra)
+            try:
+                self._converse_shared(session, lane, trace, open_sink, request, extra)
+            finally:
+                self.lanes.rest(session)
         finally:
             self.lanes.leave(lane)
         return True
