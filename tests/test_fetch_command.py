@@ -192,8 +192,8 @@ def test_wrong_words_are_exit_code_2(
 
 def test_output_must_not_be_the_input(urls: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = urls.read_text()
-    assert run(cli, ["fetch", str(urls), "-o", str(urls)]) == 1
-    assert capfd.readouterr().err == f"Error: {urls} is the input too; write the results to another file\n"
+    assert run(cli, ["fetch", str(urls), "-o", str(urls)]) == 2
+    assert capfd.readouterr().err.endswith(f"Error: {urls} is the input too; write the results to another file\n")
     assert urls.read_text() == before
 
 

@@ -346,7 +346,7 @@ def test_wrong_words_are_exit_code_2(
 
 def test_output_must_not_be_the_input(names: Path, server: DnsServer, capfd: pytest.CaptureFixture[str]) -> None:
     before = names.read_bytes()
-    assert run(cli, words(names, server, "-o", str(names))) == 1
+    assert run(cli, words(names, server, "-o", str(names))) == 2
     assert names.read_bytes() == before
 
 

@@ -156,7 +156,10 @@ def test_shards_meet_everything_once(capfd: pytest.CaptureFixture[str]) -> None:
         (["127.0.0.1", "1", "--source", "192.0.2.77"], "cannot send from --source 192.0.2.77"),
         (["127.0.0.1", "1", "--source", "here"], "--source 'here' is no address"),
         (["127.0.0.1", "1", "--source", "::1"], "--source ::1 is of IPv6, as none of the hosts is"),
-        (["127.0.0.1", "1", "--probes", __file__], "--probes needs --service or --banner"),
+        (
+            ["127.0.0.1", "1", "--probes", __file__],
+            "--probes says how else services are asked; add",
+        ),
         (["2001:db8::/32", "1"], "more than 2^64 probes"),
         (["http://127.0.0.1:80/x", "1"], "write its host only: 127.0.0.1\n"),
         (["127.0.0.1", "1", "--interface", "none0"], "there is no interface 'none0' here"),

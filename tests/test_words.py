@@ -71,6 +71,8 @@ def test_a_list_in_utf_16_is_told_apart_from_a_list_of_rubbish(
         ("fetch notes --summary notes", "--summary notes is the input too; name another file"),
         ("fetch notes --sqlite notes", "--sqlite notes is the input too; name another file"),
         ("fetch x.test --since old --summary old", "--summary old is the input too; name another file"),
+        ("fetch notes -o notes", "notes is the input too; write the results to another file"),
+        ("resolve notes -o notes", "notes is the input too; write the results to another file"),
         ("scan 127.0.0.1 1 -o x --sqlite x", "--output and --sqlite are the same file, x; {another}"),
         ("scan --hosts notes 1 -o x --resume notes", "--resume notes is the input too; name another file"),
     ],
@@ -149,13 +151,26 @@ def test_a_field_that_is_unknown_is_named_with_those_that_are(field: str, capfd:
         ("resolve x --servers /dev/null", "Invalid value for '--servers': '/dev/null' names no server"),
         ("resolve x --types NO", "Invalid value for '--types': 'NO' is no type of DNS record"),
         ("resolve x --trust-anchors notes", "--trust-anchors says what DNSSEC begins with; add --dnssec"),
+        ("scan 127.0.0.1 1 --probes notes", "--probes says how else services are asked; add --service or --banner"),
+        ("serve x --tls-key notes", "--tls-key says where the key of our certificate is; add --tls-cert FILE"),
+        ("serve x --access-log-file log", "--access-log-file says where a log is written; add --access-log FORMAT"),
     ],
 )
 def test_files_and_lists_that_are_none_are_named(words: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert said_of(words, capfd) == line
 
 
-def test_what_is_only_a_default_may_be_of_no_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "config.toml").write_text('[fetch]\nurl-column = "link"\ndigest = true\n')
-    assert run(cli, ["--config", str(tmp_path / "config.toml"), "fetch", "http://127.0.0.1:1/"]) == 0
-    capfd.readouterr()
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('[fetch]\nurl-column = "link"\ndigest = true\nwarc-dedup = true\n', "fetch http://127.0.0.1:1/"),
+        ('[resolve]\ntrust-anchors = "notes"\n', "resolve x.test --servers 127.0.0.1:1"),
+        ('[scan]\nprobes = "notes"\n', "scan 127.0.0.1 1"),
+        ('[serve]\ntls-key = "notes"\naccess-log-file = "log"\n', "serve /no/where"),
+    ],
+)
+def test_what_is_only_a_default_may_be_of_no_use(table: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("config.toml").write_text(table)
+    run(cli, ["--config", "config.toml", *words.split()])
+    assert " add " not in capfd.readouterr().err

@@ -6,15 +6,14 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from greenprobe.commands.companions import check_companions
 from greenprobe.commands.counted import counted
 from greenprobe.commands.database import ResultsDatabase
 from greenprobe.commands.distinct import check_distinct, check_kept
 from greenprobe.commands.fetch_options import FETCH_SECTIONS, fetch_options
 from greenprobe.commands.fetch_plan import (
     Choice,
-    check_companions,
     check_writable,
     choice_of,
     client_options,
@@ -45,11 +44,6 @@ from greenprobe.hub import get_hub
 __all__ = ["fetch"]
 
 
-def is_typed(name: str) -> bool:
-    """Tell whether an option stands on the command line, not only in the environment or the configuration."""
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
 @click.command(cls=WordsCommand, sections=FETCH_SECTIONS)
 @click.argument("urls", metavar="URLS", nargs=-1, required=True)
 @fetch_options()
@@ -70,9 +64,9 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
     A line that is no URL, and a URL that cannot be fetched, become results with an error; the run goes on. Exit code:
     0, or 1 with --fail if some URL was not answered.
     """
+    check_companions()
     words["concurrency"] = affordable(words["concurrency"], "fetches run")
     try:
-        check_companions(words, is_typed)
         check_writable(words)
         options, chosen = client_options(words), choice_of(words)
         plan, trust, resolve = plan_of(words, options, chosen), trust_of(words), resolve_of(words)

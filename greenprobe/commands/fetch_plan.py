@@ -5,7 +5,7 @@ click error that names it.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from errno import EACCES, ENOENT
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +31,6 @@ from greenprobe.http.trust import TlsOptions, Trust, read_pin, tls_reason
 
 __all__ = [
     "Choice",
-    "check_companions",
     "check_writable",
     "choice_of",
     "client_options",
@@ -196,22 +195,6 @@ def trust_of(words: Words) -> Trust:
         named = " and ".join(filter(None, (options.client_cert, options.client_key)))
         raise TargetError(f"--cert {named}: {tls_reason(exc)}") from exc
     return trust
-
-
-COMPANIONS: Final = {
-    "digest": ("user", "how the password is proved", "--user NAME:PASSWORD"),
-    "key": ("cert", "where the key of our certificate is", "--cert FILE"),
-    "url_column": ("has_rows", "where the URLs of rows are", "--input-format csv or jsonl"),
-    "warc_dedup": ("warc", "how the archive is written", "--warc FILE"),
-}
-
-
-def check_companions(words: Words, is_typed: Callable[[str], bool]) -> None:
-    """Raise TargetError for an option that was typed and says nothing, as another is not there."""
-    given = {**words, "has_rows": words["input_format"] != "lines"}
-    for name, (other, meaning, what) in COMPANIONS.items():
-        if is_typed(name) and given[name] and not given[other]:
-            raise TargetError(f"--{name.replace('_', '-')} says {meaning}; add {what}")
 
 
 def check_writable(words: Words) -> None:

@@ -201,7 +201,7 @@ class Output:
     def _open(self, path: str, inputs: Iterable[str], goes_on_at: int | None) -> int:
         for source in inputs:
             if source != "-" and is_same(path, source):
-                raise click.ClickException(f"{path} is the input too; write the results to another file")
+                raise click.UsageError(f"{path} is the input too; write the results to another file")
         try:
             if goes_on_at:
                 return opened_at(path, goes_on_at)

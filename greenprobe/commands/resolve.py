@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenprobe.commands.companions import check_companions
 from greenprobe.commands.counted import counted
 from greenprobe.commands.given import list_path, opened
 from greenprobe.commands.name_servers import SERVERS, over_https, read_servers
@@ -131,9 +132,8 @@ def resolve(
     A name that nobody could answer for becomes a result with an error; the run goes on. Exit code: 0 if every name was
     answered, also with "there is none" (NXDOMAIN), 1 if not.
     """
+    check_companions()
     path = list_path(names)
-    if trust_anchors and not options["dnssec"]:
-        raise click.UsageError("--trust-anchors says what DNSSEC begins with; add --dnssec")
     plan = _plan(**options)
     hub = get_hub()
     asker = _asker(hub, plan.rate_per_s, partial(trusting, ca_file, verify=not insecure, alpn=()))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from greenprobe.commands.companions import check_companions
 from greenprobe.commands.counted import counted
 from greenprobe.commands.distinct import check_distinct, check_kept
 from greenprobe.commands.keys import status_on_key
@@ -55,6 +56,7 @@ def scan(progress: Progress, /, **words: Any) -> None:
     The table shows open ports and counts the others; with at most 20 ports it shows them all. Scan only machines that
     you are responsible for, or whose owners agreed.
     """
+    check_companions()
     options = ScanOptions(**words)
     check_distinct(words, ("output", "sqlite", "resume"))
     check_kept(words, ("sqlite", "resume"), [*options.hosts_files, *options.exclude_files])

@@ -67,8 +67,6 @@ def targets_of(options: ScanOptions) -> Targets:
 
 def plan_of(options: ScanOptions, targets: Targets) -> ScanPlan:
     """Return how to scan it. Raises TargetError and click.UsageError."""
-    if options.probes_file is not None and not (options.asks_service or options.asks_banner):
-        raise click.UsageError("--probes needs --service or --banner, which ask by them")
     tempo = options.tempo()
     if 0 < tempo.rate < options.min_rate:
         raise TargetError(f"--min-rate {options.min_rate:g} is more than the rate, {tempo.rate:g}; raise --rate")

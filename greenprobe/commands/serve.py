@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from greenprobe.access_log import FORMATS
+from greenprobe.commands.companions import check_companions
 from greenprobe.commands.options import READABLE, FiniteRange, WholeRange
 from greenprobe.http.forwarded import TrustedProxies, read_networks
 from greenprobe.listeners import read_bind
@@ -145,15 +146,12 @@ def serve(**words: Any) -> int:
     greenprobe serve 'mysite:create_app()' --bind 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     greenprobe serve ./public --listing
     """
+    check_companions()
     return serve_plan(plan_of(words), lambda line: click.echo(line, err=True))
 
 
 def plan_of(words: Mapping[str, Any]) -> ServePlan:
     """Return what the words of the command line ask for. Raises click.UsageError."""
-    if words["tls_key"] is not None and words["tls_cert"] is None:
-        raise click.UsageError("--tls-key says where the key of --tls-cert is; add --tls-cert FILE")
-    if words["access_log_file"] != "-" and words["access_log"] == "off":
-        raise click.UsageError("--access-log-file says where a log is written; add --access-log FORMAT")
     proxies = None
     if words["trusted"]:
         proxies = TrustedProxies(read_networks(words["trusted"]), standard=words["forwarded"] == "standard")
