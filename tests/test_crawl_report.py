@@ -117,7 +117,7 @@ def test_the_command_tells_a_crawl_by_its_lines(tmp_path: Path, capfd: pytest.Ca
     Path(links).write_bytes(b"".join(lines(link("/holder", "/gone"))))
     assert run(cli, ["report", pages, "--links", links, "-o", out]) == 0
     assert SITE + "/holder" in Path(out).read_text()
-    assert run(cli, ["report", pages, "--links", links, "-o", links]) == 1
+    assert run(cli, ["report", pages, "--links", links, "-o", links]) == 2
     (tmp_path / "fetched").write_text('{"url": "http://h/", "status": 200}\n')
     assert run(cli, ["report", str(tmp_path / "fetched"), "--links", links]) == 2
     assert run(cli, ["report", pages, "--links", pages, "-o", out]) == 2
