@@ -31,7 +31,7 @@ from greenprobe.debug import doing, format_greenthreads, greenthreads_of
 from greenprobe.green_socket import socket
 from greenprobe.listeners import is_left_over
 from greenprobe.redirect import Output, redirected
-from greenprobe.server import StreamServer
+from greenprobe.server import Serves, StreamServer
 from greenprobe.sync import Lock
 from greenprobe.whereabouts import name_of
 
@@ -44,7 +44,7 @@ INTERRUPT: Final = b"\xff\xf4"
 COMMAND: Final = re.compile(r"(ps|where)(?:\s+(\w+))?\s*$")
 
 
-class Backdoor:
+class Backdoor(Serves):
     """Serves prompts at an address: (host, port) on loopback, a path, or a listening socket, which it then owns.
 
     `names` are what a session finds in its namespace; each session has its own copy. Raises ValueError for an address
@@ -74,6 +74,11 @@ class Backdoor:
         return self._server.address if self._server is not None else None
 
     @property
+    def is_accepting(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._server is not None and self._server.is_accepting
+
+    @property
     def sessions(self) -> int:
         """How many sessions there are."""
         return self._server.running if self._server is not None else 0
@@ -94,17 +99,10 @@ class Backdoor:
                 with suppress(OSError, ValueError):  # ValueError: an abstract address is no path
                     os.unlink(self._where)
 
-    def serve_forever(self) -> None:
-        """Serve until somebody calls `stop`."""
-        server = self._server if self._server is not None else self.start()._server
-        assert server is not None
-        server.serve_forever()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+    def wait_closed(self) -> None:
+        """Wait until somebody calls `stop`."""
+        if self._server is not None:
+            self._server.wait_closed()
 
     def _converse(self, sock: socket, address: Any) -> None:
         converse(sock, self._names, banner=self._banner)

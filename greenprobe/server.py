@@ -5,6 +5,7 @@ raises is reported, and the server serves on. It stops by `stop()`, or when its 
 """
 
 import socket as stdlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import Any, Final, Self
@@ -20,7 +21,7 @@ from greenprobe.hub import get_hub
 from greenprobe.pool import GreenPool
 from greenprobe.sync import Event, Semaphore
 
-__all__ = ["StreamServer"]
+__all__ = ["Serves", "StreamServer"]
 
 STOP_TIMEOUT: Final = 1.0
 KILL_TIMEOUT: Final = 1.0  # for what killed handlers do in their `finally`
@@ -28,7 +29,44 @@ Address = Any
 Handler = Callable[[socket, Address], object]
 
 
-class StreamServer:
+class Serves(ABC):
+    """What is started and stopped in order: by its methods, as a context manager, or for as long as it serves."""
+
+    @property
+    @abstractmethod
+    def is_accepting(self) -> bool:
+        """Whether it was started and not stopped."""
+
+    @abstractmethod
+    def start(self) -> object:
+        """Listen, and accept in a greenthread of its own."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop accepting, and what runs. Does nothing if it was stopped."""
+
+    @abstractmethod
+    def wait_closed(self) -> None:
+        """Wait until somebody calls `stop` or closes the listener."""
+
+    def serve_forever(self) -> None:
+        """Serve until somebody calls `stop` or closes the listener; then what runs is stopped in order, too."""
+        if not self.is_accepting:
+            self.start()
+        try:
+            self.wait_closed()
+        finally:
+            self.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+
+class StreamServer(Serves):
     """Calls `handle(sock, address)` in a greenthread for each connection, and closes the socket afterwards.
 
     `listener` is an address (host and port, or a path) to listen at from `start` on, or a listening socket, which the
@@ -139,22 +177,6 @@ class StreamServer:
     def wait_closed(self) -> None:
         """Wait until somebody calls `stop` or closes the listener."""
         self._over.wait()
-
-    def serve_forever(self) -> None:
-        """Serve until somebody calls `stop` or closes the listener; then what runs is stopped in order, too."""
-        if self._acceptor is None:
-            self.start()
-        try:
-            self._over.wait()
-        finally:
-            self.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     # -- accepting
 

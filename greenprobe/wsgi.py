@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from socket import MSG_PEEK
 from ssl import SSLContext
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, TextIO
 
 from greenlet import getcurrent
 
@@ -23,7 +23,7 @@ from greenprobe.http.forwarded import TrustedProxies
 from greenprobe.http.proxy_protocol import MAX_HEADER_BYTES, read_proxy_header
 from greenprobe.hub import get_hub
 from greenprobe.pool import GreenPool
-from greenprobe.server import StreamServer
+from greenprobe.server import Serves, StreamServer
 from greenprobe.wsgi_connection import Access, Application, Connection, Limits, Site, Timeouts
 from greenprobe.wsgi_response import FileWrapper
 
@@ -51,7 +51,7 @@ class ServerStatistics:
     handshake_failures: int
 
 
-class Server:
+class Server(Serves):
     """Serves `app` at `listener`: an address (host and port, or a path), or a listening socket, which it then owns.
 
     With `context` it speaks TLS. `log` is called with each request that was answered (see `access_log.py`), `errors` is
@@ -156,21 +156,14 @@ class Server:
                 green.kill()
         self._stream.stop(None if timeout is None else max(0.0, timeout - (clock() - began)))
 
-    def serve_forever(self) -> None:
-        """Serve until somebody calls `stop` or closes the listener."""
-        if not self._stream.is_accepting:
-            self.start()
-        try:
-            self._stream.wait_closed()
-        finally:
-            self.stop()
+    @property
+    def is_accepting(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._stream.is_accepting
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+    def wait_closed(self) -> None:
+        """Wait until somebody calls `stop` or closes the listener."""
+        self._stream.wait_closed()
 
     # -- serving
 

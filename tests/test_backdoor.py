@@ -213,6 +213,16 @@ def test_a_unix_socket_is_its_owners_alone_and_is_gone_afterwards(tmp_path: Path
     assert not os.path.exists(path)
 
 
+def test_a_path_is_gone_also_when_whoever_serves_for_ever_is_killed(tmp_path: Path) -> None:
+    path = str(tmp_path / "door")
+    green = spawn(Backdoor(path).serve_forever)
+    wait_all_blocked()
+    assert os.path.exists(path)
+    green.kill()
+    green.join()
+    assert not os.path.exists(path)
+
+
 def test_stopping_one_that_did_not_start_leaves_anothers_path_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "door")
     with Backdoor(path):
