@@ -25,6 +25,12 @@ def test_a_body_of_known_length_gets_its_length() -> None:
     assert head[1:] == (Framing.LENGTH, 3, True)
 
 
+def test_no_length_is_said_of_what_has_no_content() -> None:
+    """RFC 9110, section 8.6: a client that believed it would wait for bytes, or take the next answer for them."""
+    assert lines(encode("204 No Content", ("Content-Length", "5"))) == ["HTTP/1.1 204 No Content", "D", "S"]
+    assert "Content-Length: 5" in lines(encode("304 Not Modified", ("Content-Length", "5")))
+
+
 def test_what_the_application_says_wins() -> None:
     head = encode("200 OK", ("Date", "x"), ("Server", "y"), ("content-length", "5"), length=3)
     assert lines(head) == ["HTTP/1.1 200 OK", "Date: x", "Server: y", "content-length: 5"]

@@ -340,6 +340,8 @@ def test_the_answer_is_that_of_the_rfc() -> None:
         ({"HTTP_SEC_WEBSOCKET_VERSION": "8"}, 426),
         ({"HTTP_ORIGIN": "https://evil.test"}, 403),
         ({"HTTP_ORIGIN": "null"}, 403),
+        ({"HTTP_ORIGIN": "null", "HTTP_HOST": ""}, 403),
+        ({"HTTP_ORIGIN": "https://["}, 403),
     ],
 )
 def test_a_handshake_that_is_none_is_refused(changes: dict[str, str | None], status: int) -> None:

@@ -58,9 +58,9 @@ def response_head(
     special: dict[str, str] = {}
     for pair in pairs:
         line, name = _field_line(pair)
-        parts.append(line)
         if name is not None:
-            note_special(special, name, pair[1])
+            line = noted(special, status, name, pair[1], line)
+        parts.append(line)
     if "date" not in special:
         parts.append(date)
     if "server" not in special:
@@ -78,11 +78,12 @@ def response_head(
     return ResponseHead(b"".join(parts), framing, length, keep_alive)
 
 
-def note_special(special: dict[str, str], name: str, value: str) -> None:
-    """Keep a field that the framing depends on. Raises LocalProtocolError for a second length."""
+def noted(special: dict[str, str], status: str, name: str, value: str, line: bytes) -> bytes:
+    """Keep a field that the framing depends on; return its line. Raises LocalProtocolError for a second length."""
     if name == "content-length" and name in special:
         raise LocalProtocolError("the answer has two Content-Length fields")
     special[name] = value
+    return b"" if name == "content-length" and status[:3] == NO_CONTENT else line
 
 
 def framing_of(length: int | None, *, is_1_1: bool) -> Framing:
@@ -98,7 +99,8 @@ CONNECTION_LINES: Final = {  # by whether it lives on, and whether the client ta
     (False, True): b"Connection: close\r\n\r\n",
     (False, False): b"Connection: close\r\n\r\n",
 }
-BODILESS: Final = frozenset({"204", "304"})
+NO_CONTENT: Final = "204"  # not even a length is said of it: RFC 9110, section 8.6
+BODILESS: Final = frozenset({NO_CONTENT, "304"})
 
 
 def encode_fields(pairs: Pairs) -> bytes:

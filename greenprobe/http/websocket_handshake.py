@@ -5,7 +5,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from greenprobe.errors import BadRequest
 from greenprobe.http.response_head import encode_fields
@@ -84,7 +83,7 @@ def is_allowed(origin: str | None, host: str, origins: Collection[str] | None) -
     """Tell whether a connection may be made for `origin`; None is a client that is no browser."""
     if origin is None or (origins is not None and ("*" in origins or origin in origins)):
         return True
-    return origins is None and urlsplit(origin).netloc.lower() == host.lower()
+    return origins is None and host != "" and origin.partition("://")[2].lower() == host.lower()
 
 
 # Both sides forget their compressor after each message: it would take 300 kB for as long as the connection lasts.
