@@ -40,8 +40,8 @@ class Event:
         """Set the flag and wake everybody who waits for it."""
         self._flag = True
         fresh: dict[greenlet | Waiter, Hub] = {}
-        line, self._line = self._line, fresh  # one step
-        for waiter, hub in list(line.items()):
+        line, self._line = self._line, fresh  # one step: without a call, threads do not change
+        for waiter, hub in line.copy().items():  # a copy is one step, too; another thread may just enter itself
             if hub.closed:
                 continue
             if isinstance(waiter, Waiter):
