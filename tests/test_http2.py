@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import trustme
-from fakes import ok, web_server
+from fakes import ok, resolve_anything, web_server
 from http2_server import Http2Server, http2_server
 
 from greenprobe.cli import cli, run
 from greenprobe.engine.bodyroom import Body, BodyRoom
 from greenprobe.errors import (
     ConnectionLost,
+    ConnectTimeout,
     FetchError,
     HeaderTooLarge,
     ProtocolError,
@@ -25,7 +26,7 @@ from greenprobe.errors import (
 )
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client
-from greenprobe.http.connections import Address, connect_tcp
+from greenprobe.http.connections import Address, Connection, connect_tcp
 from greenprobe.http.handshakes import Handshakes
 from greenprobe.http.http2 import HELD_BYTES, Http2Session, shares
 from greenprobe.http.lanes import Lane
@@ -35,6 +36,7 @@ from greenprobe.http.trace import Trace
 from greenprobe.http.trust import trusting
 from greenprobe.http.urls import read_url
 from greenprobe.hub import Hub
+from greenprobe.testing import JumpClock
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,23 @@ def test_a_proxy_is_not_offered_what_is_meant_for_the_origin(bench: Bench, hub: 
         plain = connect_tcp(hub, Address(AF_INET, ("127.0.0.1", read_url(bench.url).origin.port)), hub.clock() + 5)
         with closing(shakes.shake("localhost", plain, hub.clock() + 5, lane)) as secure:
             assert secure.protocol == protocol
+
+
+def test_a_dead_server_is_not_knocked_at_by_one_after_the_other(clock: JumpClock) -> None:
+    tried = []
+
+    def connect(hub: Hub, address: Address, deadline: float) -> Connection:
+        tried.append(address)
+        hub.sleep_until(deadline)
+        raise TimeoutError
+
+    options = ClientOptions(http2=True, connect_timeout=10.0)
+    with closing(Client(options=options, resolve=resolve_anything, connect=connect)) as client:
+        for green in [spawn(client.get, "https://dead/") for _ in range(5)]:
+            with pytest.raises(ConnectTimeout):
+                green.wait()
+    assert len(tried) == 1
+    assert clock.now() == pytest.approx(10.0)
 
 
 def test_a_slow_reader_does_not_hold_the_others_up(bench: Bench) -> None:

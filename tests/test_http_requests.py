@@ -198,6 +198,22 @@ def test_a_peer_that_reads_nothing_is_a_write_timeout(clock: JumpClock) -> None:
     assert clock.now() == pytest.approx(7.0)
 
 
+def test_a_peer_that_answered_and_reads_no_more_has_answered(clock: JumpClock) -> None:
+    web = FakeWeb([ok(b"too large", status="413 No")], [ok()])
+    connect = web.connect
+
+    def stuck(data: bytes, deadline: float) -> None:
+        get_hub().sleep_until(deadline)
+        raise TimeoutError
+
+    web.connect = lambda *args: jam(connect(*args), stuck)  # type: ignore[method-assign]
+    client = client_of(web, read_timeout=7.0)
+    assert client.post("http://h/", b"body").status == 413
+    web.connect = connect  # type: ignore[method-assign]
+    client = client_of(web)
+    assert client.get("http://h/").status == 200
+
+
 def jam(connection: Any, send: Any) -> Any:
     """Replace how a connection sends."""
     connection.send = send
@@ -358,6 +374,11 @@ def test_a_proxy_gets_the_whole_url_and_who_we_are() -> None:
 def test_407_of_a_proxy_is_its_own_error() -> None:
     with pytest.raises(ProxyError, match="407"):
         proxied(FakeWeb([ok(status="407 No")]), "proxy:3128").get("http://h/")
+
+
+def test_407_of_an_origin_behind_a_proxy_is_its_answer(clock: JumpClock) -> None:
+    web = FakeWeb([b"\x05\x00", b"\x05\x00\x00\x01\0\0\0\0\0\0", ok(b"no", status="407 No")])
+    assert proxied(web, "socks5h://proxy").get("http://h/").status == 407
 
 
 def test_socks_carries_a_request(clock: JumpClock) -> None:

@@ -319,7 +319,9 @@ class _Course:
             options.cookies.take(trace.url, trace.headers["set-cookie"], time())
         if self._client._hooks.answer is not None:
             self._client._hooks.answer(trace)
-        if trace.status == 407 and options.proxies is not None and options.proxies.choose(trace.url.origin) is not None:
+        origin = trace.url.origin
+        proxy = options.proxies.choose(origin) if options.proxies is not None else None
+        if trace.status == 407 and proxy is not None and proxy.reads(origin):
             raise ProxyError("the proxy answers 407: it wants a user and password")
 
     def _extra(self) -> Fields:

@@ -110,13 +110,10 @@ class CookieJar:
         """Tell whether a cookie set in the clear would stand in for one set over TLS. RFC 6265bis, 5.7, step 16."""
         if url.origin.scheme == "https":
             return False
-        mine = cookie.domain
-        near = [
-            held
-            for domain, held in self._hosts.items()
-            if domain == mine or _is_under(domain, mine) or _is_under(mine, domain)
-        ]
-        return any(each.is_secure and each.name == cookie.name for held in near for each in held.values())
+        near = [domain for domain in domains_above(cookie.domain) if domain in self._hosts]
+        if not cookie.is_host_only:
+            near += [domain for domain in self._hosts if _is_under(domain, cookie.domain)]
+        return any(each.is_secure and each.name == cookie.name for at in near for each in self._hosts[at].values())
 
     def _keep(self, cookie: Cookie) -> None:
         held = self._hosts.setdefault(cookie.domain, {})

@@ -150,12 +150,11 @@ class Exchange:
                 if number == 0:
                     connection.send_at_once()
                 self._put(connection, piece, trace)
-        except TimeoutError as exc:
-            if self._clock() >= trace.deadline:
-                raise self.late(trace) from exc
-            raise WriteTimeout(f"{trace.url.origin.key} took nothing for {self.read_timeout:g} s") from exc
         except OSError as exc:
-            return said or self._last_words(connection, trace, exc), False
+            said = said or self._last_words(connection, trace, exc)
+            if not said:
+                raise self._unsent(trace, exc) from exc
+            return said, False
         return said, True
 
     def _put(self, connection: Carrier, data: bytes, trace: Trace) -> None:
@@ -177,14 +176,23 @@ class Exchange:
         return said
 
     def _last_words(self, connection: Carrier, trace: Trace, exc: OSError) -> bytes:
-        """Return what a peer said that would not take the whole request; raises ConnectionLost if it said nothing."""
+        """Return what a peer said that did not take the whole request, `b""` for nothing.
+
+        Where it just stopped reading, it has had its time.
+        """
+        patience = 0.0 if isinstance(exc, TimeoutError) else CONTINUE_SECONDS
         try:
-            said = connection.receive(min(trace.deadline, self._clock() + CONTINUE_SECONDS))
+            return connection.receive(min(trace.deadline, self._clock() + patience))
         except OSError:
-            said = b""
-        if not said:
-            raise lost(trace, exc) from exc
-        return said
+            return b""
+
+    def _unsent(self, trace: Trace, exc: OSError) -> FetchError:
+        """Return the error of a request that could not be sent."""
+        if not isinstance(exc, TimeoutError):
+            return lost(trace, exc)
+        if self._clock() >= trace.deadline:
+            return self.late(trace)
+        return WriteTimeout(f"{trace.url.origin.key} took nothing for {self.read_timeout:g} s")
 
     # -- receiving
 

@@ -16,7 +16,7 @@ from greenprobe.http.connections import Address, Connection
 from greenprobe.http.proxy import Proxy
 from greenprobe.http.urls import Origin
 from greenprobe.hub import Hub
-from greenprobe.sync import Event
+from greenprobe.outcome import AsyncResult
 from greenprobe.timers import Timer
 from greenprobe.waitqueue import WaitQueue
 
@@ -58,8 +58,7 @@ class Lane:
     def __init__(self, origin: Origin, request_tail: bytes, *, proxy: Proxy | None = None) -> None:
         self.origin = origin
         self.proxy = proxy
-        is_forwarded = proxy is not None and not proxy.is_socks and origin.scheme == "http"
-        self.prefix = origin.key.encode() if is_forwarded else b""
+        self.prefix = origin.key.encode() if proxy is not None and proxy.reads(origin) else b""
         self.request_start = b"GET " + self.prefix
         self.request_tail = request_tail
         self.busy = 0
@@ -75,7 +74,7 @@ class Lane:
         self.certificate_until = 0.0
         self.sessions: list[Shared] = []  # connections that many exchanges share
         self.can_share: bool | None = None
-        self.is_opening: Event | None = None  # somebody is finding out whether there can be one
+        self.is_opening: AsyncResult[None] | None = None  # somebody is finding out whether there can be one
 
     def __repr__(self) -> str:
         return f"<Lane {self.origin.key} busy={self.busy} idle={len(self.idle)} waiting={len(self.waiting)}>"

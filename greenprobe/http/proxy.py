@@ -38,6 +38,10 @@ class Proxy(NamedTuple):
         """Tell whether it speaks SOCKS rather than HTTP."""
         return self.kind.startswith("socks")
 
+    def reads(self, origin: Origin) -> bool:
+        """Tell whether it reads requests to an origin, and answers them; if not, it opens a way there."""
+        return origin.scheme == "http" and not self.is_socks
+
     def __str__(self) -> str:
         return f"the proxy {self.kind}://{self.host}:{self.port}"  # no credentials: this ends up in messages
 

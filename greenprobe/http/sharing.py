@@ -1,12 +1,13 @@
 """The transport where servers may speak HTTP/2: exchanges with one origin share connections.
 
-Whether a server does, the first connection to it tells; who comes meanwhile waits for that. A server that does not is
-served as `Transport` does it, on connections of one exchange each.
+Whether a server does, the first connection to it tells; who comes meanwhile waits for that, and fails as it does: else
+they would all knock at a dead server, one after the other. A server that does not is served as `Transport` does it, on
+connections of one exchange each.
 """
 
 from typing import Final
 
-from greenprobe.errors import ConnectionLost, TotalTimeout
+from greenprobe.errors import ConnectError, ConnectionLost, DnsError, FetchError, TlsError, TotalTimeout
 from greenprobe.http.connections import TlsConnection
 from greenprobe.http.exchange import OpenSink
 from greenprobe.http.http2 import Http2Session, NotBegun
@@ -15,11 +16,12 @@ from greenprobe.http.recorded import RecordedTrace
 from greenprobe.http.request import Fields, Request, http2_fields, request_head
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
-from greenprobe.sync import Event
+from greenprobe.outcome import AsyncResult
 
 __all__ = ["SharingTransport"]
 
 MAX_TRIES: Final = 3  # of a request that servers did not begin
+OF_THE_ORIGIN: Final = (ConnectError, DnsError, TlsError)  # what a connection fails with, whoever opens it
 
 
 class SharingTransport(Transport):
@@ -104,12 +106,16 @@ class SharingTransport(Transport):
                     return session
             if lane.is_opening is None:
                 return self._open_session(lane, trace)
-            if not lane.is_opening.wait(max(0.0, trace.deadline - self._clock())):
-                raise TotalTimeout(f"out of time while a connection to {lane.origin.key} was opened")
+            try:
+                lane.is_opening.wait(max(0.0, trace.deadline - self._clock()))
+            except FetchError:
+                raise
+            except TimeoutError as exc:
+                raise TotalTimeout(f"out of time while a connection to {lane.origin.key} was opened") from exc
         return None
 
     def _open_session(self, lane: Lane, trace: Trace) -> Http2Session | None:
-        lane.is_opening = opening = Event()
+        lane.is_opening = opening = AsyncResult[None]()
         try:
             connection = self._open(lane, trace)
             lane.can_share = isinstance(connection, TlsConnection) and connection.protocol == "h2"
@@ -134,9 +140,13 @@ class SharingTransport(Transport):
             session.reserve()
             lane.sessions.append(session)
             return session
+        except OF_THE_ORIGIN as exc:
+            opening.set_exception(exc)
+            raise
         finally:
             lane.is_opening = None
-            opening.set()
+            if not opening.ready():
+                opening.set(None)
 
     def _forget(self, lane: Lane, session: Http2Session) -> None:
         if session in lane.sessions:
