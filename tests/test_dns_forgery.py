@@ -115,6 +115,28 @@ def test_who_delegates_a_zone_denies_nothing_in_it(zones: SignedZones, name: str
     assert judge(zones, name, spoil, kind).state == BOGUS
 
 
+@pytest.mark.parametrize(("name", "kind"), [("secure.test.", "DS"), ("www.secure.test.", "A")])
+def test_opt_out_is_said_of_what_is_left_out_alone(name: str, kind: str) -> None:
+    """Not of a delegation that is there, nor of what is below it: all of .com would be unsigned."""
+    zones = SignedZones(nsec3=True, opts_out=True)
+    spoil = only_for(name, kind)(denied_by(proofs_of(zones, "test."), 0))
+    assert judge(zones, "www.secure.test", spoil).state == BOGUS
+    proofs = [each for each in proofs_of(zones, "test.") if each.name.labels[0].upper() != hashed("secure.test.")]
+    spoil = only_for(name, kind)(denied_by(proofs, 0))
+    assert judge(zones, "www.secure.test", spoil).state == BOGUS
+
+
+def test_where_delegations_are_left_out_no_name_is_proven_to_be_none() -> None:
+    """It may be one of them. RFC 5155, section 9.2."""
+    zones = SignedZones(nsec3=True, opts_out=True)
+    assert judge(zones, "nowhere.test", lambda response: None).state == INSECURE
+    assert judge(zones, "www.test", lambda response: None, "MX") == Judgement(SECURE)
+
+
+def hashed(name: str) -> bytes:
+    return dns.dnssec.nsec3_hash(dns.name.from_text(name), "aa", 1, 1).encode()
+
+
 def test_what_is_below_a_dname_is_not_denied_by_what_is_beside_it(zones: SignedZones) -> None:
     spoil = only_for("www.moved.test.", "A")(denied_by(proofs_of(zones, "test."), 3))
     assert judge(zones, "www.moved.test", spoil).state == BOGUS

@@ -96,25 +96,29 @@ class Denial:
         return encloser is not None and self.lacks(ASTERISK.concatenate(encloser), kind)
 
     def opts_out(self, name: dns.name.Name) -> bool:
-        """Tell whether a name may be a delegation that is left out."""
-        for ancestor in ancestors(name):
-            span = self._covered(ancestor)
-            if span is not None:
-                return span.opts_out
-        return False
+        """Tell whether a name may be a delegation that is left out, or be below one."""
+        if self._hashed is None:
+            return False
+        _, span = self._enclosed(name)
+        return span is not None and span.opts_out
 
     def encloser(self, name: dns.name.Name) -> dns.name.Name | None:
         """Return the nearest ancestor of a name that is there, if it is proven that the one below it is not."""
-        if self._hashed is None:
-            span = self._covered(name)
-            return None if span is None else max(shared(name, span.owner), shared(name, span.next), key=len)
+        if self._hashed is not None:
+            return self._enclosed(name)[0]
+        span = self._covered(name)
+        return None if span is None else max(shared(name, span.owner), shared(name, span.next), key=len)
+
+    def _enclosed(self, name: dns.name.Name) -> tuple[dns.name.Name | None, Span | None]:
+        """Return that ancestor, and the span that the one below it would be in. RFC 5155, section 8.3."""
         below = name
         for ancestor in ancestors(name.parent()) if name != dns.name.root else ():
-            span = self._at(ancestor)
-            if span is not None:
-                return ancestor if not span.is_cut and self._covered(below) is not None else None
+            there = self._at(ancestor)
+            if there is not None:
+                span = None if there.is_cut else self._covered(below)
+                return (None if span is None else ancestor), span
             below = ancestor
-        return None
+        return None, None
 
     def _at(self, name: dns.name.Name) -> Span | None:
         key = self._key(name)

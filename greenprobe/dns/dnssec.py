@@ -175,14 +175,14 @@ class _Trial:
             return self._excuse(name, judgement.reason) if judgement.state == BOGUS else judgement
         if denial.is_too_dear:
             return TOO_MANY_HASHES
+        if denial.opts_out(name):
+            return Judgement(INSECURE, f"{name} may be below a delegation that is not signed")
         if reply.rcode == NXDOMAIN:
             proven = denial.denies(name)
         else:
             proven = denial.lacks(name, kind) or denial.lacks_by_wildcard(name, kind)
         if proven:
             return SURE
-        if denial.opts_out(name):
-            return Judgement(INSECURE, f"{name} may be below a delegation that is not signed")
         return self._excuse(name, f"no proof that {name} has no {dns.rdatatype.to_text(kind)}")
 
     def _denial(self, reply: Reply, name: Name, above: Name | None = None) -> tuple[Denial | None, Judgement]:
