@@ -3,27 +3,30 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from errno import ECONNREFUSED
 from threading import Event
 
 import pytest
-from fakes import ok, web_server
+from fakes import FakeWeb, ok, web_server
 from hostile import CASES, Case, hostile_server
 
 from greenprobe.engine.fetchplan import FetchRecord
 from greenprobe.engine.visits import Visits
-from greenprobe.errors import TotalTimeout
+from greenprobe.errors import ConnectError, TotalTimeout
 from greenprobe.greenthread import spawn
 from greenprobe.http.auth import Basic
 from greenprobe.http.client import Client
+from greenprobe.http.connections import Address, Connection, connect_tcp
 from greenprobe.http.cookies import CookieJar
-from greenprobe.http.lanes import LanesStatistics
+from greenprobe.http.lanes import Lane, LanesStatistics
 from greenprobe.http.options import ClientOptions, Hooks
 from greenprobe.http.plain_gets import PlainGets, Unfinished
 from greenprobe.http.retries import RetryPolicy
+from greenprobe.http.trace import Trace
 from greenprobe.http.urls import read_url
 from greenprobe.hub import Hub
 from greenprobe.poller import READY
-from greenprobe.testing import wait_all_blocked
+from greenprobe.testing import JumpClock, wait_all_blocked
 
 OPTIONS = ClientOptions(read_timeout=5.0, total_timeout=20.0, max_body_bytes=1 << 21)
 # Those that end by themselves.
@@ -70,14 +73,17 @@ def record_of(visits: Visits, port: int, path: str) -> FetchRecord:
     return record
 
 
-def by_both_ways(hub: Hub, port: int, path: str, options: ClientOptions) -> list[tuple[FetchRecord, LanesStatistics]]:
-    """Ask for a path on a connection that was used before, the short way and the long: the records, and the pool."""
+Results = list[tuple[FetchRecord, LanesStatistics]]
+
+
+def by_both_ways(hub: Hub, port: int, first: str, path: str, options: ClientOptions) -> Results:
+    """Ask for a path on what connection `first` has left, the short way and the long: the records, and the pool."""
     found = []
     for is_short in (True, False):
         with closing(Client(options, hub=hub)) as client:
             client.plain_gets = client.plain_gets if is_short else None
             visits = Visits(hub, client, {})
-            record_of(visits, port, "/plain")
+            record_of(visits, port, first)
             found.append((without_times(record_of(visits, port, path)), client.lanes.statistics()))
             assert found[-1][1].busy == 0
     return found
@@ -90,9 +96,10 @@ def without_times(record: FetchRecord) -> FetchRecord:
 
 
 @pytest.mark.parametrize("path", ANSWERS)
-def test_both_ways_lead_to_the_same_record(hub: Hub, port: int, path: str) -> None:
+@pytest.mark.parametrize("first", ("/plain", "/last"), ids=("kept", "new"))
+def test_both_ways_lead_to_the_same_record(hub: Hub, port: int, first: str, path: str) -> None:
     limited = ClientOptions(max_body_bytes=1000) if path == "/too-big" else OPTIONS
-    short, long = by_both_ways(hub, port, path, limited)
+    short, long = by_both_ways(hub, port, first, path, limited)
     assert short == long
 
 
@@ -109,6 +116,72 @@ def test_a_plain_answer_on_a_kept_connection_goes_the_short_way_alone(
     assert second[:6] == (*first[:5], first.headers)
     assert (first.extras, second.extras) == ({"input": "more"}, None)
     assert 0 < (second.elapsed.first_byte or 0) == second.elapsed.total
+
+
+def test_a_plain_answer_on_a_new_connection_goes_the_short_way_alone(
+    hub: Hub, client: Client, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = Visits(hub, client, {})
+    first = record_of(visits, port, "/last")
+    monkeypatch.setattr(client, "fetch", None)
+    monkeypatch.setattr(client, "finish", None)
+    second = record_of(visits, port, "/last")
+    assert without_times(second) == without_times(first)._replace(elapsed=without_times(second).elapsed)
+    assert second.elapsed.dns is None
+    assert 0 < (second.elapsed.connect or 0) < second.elapsed.total
+    assert 0 < (second.elapsed.first_byte or 0) < second.elapsed.total
+
+
+def test_a_connection_that_is_refused_is_tried_once_and_leaves_no_place(hub: Hub) -> None:
+    tries: list[Address] = []
+
+    def connect(hub: Hub, address: Address, deadline: float) -> Connection:
+        tries.append(address)
+        if len(tries) > 1:
+            raise ConnectionRefusedError(ECONNREFUSED, "no")
+        return connect_tcp(hub, address, deadline)
+
+    with web_server(ANSWERS.__getitem__) as port, closing(Client(OPTIONS, hub=hub, connect=connect)) as client:
+        visits = Visits(hub, client, {})
+        record_of(visits, port, "/last")
+        refused = record_of(visits, port, "/plain")
+        assert refused.error == ("ConnectError", f"no connection to http://127.0.0.1:{port}: Connection refused")
+        assert (refused.status, refused.address, refused.sent_bytes, len(tries)) == (None, None, 0, 2)
+        assert client.lanes.statistics()[1:] == (0, 0, 0)
+
+
+def test_who_is_killed_while_he_connects_leaves_his_place(hub: Hub) -> None:
+    def connect(hub: Hub, address: Address, deadline: float) -> Connection:
+        if tries:
+            hub.sleep(20)
+        tries.append(address)
+        return connect_tcp(hub, address, deadline)
+
+    tries: list[Address] = []
+    with web_server(ANSWERS.__getitem__) as port, closing(Client(OPTIONS, hub=hub, connect=connect)) as client:
+        visits = Visits(hub, client, {})
+        record_of(visits, port, "/last")
+        green = spawn(record_of, visits, port, "/plain")
+        wait_all_blocked()
+        assert client.lanes.statistics()[1:] == (1, 0, 0)
+        green.kill()
+        wait_all_blocked()
+        assert client.lanes.statistics()[1:] == (0, 0, 0)
+
+
+def test_connecting_counts_against_the_deadline(hub: Hub, clock: JumpClock) -> None:
+    def connect(hub: Hub, address: Address, deadline: float) -> Connection:
+        hub.sleep(3)
+        return web.connect(hub, address, deadline)
+
+    web = FakeWeb([ok(b"bye", "Connection: close")], [])
+    options = ClientOptions(read_timeout=4.0, total_timeout=5.0)
+    with closing(Client(options, hub=hub, connect=connect)) as client:
+        visits = Visits(hub, client, {})
+        record_of(visits, 80, "/")
+        record = record_of(visits, 80, "/")
+        assert record.error == ("TotalTimeout", "not done after 5 s")
+        assert record.elapsed == (None, 3.0, None, None, 5.0)
 
 
 def test_a_connection_that_the_server_has_closed_costs_one_more_on_a_new_one(hub: Hub) -> None:
@@ -140,10 +213,14 @@ def mute_server() -> Iterator[tuple[int, Event]]:
             speaks.set()
 
 
+def no_more(lane: Lane, trace: Trace) -> Connection:
+    raise ConnectError("no more")
+
+
 def unanswered(hub: Hub, client: Client, port: int) -> Unfinished:
     """Ask for /silence on a connection that was used before, and wait a moment."""
     record_of(Visits(hub, client, {}), port, "/plain")
-    impatient = PlainGets(hub, client.lanes, ClientOptions(first_byte_timeout=0.01))
+    impatient = PlainGets(hub, client.lanes, ClientOptions(first_byte_timeout=0.01), no_more)
     found = impatient.get(read_url(f"http://127.0.0.1:{port}/silence"))
     assert isinstance(found, Unfinished)
     assert (found.data, found.error) == (None, None)
@@ -209,6 +286,14 @@ def test_who_asks_for_more_never_goes_the_short_way(hub: Hub, options: ClientOpt
         assert client.plain_gets is None
 
 
+def test_a_tls_connection_is_opened_on_the_long_way(client: Client) -> None:
+    url = read_url("https://127.0.0.1/")
+    client.lanes.add(Lane(url.origin, b""))
+    assert client.plain_gets is not None
+    assert client.plain_gets.get(url) is None
+    assert client.lanes.statistics()[1:] == (0, 0, 0)
+
+
 def test_a_url_with_credentials_goes_the_long_way(hub: Hub, client: Client, port: int) -> None:
     record_of(Visits(hub, client, {}), port, "/plain")
     assert client.plain_gets is not None
@@ -216,11 +301,14 @@ def test_a_url_with_credentials_goes_the_long_way(hub: Hub, client: Client, port
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
-def test_a_misbehaviour_on_a_kept_connection_gets_its_verdict(
-    hub: Hub, client: Client, hostile: int, case: Case
+@pytest.mark.parametrize("is_kept", (True, False), ids=("kept", "new"))
+def test_a_misbehaviour_gets_its_verdict_on_the_short_way(
+    hub: Hub, client: Client, hostile: int, case: Case, is_kept: bool
 ) -> None:
     visits = Visits(hub, client, {})
     assert record_of(visits, hostile, "/warm").status == 200
+    if not is_kept:
+        client.lanes.close_all()
     record = record_of(visits, hostile, f"/{case.name}")
     assert verdict(record) == (case.good.__name__ if isinstance(case.good, type) else case.good)
     assert client.lanes.statistics().busy == 0

@@ -51,9 +51,8 @@ class Visits:
         found = self._plain_gets.get(url) if self._plain_gets is not None else None
         if not isinstance(found, tuple):
             return self._fetch_fully(number, line, url, found)
-        status, headers, size, sent, received, address, began, ended = found
+        status, headers, size, sent, received, address, elapsed, ended = found
         origin, target, _ = url
-        seconds = ended - began
         return _new_record(
             (
                 number,
@@ -63,7 +62,7 @@ class Visits:
                 size,
                 headers,
                 (),
-                _new_timings((None, None, None, seconds, seconds)),
+                _new_timings(elapsed),
                 None,
                 address.sockaddr[0],
                 sent,

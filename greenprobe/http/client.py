@@ -91,7 +91,7 @@ class Client:
         self._is_plain = not any(policies) and not options.retries.retries
         self.plain_gets: PlainGets | None = None  # the short way, where no policy and no archive asks for another
         if self._is_plain and not options.http2 and not options.records_exchanges:
-            self.plain_gets = PlainGets(self._hub, self.lanes, options)
+            self.plain_gets = PlainGets(self._hub, self.lanes, options, self._transport.open)
 
     # -- for engines: what comes of it is in the trace
 

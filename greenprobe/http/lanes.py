@@ -159,6 +159,16 @@ class Lanes:
         lane.busy += 1
         return lane.idle.pop()
 
+    def admit(self, lane: Lane) -> bool:
+        """Take a place to open a connection in, if one is free and no connection waits idle, be it good or bad.
+
+        Else, or where TLS is to be spoken, no place.
+        """
+        if lane.idle or lane.busy >= self._per_host or lane.origin.scheme != "http":
+            return False
+        lane.busy += 1
+        return True
+
     def keep(self, lane: Lane, connection: Connection, now: float) -> None:
         """Leave the place, and the connection for the next who takes one."""
         if self._in_line:

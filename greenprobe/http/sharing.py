@@ -117,7 +117,7 @@ class SharingTransport(Transport):
     def _open_session(self, lane: Lane, trace: Trace) -> Http2Session | None:
         lane.is_opening = opening = AsyncResult[None]()
         try:
-            connection = self._open(lane, trace)
+            connection = self.open(lane, trace)
             lane.can_share = isinstance(connection, TlsConnection) and connection.protocol == "h2"
             if not lane.can_share:
                 lane.busy += 1  # the place that keep() leaves

@@ -11,7 +11,7 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final
 
-from greenprobe.errors import ConnectionLost, ReadTimeout
+from greenprobe.errors import ConnectionLost, FetchError, PoolTimeout, ReadTimeout
 from greenprobe.http.connections import Connection
 from greenprobe.http.connector import Connect, Connector, Resolve
 from greenprobe.http.decoding import ACCEPT_ENCODING
@@ -80,9 +80,11 @@ class Transport:
 
     def finish(self, unfinished: Unfinished) -> None:
         """Go on with a plain GET that did not come to its end on the short way. Raises as `visit` does."""
-        connection, lane, trace = unfinished.connection, unfinished.lane, unfinished.trace
+        connection, lane, trace, error = unfinished.connection, unfinished.lane, unfinished.trace, unfinished.error
+        if isinstance(error, (FetchError, PoolTimeout)):  # there is no connection
+            raise error
         message = lane.request_start + trace.url.target + lane.request_tail
-        go_on = partial(self._exchange.go_on, unfinished.data, unfinished.error)
+        go_on = partial(self._exchange.go_on, unfinished.data, error)
         self._visit_on(connection, lane, message, trace, None, PLAIN, self._converse, go_on)
 
     def _visit_on(
@@ -100,7 +102,7 @@ class Transport:
         lanes = self.lanes
         try:
             if connection is None:
-                connection = self._open(lane, trace)
+                connection = self.open(lane, trace)
             trace.address = connection.address
             trace.tls_facts = connection.tls_facts
             try:
@@ -110,7 +112,7 @@ class Transport:
                     raise
                 lanes.close(connection)  # it was idle for too long: once more, on a new one
                 connection = None
-                connection = self._open(lane, trace)
+                connection = self.open(lane, trace)
                 is_reusable = converse(connection, message, trace, open_sink)
         except BaseException:
             if connection is not None:
@@ -128,7 +130,8 @@ class Transport:
         """Close all connections."""
         self.lanes.close_all()
 
-    def _open(self, lane: Lane, trace: Trace) -> Connection:
+    def open(self, lane: Lane, trace: Trace) -> Connection:
+        """Open a connection in a place of `lane`. Raises FetchError or PoolTimeout."""
         connection = self._connector.open(lane, trace)
         trace.address = connection.address
         if self._on_connect is not None:

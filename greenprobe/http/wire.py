@@ -15,6 +15,7 @@ again, of the same 404 to a hundred paths. `PlainReader` remembers the last: 0.1
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -90,20 +91,21 @@ def read_plain(data: bytes) -> PlainReply | None:
 
 
 class PlainReader:
-    """Reads plain answers as `read_plain` does, and remembers the last: the headers are for all who get them alike."""
+    """Reads plain answers with `read`, and remembers the last: who gets its headers shares them with others."""
 
-    __slots__ = ("_head", "_reply", "_size_bytes")
+    __slots__ = ("_head", "_read", "_reply", "_size_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], PlainReply | None] = read_plain) -> None:
+        self._read = read
         self._size_bytes = -1
         self._head = b""
         self._reply: PlainReply | None = None
 
     def read(self, data: bytes) -> PlainReply | None:
-        """Read the first bytes of an answer; None means: ask a ResponseReader, from the start."""
+        """Read the first bytes of an answer, as `read_plain`."""
         if len(data) == self._size_bytes and data.startswith(self._head):
             return self._reply
-        reply = read_plain(data)
+        reply = self._read(data)
         if reply is not None:
             self._size_bytes, self._head, self._reply = len(data), data[: reply[2]], reply
         return reply
