@@ -218,7 +218,7 @@ def read_name(wire: bytes, at: int, names: Names) -> tuple[str, int]:
 
     Pointers that lead to pointers would cost the square of a long message: 4 s for 64 KB.
     """
-    start = lowest = at
+    start = first = lowest = at
     end = pointers = 0
     labels: list[bytes] = []
     tail = ""
@@ -235,13 +235,15 @@ def read_name(wire: bytes, at: int, names: Names) -> tuple[str, int]:
         if target in names:
             tail = names[target]
             break
+        if at == start:  # all of it is there
+            first = target
         at = lowest = target
     else:
         end = end or at + 1
     text = join_labels(labels) + tail or "."
     if len(text) >= MAX_NAME_BYTES or (tail == "." and labels):
         raise NotPlainError
-    names[start] = text
+    names[start] = names[first] = text
     return text, end
 
 
