@@ -182,6 +182,16 @@ def test_an_alias_beside_a_dname_that_does_not_make_it_is_bogus(zones: SignedZon
     assert judge(zones, "www.moved.test", only_for("www.moved.test.", "A")(elsewhere)).state == BOGUS
 
 
+def test_some_of_all_types_are_an_answer_to_any(zones: SignedZones) -> None:
+    """RFC 8482: a server may answer with what it likes."""
+    rrsets = zones.respond(dns.message.make_query("www.secure.test.", "AAAA", want_dnssec=True)).answer
+
+    def pick(response: Message) -> None:
+        response.answer[:] = rrsets
+
+    assert judge(zones, "www.secure.test", only_for("www.secure.test.", "ANY")(pick), "ANY") == Judgement(SECURE)
+
+
 def test_the_order_of_an_answer_does_not_matter(zones: SignedZones) -> None:
     def turn(response: Message) -> None:
         response.answer.reverse()

@@ -127,9 +127,9 @@ class _Trial:
             judgement = self._check(each, reply)
             if judgement.state != SECURE:
                 return judgement
-        if kind != dns.rdatatype.CNAME:
+        if kind not in OF_ITSELF:
             name = end_of_aliases(name, answer)
-        if any(each.rrset.name == name and each.rrset.rdtype == kind for each in answer):
+        if any(each.rrset.name == name and kind in (each.rrset.rdtype, dns.rdatatype.ANY) for each in answer):
             return SURE
         return self._check_denial(name, kind, reply)
 
@@ -273,6 +273,7 @@ class _Trial:
         return self._validator.ask(zone.to_text(), kind)
 
 
+OF_ITSELF: Final = frozenset({dns.rdatatype.CNAME, dns.rdatatype.ANY})  # asked of a name, wherever it leads
 PROOFS: Final = frozenset({dns.rdatatype.NSEC, dns.rdatatype.NSEC3})
 
 
