@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from greenprobe.errors import GreenprobeError, TargetError
-from greenprobe.process import end
+from greenprobe.process import end, interrupts_held
 
 __all__ = ["main"]
 
@@ -87,7 +87,8 @@ def load(module: str) -> Any:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return importlib.import_module(module)
+        with interrupts_held():
+            return importlib.import_module(module)
     finally:
         if was_enabled:
             gc.enable()

@@ -5,7 +5,8 @@ import os
 import sys
 import traceback
 from _thread import _count as count_other_threads, get_native_id
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ __all__ = [
     "has_interrupts",
     "has_signal_handlers",
     "in_main_thread",
+    "interrupts_held",
 ]
 
 
@@ -74,6 +76,26 @@ class Guard:
             self.hub.release()  # the interpreter ends: too late to run anybody
         else:
             self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of a Ctrl-C after the block, where a hub does not hold it back already.
+
+    For imports: there are modules in C that crash if they are interrupted as they are set up (orjson), and callbacks of
+    CPython's that swallow it.
+    """
+    if not in_main_thread() or getsignal(SIGINT) is not default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    signal(SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal(SIGINT, default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def in_main_thread() -> bool:

@@ -8,9 +8,10 @@ from typing import NoReturn
 
 import click
 import pytest
+from core_tools import run_python
 
 import greenprobe
-from greenprobe.cli import COMMANDS, cli, run
+from greenprobe.cli import COMMANDS, cli, load, run
 from greenprobe.errors import GreenprobeError, TargetError
 
 
@@ -31,6 +32,31 @@ def test_help_lists_every_command_and_tells_of_completion(capsys: pytest.Capture
     out = capsys.readouterr().out
     assert all(f"\n  {name} " in out for name in COMMANDS)
     assert "_GREENPROBE_COMPLETE=bash_source" in out
+
+
+def test_ctrl_c_waits_until_a_module_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_load.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        load("slow_to_load")
+    assert load("slow_to_load").whole
+
+
+@pytest.mark.parametrize("module", ["click", "orjson"])
+def test_ctrl_c_while_the_program_is_loaded_ends_it_with_a_line(module: str) -> None:
+    ended = run_python(f"""
+        import os, runpy, signal, sys
+
+        class Interrupting:
+            def find_spec(self, name, *_):
+                if name == {module!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting())
+        sys.argv = ["greenprobe", "demo"]
+        runpy.run_module("greenprobe", run_name="__main__")
+    """)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (130, "", "interrupted")
 
 
 def test_the_list_of_commands_cuts_no_line_short(capsys: pytest.CaptureFixture[str]) -> None:
