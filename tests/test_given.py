@@ -1,6 +1,7 @@
 """What the words of a command are taken for: a list in a file, standard input, or what is asked about."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -48,6 +49,12 @@ def test_a_dash_is_standard_input() -> None:
     with opened(("-",), path_of("-")) as fd:
         assert fd == 0
     os.fstat(0)  # and stays open
+
+
+def test_standard_input_that_is_closed_is_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it then; descriptor 0 may be anything
+    with pytest.raises(click.UsageError, match="closed"), opened(("-",), "-"):
+        pass
 
 
 @pytest.mark.parametrize("word", ("names.txt", "NAMES.TXT", "names.csv", "names.lst", "lists/names", "./names"))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Final, Self
 
+from greenprobe.acceptor import connections
 from greenprobe.convenience import listen
 from greenprobe.green_socket import socket
 from greenprobe.greenthread import GreenThread, sleep, spawn
@@ -96,8 +97,7 @@ def _answer(status: str, body: bytes, more: str = "", *, kind: str = "text/html"
 def _accept(listener: socket, handle: Handler) -> None:
     conversations: list[GreenThread] = []
     try:
-        while True:
-            connection, _ = listener.accept()
+        for connection, _ in connections(listener):
             connection.settimeout(IDLE_TIMEOUT)
             conversations = [one for one in conversations if not one.ready()]
             conversations.append(spawn(_converse, connection, handle))

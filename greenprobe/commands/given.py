@@ -8,6 +8,7 @@ means a host writes a URL, or puts `--` before it: `WordsCommand` sees to that.
 
 import codecs
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -85,9 +86,11 @@ def means_urls_file(word: str) -> bool:
 def opened(words: tuple[str, ...], path: str) -> Iterator[int]:
     """Give a descriptor that the list is read from; standard input is not ours to close.
 
-    Raises click.UsageError for a file that has no line of text as we know them.
+    Raises click.UsageError for a file that has no line of text as we know them, and for standard input that is closed.
     """
     if path == "-" and words == ("-",):
+        if sys.stdin is None:  # its number is somebody else's by now
+            raise click.UsageError("- is standard input, which is closed here; name a file")
         yield 0
         return
     if path == "-":
