@@ -87,8 +87,8 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
         self._hinted = streams and self._internet and kernel_proto(self) != IPPROTO_SCTP
         self._drained = False
         self._greedy = STREAK
-        self._hub: Hub | None = None
-        self._slot: Slot | None = None
+        self._hub: Any = None  # the Hub it waits on, once it has waited
+        self._slot: Any = None  # its Slot there
         self._elsewhere: list[tuple[Hub, Slot]] | None = None
         self._shared = False
         self._listens = not streams
@@ -97,27 +97,26 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
 
     def _wait_read(self, deadline: float | None, error: BlockingIOError | None = None) -> float | None:
         """Park until a read may succeed; return the call's deadline. Raises TimeoutError; `error` if not to wait."""
-        if error is not None and self._timeout == 0:
-            raise error
-        hub = get_hub()
-        slot = self._slot if hub is self._hub else self._settle_on(hub)
-        if deadline is None and self._timeout is not None:
-            deadline = hub.clock() + self._timeout
-        if not hub.wait(slot.read, deadline):  # type: ignore[union-attr]
+        hub, slot, deadline = self._about_to_wait(deadline, error)
+        if not hub.wait(slot.read, deadline):
             raise TimeoutError("timed out")
         return deadline
 
     def _wait_write(self, deadline: float | None, error: BlockingIOError | None = None) -> float | None:
         """Park until a write may succeed; return the call's deadline. Raises TimeoutError; `error` if not to wait."""
+        hub, slot, deadline = self._about_to_wait(deadline, error)
+        if not hub.wait(slot.write, deadline):
+            raise TimeoutError("timed out")
+        return deadline
+
+    def _about_to_wait(self, deadline: float | None, error: BlockingIOError | None) -> tuple[Hub, Slot, float | None]:
         if error is not None and self._timeout == 0:
             raise error
         hub = get_hub()
         slot = self._slot if hub is self._hub else self._settle_on(hub)
         if deadline is None and self._timeout is not None:
             deadline = hub.clock() + self._timeout
-        if not hub.wait(slot.write, deadline):  # type: ignore[union-attr]
-            raise TimeoutError("timed out")
-        return deadline
+        return hub, slot, deadline
 
     def _settle_on(self, hub: Hub) -> Slot:
         """Make `hub`, of another thread or of a forked child, the one whose slot is at hand."""
@@ -138,26 +137,18 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
     def _give_way(self) -> None:
         """Let the others run, after a streak of calls that needed no wait."""
         self._greedy = STREAK
-        hub = get_hub()
-        if self._timeout != 0 and hub.in_greenthread():
+        if self._timeout != 0 and (hub := get_hub()).in_greenthread():
             hub.sleep()
 
     def _read(self, operation: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
         """Do a read that never gives a hint: datagrams, messages, reads with flags."""
         self._drained = False
-        self._greedy -= 1
-        if self._greedy < 0:
-            self._give_way()
-        deadline = None
-        while True:
-            try:
-                return operation(self, *args)
-            except BlockingIOError as error:
-                if flags & MSG_DONTWAIT:
-                    raise
-                deadline = self._wait_read(deadline, error)
+        return self._attempt(self._wait_read, operation, args, flags)
 
     def _write(self, operation: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
+        return self._attempt(self._wait_write, operation, args, flags)
+
+    def _attempt(self, wait: Callable[..., Any], operation: Callable[..., Any], args: Iterable[Any], flags: int) -> Any:
         self._greedy -= 1
         if self._greedy < 0:
             self._give_way()
@@ -168,45 +159,54 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             except BlockingIOError as error:
                 if flags & MSG_DONTWAIT:
                     raise
-                deadline = self._wait_write(deadline, error)
+                deadline = wait(deadline, error)
 
     def _note_short_read(self) -> None:
         """Remember that the receive buffer is empty: the next read need not try before it waits."""
         slot = self._slot
-        if slot is not None:
-            if slot.hangup:
-                self._greedy -= 1
-                return
-            if slot.read.waiter is READY and self._hub is get_hub():  # another hub's READY may be newer than our read
-                slot.read.waiter = None
-        self._drained = True
+        if slot is None or slot.hangup:
+            self._greedy -= 1
+            return
+        if slot.read.waiter is READY and self._hub is get_hub():  # another hub's READY may be newer than our read
+            slot.read.waiter = None
+        self._drained = self._timeout != 0
 
     # -- reading
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        if flags or not self._hinted:
-            if flags & ALL_OR_NOW == MSG_WAITALL and bufsize > 0:
-                buffer = bytearray(bufsize)
-                return bytes(buffer[: self.recv_into(buffer, 0, flags)])
-            return cast(bytes, self._read(kernel_recv, bufsize, flags, flags=flags))
-        deadline = None
-        if self._drained and self._timeout != 0 and bufsize > 0:
+        slot = deadline = None
+        if self._drained and bufsize > 0 and not flags:  # then it has a hub; `_wait_read` would be a frame more
             self._drained = False
-            deadline = self._wait_read(None)
+            hub, slot = self._hub, self._slot
+            if self._timeout is not None:
+                deadline = hub.clock() + self._timeout
+            if not hub.wait(slot.read, deadline):
+                raise TimeoutError("timed out")
+        elif flags or not self._hinted:
+            return self._recv_unhinted(bufsize, flags)
         elif self._greedy < 0:
             self._give_way()
         while True:
             try:
                 data = kernel_recv(self, bufsize)
             except BlockingIOError as error:
-                deadline = self._wait_read(deadline, error)
+                slot, deadline = None, self._wait_read(deadline, error)
             else:
                 break
         if len(data) == bufsize:
             self._greedy -= 1
         elif data:
-            self._note_short_read()
+            if slot is not None and not slot.hangup:
+                self._drained = True
+            else:
+                self._note_short_read()
         return data
+
+    def _recv_unhinted(self, bufsize: int, flags: int) -> bytes:
+        if flags & ALL_OR_NOW == MSG_WAITALL and bufsize > 0:
+            buffer = bytearray(bufsize)
+            return bytes(buffer[: self.recv_into(buffer, 0, flags)])
+        return cast(bytes, self._read(kernel_recv, bufsize, flags, flags=flags))
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
         if flags or not self._hinted:
@@ -215,7 +215,7 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             return cast(int, self._read(kernel_recv_into, buffer, nbytes, flags, flags=flags))
         size = nbytes or memoryview(buffer).nbytes
         deadline = None
-        if self._drained and self._timeout != 0 and size > 0:
+        if self._drained and size > 0:
             self._drained = False
             deadline = self._wait_read(None)
         elif self._greedy < 0:
@@ -420,13 +420,14 @@ class socket(stdlib.socket):  # noqa: N801 - stands in for socket.socket
             if not value >= 0:
                 raise ValueError("Timeout value out of range")
         self._timeout = value
+        self._drained = self._drained and value != 0
 
     def gettimeout(self) -> float | None:
         return self._timeout
 
     def setblocking(self, flag: bool, /) -> None:
         kernel.setblocking(self, False)  # as it is; but who closed the descriptor finds out here
-        self._timeout = None if flag else 0.0
+        self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         return self._timeout != 0

@@ -27,13 +27,6 @@ Fairness
     computes for long between two of them does: once a turn has lasted for SLICE seconds, `sleep(0)` waits for a timer
     that is due now, behind those that were due before, and so for the next turn.
 
-Hops
-    A switch to the loop and one from there to the next greenthread are two, at a third of a microsecond each. Up to
-    HOPS times a turn, who parks therefore does the loop's next step itself: it takes the next greenthread off the
-    queue, after a poll if the queue is empty, and switches to it directly. Only greenthreads are hopped to; calls,
-    timers, errors and silence belong to the loop, as a greenthread must not run them in its own name. `successor` says
-    to whom, and leaves the switch to its caller: from CPython 3.12 on a frame more in who parks is an object more.
-
 Ctrl-C
     KeyboardInterrupt at an arbitrary instruction would tear the loop, a lock, or another greenthread's work. Once the
     hub of the main thread runs, SIGINT therefore only notes that it came, and the main greenthread gets it at its
@@ -66,6 +59,7 @@ from weakref import WeakSet
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.errors import DeadlockError, HubError
+from greenprobe.hops import FOREVER, LONGEST_POLL, MAX_EVENTS
 from greenprobe.poller import Poller
 from greenprobe.process import (
     Guard,
@@ -84,13 +78,10 @@ from greenprobe.whereabouts import describe, root_of
 __all__ = ["Hub", "get_hub"]
 
 MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
-MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every poll, cheap up to 512 in all
 SLICE: Final = 0.01  # seconds of a turn, after which those who yield let the hub look at its timers and descriptors
 HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 THREAD_CHECK: Final = 1.0  # seconds between looks whether the threads that might wake us still live
-FOREVER: Final = -1.0
-LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
 
 
@@ -117,6 +108,7 @@ class Hub(DescriptorWaits):
         self.thread_id = get_ident()
         self.asleep = False
         self.closed = False
+        self.buried = False  # this process is a child that was forked since
         self.expected = 0
         self.overdue = 0
         self.check_overdue: Callable[[], None] = nothing
@@ -146,41 +138,6 @@ class Hub(DescriptorWaits):
         a timeout, the end of a scope.
         """
         return self.successor().switch()
-
-    def successor(self) -> Any:
-        """Return whom to switch to so as to park: who runs next, or the loop. Switch at once: it is queued no more."""
-        if self.overdue:
-            self.check_overdue()
-        if self._hops and (self.ready or self._poll_outside_loop()):
-            self._hops -= 1
-            item = self.ready.popleft()
-            # A new greenlet begins at the recursion depth of who starts it: the loop starts those, or a chain of
-            # greenthreads that each spawn one and wait would meet the recursion limit.
-            if type(item) is not Call and item:
-                return item
-            self._calls.append(item)
-        return self._home
-
-    def _poll_outside_loop(self) -> bool:
-        """Poll in the name of the loop; tell whether somebody can run. What is not plain is left to the loop."""
-        if self.idle_policy is not None or self._calls:
-            return False
-        patience = self._idle_patience
-        if self.timers.heap:
-            patience = self.timers.heap[0][0] - self.clock()
-            if not 0 < patience <= LONGEST_POLL:
-                return False
-        self.asleep = True
-        try:
-            events = self.poller.poll(0 if self.ready else patience, MAX_EVENTS)
-        except BaseException as error:
-            self._failure = error
-            events = []
-        self.asleep = False
-        if events:
-            self._idle_patience = IDLE_CHECK
-            self.poller.mark(events)
-        return bool(self.ready)
 
     def schedule(self, green: Any) -> None:
         """Queue a parked greenlet to run. Any OS thread may call this; queueing one twice does no harm."""
@@ -317,10 +274,11 @@ class Hub(DescriptorWaits):
         events = self.poller.poll(0 if ready or self._calls else patience, MAX_EVENTS)
         self.asleep = False
         if events:
-            self._idle_patience = IDLE_CHECK
             self.poller.mark(events)
         elif not ready and not self._calls:
             self._silence()
+            return
+        self._idle_patience = IDLE_CHECK
 
     def _run_calls(self) -> None:
         # Who hopped came back because of a call: it is due before the rest of the queue.
@@ -438,6 +396,7 @@ class Hub(DescriptorWaits):
     def bury(self) -> None:
         """In a forked child: whatever still refers to this hub may do so, but nothing runs here any more."""
         self.release()
+        self.buried = True
         self._home = Refusal(HubError, "this wait began before a fork; start it again in the child")
 
 

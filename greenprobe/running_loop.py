@@ -55,8 +55,8 @@ def wrap_successor(hub: Hub, get: Callable[[], object], note: Callable[[object],
     """Have who parks in `hub` put the note of the running loop aside."""
     successor = hub.successor
 
-    def successor_without_loop() -> Any:
+    def successor_without_loop(patience: float | None = None) -> Any:
         loop = get()
-        return successor() if loop is None else Aside(successor(), loop, note)
+        return successor(patience) if loop is None else Aside(successor(patience), loop, note)
 
     hub.successor = successor_without_loop  # type: ignore[method-assign]

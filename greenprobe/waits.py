@@ -3,16 +3,15 @@
 What the sides mean and how edges move them is `poller.py`'s; how to park and wake is `hub.py`'s.
 """
 
-from collections.abc import Callable
+from _thread import get_ident
 from errno import EBADF
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from greenlet import getcurrent, greenlet
 
 from greenprobe.errors import BusyError, HubError
-from greenprobe.poller import CLOSED, EXPIRED, READY, Poller, Side
-from greenprobe.runqueue import RunQueue
-from greenprobe.timers import Timers
+from greenprobe.hops import FOREVER, Hops
+from greenprobe.poller import CLOSED, EXPIRED, READY, Side
 from greenprobe.whereabouts import name_of
 
 __all__ = ["NEVER", "DescriptorWaits"]
@@ -20,18 +19,15 @@ __all__ = ["NEVER", "DescriptorWaits"]
 NEVER: Final = float("inf")
 
 
-class DescriptorWaits:
+class DescriptorWaits(Hops):
     """What a hub does for greenthreads that wait for descriptors. `Hub` is the only one."""
 
     if TYPE_CHECKING:
-        ready: RunQueue
-        clock: Callable[[], float]
-        timers: Timers
-        poller: Poller
         loop: greenlet
+        thread_id: int
+        buried: bool
 
-        def successor(self) -> Any: ...
-        def schedule(self, green: Any) -> None: ...
+        def schedule(self, green: greenlet) -> None: ...
         def forget(self, green: greenlet) -> None: ...
 
     def wait(self, side: Side, deadline: float | None = None) -> bool:
@@ -39,37 +35,40 @@ class DescriptorWaits:
 
         True is a hint: try the system call, and wait again if it would block. Raises OSError (EBADF) if the
         descriptor is closed meanwhile, BusyError if another greenthread waits there and the slot is not `shared`.
+        In another OS thread, and in a forked child, it is True at once: nobody there can wait on this hub.
         """
         waiter = side.waiter
         if waiter is READY:
             side.waiter = None
             return True
+        me = getcurrent()
+        if me.parent is not self.loop and not self._is_ours(me):
+            return True
         if waiter is not None or side.line:
-            return self._wait_in_line(side, deadline)
+            return self._wait_in_line(side, me, deadline)
         if not side.slot.registered and not self.poller.register(side.slot):
             return True
-        me = getcurrent()
-        if me is self.loop:
-            self._refuse_loop(me)
         side.waiter = me
         if deadline is not None or side.timer is not None:
             self._arm(side, deadline)
         try:
-            self.successor().switch()
+            self.successor(FOREVER).switch()
             while side.waiter is me:
-                self.successor().switch()
+                self.successor(FOREVER).switch()
         except BaseException:
             # An edge may have been spent on this wait. READY is always safe to say, silence is not.
             if side.waiter is not me:
                 self.forget(me)
-            if side.waiter is me or side.waiter is None:
+            if side.waiter in {me, None}:
                 side.waiter = READY
             raise
         return side.waiter is None or outcome(side)
 
-    def _refuse_loop(self, me: greenlet) -> None:
+    def _is_ours(self, me: greenlet) -> bool:
+        """Tell whether a greenlet that is no child of the loop may wait here: the main one, or one of a user's own."""
         if me is self.loop:
             raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
+        return get_ident() == self.thread_id and not self.buried
 
     def _arm(self, side: Side, deadline: float | None) -> None:
         # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
@@ -96,10 +95,8 @@ class DescriptorWaits:
             side.waiter = EXPIRED
             self.ready.append(waiter)
 
-    def _wait_in_line(self, side: Side, deadline: float | None) -> bool:
+    def _wait_in_line(self, side: Side, me: greenlet, deadline: float | None) -> bool:
         """Wait in order. An edge wakes the head of the line, which stays there unless the side is ready; see `Side`."""
-        me = getcurrent()
-        self._refuse_loop(me)
         if side.waiter is CLOSED:
             return outcome(side)
         if side.waiter is EXPIRED:  # whose wait that was has not run yet, and needs no slot to see its clock
@@ -115,9 +112,11 @@ class DescriptorWaits:
         timer = self.timers.add(deadline, self.schedule, me) if deadline is not None else None
         try:
             while timer is None or timer.pending:
-                self.successor().switch()
-                if side.waiter is CLOSED or (line[0] is me and side.is_ready()):
+                self.successor(FOREVER).switch()
+                if side.waiter is CLOSED:
                     return outcome(side)
+                if line[0] is me and side.is_ready():
+                    return True
             return False
         finally:
             if timer is not None:
@@ -135,4 +134,6 @@ def outcome(side: Side) -> bool:
     if side.waiter is EXPIRED:
         side.waiter = None
         return False
+    if side.waiter is READY:  # by an edge after the one that woke us: who tries now tries for both
+        side.waiter = None
     return True

@@ -742,6 +742,34 @@ def test_a_socket_serves_greenthreads_of_two_threads(tcp: Pair) -> None:
     assert reader.wait(PATIENCE) == b"again"
 
 
+def test_the_end_that_came_with_the_last_bytes_is_seen_in_a_second_thread_as_well(tcp: Pair) -> None:
+    reader = parked(tcp[0].recv, 10)
+    tcp[1].send(b"here")
+    assert reader.wait(PATIENCE) == b"here"
+    there: list[bytes] = []
+    thread = threading.Thread(target=lambda: there.extend(tcp[0].recv(10) for _ in range(2)))
+    tcp[0].settimeout(PATIENCE)
+    thread.start()
+    tcp[1].send(b"last", stdlib.MSG_MORE)  # held back, and so sent with the end, which makes one edge of both
+    tcp[1].shutdown(stdlib.SHUT_WR)
+    thread.join()  # this hub has not run since
+    assert there == [b"last", b""]
+
+
+def test_a_socket_that_shall_not_wait_does_not_after_a_short_read_either(tcp: Pair) -> None:
+    for set_before in (True, False):
+        reader = parked(tcp[0].recv, 10)
+        tcp[1].send(b"x")
+        assert reader.wait(PATIENCE) == b"x"
+        tcp[0].setblocking(False)
+        if set_before:
+            tcp[1].send(b"y")
+            assert tcp[0].recv(10) == b"y"
+        with pytest.raises(BlockingIOError):
+            tcp[0].recv(10)
+        tcp[0].setblocking(True)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_and_its_parent_both_use_a_socket(tcp: Pair) -> None:
     reader = parked(tcp[0].recv, 10)
@@ -758,6 +786,22 @@ def test_a_forked_child_and_its_parent_both_use_a_socket(tcp: Pair) -> None:
             os._exit(code)
     assert tcp[0].recv(10) == b"child"
     tcp[0].sendall(b"answer")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_reads_on_where_its_parent_had_read_all_there_was(tcp: Pair) -> None:
+    reader = parked(tcp[1].recv, 10)
+    tcp[0].send(b"parent")
+    assert reader.wait(PATIENCE) == b"parent"
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            code = 0 if tcp[1].recv(10) == b"child" else 2
+        finally:
+            os._exit(code)
+    tcp[0].send(b"child")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 

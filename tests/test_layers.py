@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "greenprobe"
 
 LAYERS = """
-    lazy errors arguments timers poller whereabouts process runqueue waits hub
+    lazy errors arguments timers poller whereabouts process runqueue hops waits hub
     waitqueue outcome sync timeout condition bare_greenthread greenthread level
     running_loop green_turns green_select green_selectors
     queue channel threadpool executor names

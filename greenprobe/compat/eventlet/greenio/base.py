@@ -97,6 +97,8 @@ class GreenSocket(core.socket, metaclass=AnyGreenSocket):
             return super().recv(bufsize, flags)
         except ConnectionResetError:
             return b""
+        except BusyError as busy:  # its way to wait does not always lead through `_wait_read`
+            raise RuntimeError(str(busy)) from busy
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer; 0 at the end, and also, as in eventlet, if the peer reset the connection."""
