@@ -238,7 +238,9 @@ BUSY = {"retry-after": ("30",)}
 
 
 def answered(pace: Pace, status: int | None, seconds: float = 0.1, now: float = 0.0, **headers: Any) -> None:
-    pace.answered("h", status=status, headers=headers.get("headers", {}), seconds=seconds, now=now, unix_now=0.0)
+    asked = headers.get("asked", now)
+    found = headers.get("headers", {})
+    pace.answered("h", status=status, headers=found, seconds=seconds, asked=asked, now=now, unix_now=0.0)
 
 
 def test_a_delay_spaces_the_starts_of_a_host_alone() -> None:
@@ -276,6 +278,24 @@ def test_refusals_in_a_row_double_the_gap_up_to_a_limit() -> None:
     for _ in range(20):
         answered(pace, 503)
     assert pace.ready_at("h") == 60.0
+
+
+def test_refusals_of_what_was_under_way_together_are_one() -> None:
+    pace = Pace(PaceOptions())
+    for _ in range(20):
+        answered(pace, 429, asked=0.0, now=1.0)
+    assert pace.ready_at("h") == 1.5
+    answered(pace, 429, asked=1.5, now=2.0)
+    assert pace.ready_at("h") == 3.0
+
+
+def test_slow_answers_of_what_was_under_way_together_are_one() -> None:
+    pace = Pace(PaceOptions(knows_all=True))
+    answered(pace, 200, seconds=0.1)
+    for _ in range(20):
+        answered(pace, 200, seconds=5.0, asked=1.0, now=6.0)
+    pace.start("h", 7.0)
+    assert pace.ready_at("h") == pytest.approx(7.05)
 
 
 def test_a_host_that_slows_down_is_given_gaps() -> None:

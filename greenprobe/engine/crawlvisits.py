@@ -266,6 +266,7 @@ class CrawlVisits:
             status=trace.status,
             headers=trace.headers,
             seconds=trace.first_byte,
+            asked=trace.started,
             now=trace.ended,
             unix_now=time(),
         )

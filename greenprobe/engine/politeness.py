@@ -3,7 +3,8 @@
 Pure decisions on numbers; the fetcher waits. A host that answers 429 or 503 is left alone for as long as its
 Retry-After says (capped), and from then on asked more slowly: its gap doubles, up to a limit, and shrinks by a tenth
 with every good answer. A host whose answers take more than SLOW_FACTOR times as long as its best ones is given gaps
-too, before it has to refuse.
+too, before it has to refuse. What answers a request from before the last step back is no news, and no reason for
+another: a hundred that were under way and are refused together are one refusal.
 """
 
 from dataclasses import dataclass
@@ -52,12 +53,19 @@ class PaceOptions:
 class _Host:
     """What is remembered of one host."""
 
-    __slots__ = ("best", "gap", "next_at")
+    __slots__ = ("best", "gap", "next_at", "stepped_at")
 
     def __init__(self) -> None:
         self.next_at = 0.0
         self.gap = 0.0
         self.best: float | None = None
+        self.stepped_at = float("-inf")
+
+    def step_back(self, gap: float, asked: float, now: float) -> None:
+        """Take this gap, if what was asked then was asked since the last step."""
+        if asked >= self.stepped_at:
+            self.gap = gap
+            self.stepped_at = now
 
 
 class Pace:
@@ -88,24 +96,32 @@ class Pace:
         return begins
 
     def answered(
-        self, host: str, *, status: int | None, headers: Headers, seconds: float | None, now: float, unix_now: float
+        self,
+        host: str,
+        *,
+        status: int | None,
+        headers: Headers,
+        seconds: float | None,
+        asked: float,
+        now: float,
+        unix_now: float,
     ) -> None:
-        """Learn from an answer that took `seconds` to its first byte, or from none at all."""
+        """Learn from an answer that took `seconds` to its first byte, or from none at all; `asked` is when it began."""
         if not self._options.adapts:
             return
         known = self._hosts.get(host)
         if status in BUSY:
             known = known or self._add(host)
-            known.gap = min(self._options.longest_gap, max(FIRST_GAP, 2 * known.gap))
-            asked = retry_after(headers, unix_now) or 0.0
-            known.next_at = max(known.next_at, now + max(known.gap, min(asked, self._options.longest_retry_after)))
+            known.step_back(min(self._options.longest_gap, max(FIRST_GAP, 2 * known.gap)), asked, now)
+            pause = min(retry_after(headers, unix_now) or 0.0, self._options.longest_retry_after)
+            known.next_at = max(known.next_at, now + max(known.gap, pause))
         elif seconds is not None and (known is not None or seconds > SLOW_AT_LEAST or self._options.knows_all):
-            self._relax(known or self._add(host), seconds)
+            self._relax(known or self._add(host), seconds, asked, now)
 
-    def _relax(self, known: _Host, seconds: float) -> None:
+    def _relax(self, known: _Host, seconds: float, asked: float, now: float) -> None:
         known.best = seconds if known.best is None else min(known.best * FADING, seconds)
         if seconds > SLOW_AT_LEAST and seconds > SLOW_FACTOR * known.best:
-            known.gap = min(LONGEST_SLOW_GAP, max(FIRST_SLOW_GAP, 1.5 * known.gap))
+            known.step_back(min(LONGEST_SLOW_GAP, max(FIRST_SLOW_GAP, 1.5 * known.gap)), asked, now)
         elif known.gap:
             known.gap *= 0.9
             if known.gap < SMALLEST_GAP:

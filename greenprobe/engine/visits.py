@@ -235,6 +235,7 @@ class RichVisits(Visits):
                 status=trace.status,
                 headers=trace.headers,
                 seconds=trace.first_byte,
+                asked=trace.started,
                 now=trace.ended,
                 unix_now=time(),
             )
