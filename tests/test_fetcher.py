@@ -307,3 +307,10 @@ def test_takers_get_bodies_and_add_to_the_row(bench: Bench, clock: JumpClock) ->
     found = bench.records(lines, *scripts, concurrency=1, takers=(lambda number, trace: Noted(notes),))
     assert notes == [b"body", None, b"ha", "IncompleteBody"]
     assert [record.row()["noted"] for record in found.values()] == [2, 4]
+
+
+def test_a_favicon_waits_for_the_hosts_turn(bench: Bench, clock: JumpClock) -> None:
+    pace = PaceOptions(delay=2.0)
+    record = bench.records(["http://a/x"], [ok(), ok(b"an icon")], pace=pace, wants_favicons=True)[1]
+    assert isinstance((record.extras or {})["favicon"], int)
+    assert clock.now() == pytest.approx(2.0)

@@ -1,6 +1,7 @@
 """The hash of a site's favicon, as search engines of devices know it: MurmurHash3 of its base64.
 
-An origin is asked once: who comes while it is asked waits for what it says. More than an icon may have is not kept.
+An origin is asked once, in its turn: who comes while it is asked waits for what it says. More than an icon may have is
+not kept.
 """
 
 from base64 import encodebytes
@@ -25,11 +26,21 @@ MAX_ICON_BYTES: Final = 1 << 18
 class Favicons:
     """Fetches /favicon.ico of origins, and remembers what it found."""
 
-    def __init__(self, client: Client, trace: Callable[[Url], Trace], keep: Callable[[Trace], None]) -> None:
-        """`trace` makes the trace of each request, and `keep` gets it when it is over."""
+    def __init__(
+        self,
+        client: Client,
+        trace: Callable[[Url], Trace],
+        keep: Callable[[Trace], None],
+        wait_for_turn: Callable[[str], None],
+    ) -> None:
+        """`trace` makes the trace of each request, and `keep` gets it when it is over.
+
+        `wait_for_turn` waits until an origin, given by its key, may be asked.
+        """
         self._client = client
         self._trace = trace
         self._keep = keep
+        self._wait_for_turn = wait_for_turn
         self._known: OrderedDict[str, AsyncResult[int | None]] = OrderedDict()
 
     def hash_of(self, origin: Origin) -> int | None:
@@ -48,6 +59,7 @@ class Favicons:
         return found
 
     def _fetch(self, origin: Origin) -> int | None:
+        self._wait_for_turn(origin.key)
         icon = bytearray()
         trace = self._trace(Url(origin, b"/favicon.ico"))
         try:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from greenprobe.engine.aside import Aside
 from greenprobe.engine.fetchplan import FetchPlan, FetchRecord, FetchStatistics
 from greenprobe.engine.politeness import Pace
+from greenprobe.engine.turn import wait_for_turn
 from greenprobe.engine.visits import Job, RichVisits, Visits, unread
 from greenprobe.engine.workers import Workers
 from greenprobe.errors import UrlError
@@ -143,21 +144,13 @@ class Fetcher:
                 workers.hand_over(record)
 
     def _visit(self, number: int, line: bytes, url: Url) -> None:
-        """Fetch an entry when its time has come."""
+        """Fetch an entry when its time has come: only that of the rate in all, unless too many are aside."""
         if self._pace is not None:
-            self._wait_for_turn(self._pace, url.origin.key)
+            wait_for_turn(self._hub, self._pace, url.origin.key)
             self._aside.call_next(url.origin.key)
         record = self._fetch(number, line, url)
         if record is not None:
             self._workers.hand_over(record)
-
-    def _wait_for_turn(self, pace: Pace, host: str) -> None:
-        """Wait until a host may be asked; only for the rate in all, unless too many are aside."""
-        while (wait := pace.ready_at(host) - self._hub.clock()) > 0:
-            self._hub.sleep(wait)
-        begins = pace.start(host, now := self._hub.clock())
-        if begins > now:
-            self._hub.sleep(begins - now)
 
     def _when_free(self, lane: Lane) -> None:
         self._aside.call_next(lane.origin.key)

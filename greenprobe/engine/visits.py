@@ -15,6 +15,7 @@ from greenprobe.engine.favicons import Favicons
 from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, Timings
 from greenprobe.engine.lineforms import FAULT
 from greenprobe.engine.politeness import Pace
+from greenprobe.engine.turn import wait_for_turn
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import Client
 from greenprobe.http.conditional import NOT_MODIFIED
@@ -142,7 +143,7 @@ class RichVisits(Visits):
         self._later = later
         self._trace: Callable[[Url], Trace] = RecordedTrace if plan.client.records_exchanges else Trace
         self._beside: list[RecordedExchange] = []  # what was asked besides the entries, for the next row
-        self._favicons = Favicons(client, self._trace, self._keep) if plan.wants_favicons else None
+        self._favicons = Favicons(client, self._trace, self._keep, self._take_turn) if plan.wants_favicons else None
         self._wants_open = bool(plan.takers or plan.retries.retries)
         self._attempts = Attempts()
 
@@ -194,6 +195,11 @@ class RichVisits(Visits):
         """Keep the exchanges of a favicon for an archive."""
         if isinstance(trace, RecordedTrace):
             self._beside += trace.exchanges
+
+    def _take_turn(self, host: str) -> None:
+        """Wait until a host may be asked once more."""
+        if self._pace is not None:
+            wait_for_turn(self._hub, self._pace, host)
 
     def _request(self, line: bytes, url: Url) -> tuple[Request | None, bool]:
         """Return what to ask with for an entry, and whether only for what has changed."""
