@@ -27,6 +27,7 @@ __all__ = [
     "GreenletExit",
     "GreenprobeError",
     "HeaderTooLarge",
+    "HostGivenUp",
     "HubError",
     "IncompleteBody",
     "LocalProtocolError",
@@ -207,6 +208,10 @@ class BodyTooLarge(FetchError):
 
 class DecodeError(FetchError):
     """The body is not in the coding that its head names."""
+
+
+class HostGivenUp(FetchError):
+    """The host had too many errors in a row; it was not asked."""
 
 
 class StorageError(FetchError):

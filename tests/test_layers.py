@@ -86,8 +86,8 @@ LAYERS = """
     engine.udp engine.findings engine.probing engine.waiting engine.judge engine.workers engine.scanner
     engine.link engine.services engine.examined engine.icmp engine.discovery engine.scan_shards
     engine.lineforms engine.repeats engine.urllist engine.conditions engine.similarity engine.facts
-    engine.politeness engine.turn engine.earlier engine.fetchplan engine.favicons engine.attempts engine.visits
-    engine.aside engine.fetcher
+    engine.politeness engine.turn engine.earlier engine.fetchplan engine.favicons engine.attempts
+    engine.givenup engine.schemes engine.visits engine.aside engine.fetcher
     engine.journal engine.tally engine.shards engine.bodystore
     engine.canonical engine.links engine.sitemaps engine.robots engine.scope engine.budgets
     engine.reading engine.reading_process engine.readers engine.frontier engine.sqlite_frontier engine.crawlplan

@@ -18,6 +18,7 @@ from greenprobe.commands.fetch_plan import (
     choice_of,
     client_options,
     encoding_of,
+    first_scheme,
     line_form,
     plan_of,
     trust_of,
@@ -186,7 +187,7 @@ def _journal(path: str, words: dict[str, Any]) -> Journal:
 def _opened(urls: tuple[str, ...], path: str, words: dict[str, Any], journal: Journal | None) -> Iterator[UrlList]:
     """Give the list, without what is done or, with --unique, was in it before."""
     is_done = journal.done.__contains__ if journal is not None else None
-    repeats = Repeats(words["scheme"])
+    repeats = Repeats(first_scheme(words))
     is_repeat = repeats.is_repeat if words["unique"] else None
     with opened(urls, path) as fd:
         source = UrlList(get_hub(), fd, line_form(words), is_done=is_done, is_repeat=is_repeat)

@@ -48,10 +48,10 @@ INPUT: Final = [
     click.option("--url-column", metavar="NAME", default="url", show_default=True, help="The column of URLs, in rows."),
     click.option(
         "--scheme",
-        type=click.Choice(["http", "https"]),
+        type=click.Choice(["http", "https", "auto"]),
         default="http",
         show_default=True,
-        help="For hosts without a scheme.",
+        help="For hosts without a scheme; auto is https, and http where that is not spoken.",
     ),
     click.option("--unique", is_flag=True, help="Fetch a URL once, however often it is in the list."),
 ]
@@ -144,6 +144,12 @@ PACE: Final = [
         default=0,
         show_default=True,
         help="Try N more times what may pass: lost connections, timeouts, 429, 5xx.",
+    ),
+    click.option(
+        "--max-host-errors",
+        metavar="N",
+        type=WholeRange(1),
+        help="Give a host up that did not answer N times in a row.  [default: never]",
     ),
     click.option(
         "--max-retry-after",

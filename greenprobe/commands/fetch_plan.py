@@ -35,6 +35,7 @@ __all__ = [
     "choice_of",
     "client_options",
     "encoding_of",
+    "first_scheme",
     "line_form",
     "plan_of",
     "trust_of",
@@ -222,7 +223,9 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         concurrency=words["concurrency"],
         client=client,
         request=_request(words),
-        scheme=words["scheme"],
+        scheme=first_scheme(words),
+        falls_back=words["scheme"] == "auto",
+        max_host_errors=words["max_host_errors"],
         pace=paced if words["adapt"] or words["retries"] or not paced.is_free else None,
         retries=RetryPolicy(words["retries"], longest_retry_after=words["max_retry_after"]),
         takers=_takers(words, chosen),
@@ -230,6 +233,11 @@ def plan_of(words: Words, client: ClientOptions, chosen: "Choice") -> FetchPlan:
         conditions=earlier.revalidation if earlier is not None else None,
         archived=earlier.archived if earlier is not None else None,
     )
+
+
+def first_scheme(words: Words) -> str:
+    """Return the scheme with which a host without one is asked first."""
+    return "https" if words["scheme"] == "auto" else words["scheme"]
 
 
 def _request(words: Words) -> Request | None:

@@ -39,8 +39,8 @@ class Attempts:
         if isinstance(trace, RecordedTrace):
             trace.exchanges = earlier.exchanges
 
-    def put_off(self, number: int, trace: Trace) -> None:
-        """Remember an attempt that another will follow."""
+    def put_off(self, number: int, trace: Trace, *, counts: bool = True) -> None:
+        """Remember an attempt that another will follow; unless it `counts`, the next has its number."""
         exchanges = trace.exchanges if isinstance(trace, RecordedTrace) else []
         body_bytes = 0
         for exchange in exchanges:
@@ -48,7 +48,7 @@ class Attempts:
                 exchange.drop_body()
             body_bytes += exchange.body_bytes
         self._kept_bytes += body_bytes
-        self._earlier[number] = Earlier(trace.attempts, exchanges, body_bytes)
+        self._earlier[number] = Earlier(trace.attempts - (not counts), exchanges, body_bytes)
 
     def clear(self) -> None:
         """Forget all, and let go of their bodies."""

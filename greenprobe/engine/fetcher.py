@@ -134,7 +134,7 @@ class Fetcher:
                 workers.hand_over(unread(number, line, exc, self._urls.carried))
                 continue
             if self._is_crowding:
-                if len(self._aside) < self._max_aside and self._aside.must_wait(url.origin.key):
+                if len(self._aside) < self._max_aside and self._must_wait(url.origin.key):
                     self._aside.put((number, line, url))
                     continue
                 self._visit(number, line, url)
@@ -145,12 +145,18 @@ class Fetcher:
 
     def _visit(self, number: int, line: bytes, url: Url) -> None:
         """Fetch an entry when its time has come: only that of the rate in all, unless too many are aside."""
-        if self._pace is not None:
-            wait_for_turn(self._hub, self._pace, url.origin.key)
-            self._aside.call_next(url.origin.key)
+        host = url.origin.key
+        is_given_up = self._visits.is_given_up(host)
+        if self._pace is not None and not is_given_up:
+            wait_for_turn(self._hub, self._pace, host)
+        if self._pace is not None or is_given_up:  # it takes no place that would call the next when it is left
+            self._aside.call_next(host)
         record = self._fetch(number, line, url)
         if record is not None:
             self._workers.hand_over(record)
+
+    def _must_wait(self, host: str) -> bool:
+        return self._aside.must_wait(host) and not self._visits.is_given_up(host)
 
     def _when_free(self, lane: Lane) -> None:
         self._aside.call_next(lane.origin.key)

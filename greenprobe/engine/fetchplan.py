@@ -58,15 +58,18 @@ TakerMaker = Callable[[int, Trace], Taker]
 class FetchPlan:
     """How many URLs to fetch at once, and how to fetch each.
 
-    `scheme` is put before a host without one. `retries` are those of the list: a URL that is to be tried again waits
-    aside meanwhile. `takers` get the bodies. `conditions` gives the fields that make the request for an entry a
-    conditional one, `archived` where a body is that has not changed.
+    `scheme` is put before a host without one; if it `falls_back`, http is next where https is not spoken. `retries` are
+    those of the list: a URL that is to be tried again waits aside meanwhile. A host is given up with its
+    `max_host_errors`th error in a row. `takers` get the bodies. `conditions` gives the fields that make the request for
+    an entry a conditional one, `archived` where a body is that has not changed.
     """
 
     concurrency: int = 100
     client: ClientOptions = field(default_factory=ClientOptions)
     request: Request | None = None
     scheme: str | None = None
+    falls_back: bool = False
+    max_host_errors: int | None = None
     pace: PaceOptions | None = None
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     takers: tuple[TakerMaker, ...] = ()
@@ -79,6 +82,7 @@ class FetchPlan:
         """Tell whether each URL is a GET, once, at once, of which only the head is wanted."""
         client = self.client
         has_more = self.takers or self.wants_favicons or self.retries.retries or self.conditions
+        has_more = has_more or self.falls_back or self.max_host_errors
         return not (has_more or self.request or self.pace or client.notes_tls or client.records_exchanges)
 
 

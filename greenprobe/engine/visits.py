@@ -13,8 +13,10 @@ from typing import Any
 from greenprobe.engine.attempts import Attempts
 from greenprobe.engine.favicons import Favicons
 from greenprobe.engine.fetchplan import Failure, FetchPlan, FetchRecord, Taker, Timings
+from greenprobe.engine.givenup import GivenUp
 from greenprobe.engine.lineforms import FAULT
 from greenprobe.engine.politeness import Pace
+from greenprobe.engine.schemes import plain_url
 from greenprobe.engine.turn import wait_for_turn
 from greenprobe.errors import FetchError, PoolTimeout, UrlError
 from greenprobe.http.client import Client
@@ -73,6 +75,10 @@ class Visits:
                 self._carried.pop(number, None) if self._carried else None,
             )
         )
+
+    def is_given_up(self, host: str) -> bool:
+        """Tell whether entries for a host are done without asking it; here, none is."""
+        return False
 
     def close(self) -> None:
         """Let go of what waits; here, nothing does."""
@@ -146,6 +152,7 @@ class RichVisits(Visits):
         self._favicons = Favicons(client, self._trace, self._keep, self._take_turn) if plan.wants_favicons else None
         self._wants_open = bool(plan.takers or plan.retries.retries)
         self._attempts = Attempts()
+        self._given_up = GivenUp(plan.max_host_errors) if plan.max_host_errors is not None else None
 
     def fetch(self, number: int, line: bytes, url: Url) -> FetchRecord | None:
         """Fetch a URL and return its record, or None if it will be fetched again."""
@@ -155,24 +162,24 @@ class RichVisits(Visits):
         error: FetchError | PoolTimeout | None = None
         request, is_conditional = self._request(line, url)
         try:
+            if self._given_up is not None:
+                self._given_up.check(url.origin.key)
             open_sink = partial(self._open, number, takers) if self._wants_open else None
             self._client.fetch(trace, None, request, open_sink=open_sink)
         except (FetchError, PoolTimeout) as exc:
             error = exc
             trace.ended = self._hub.clock()
+            trace.started = trace.started or trace.ended
         except BaseException:
             closed(takers, trace, ABANDONED)
             raise
-        self._learn(trace)
+        self._learn(url, trace, error)
         failure = failure_of(error)
         try:
             extras = closed(takers, trace, failure)
         except FetchError as exc:
             failure, extras = failure_of(exc), {}
-        pause = self._pause(trace, error)
-        if pause is not None:
-            self._attempts.put_off(number, trace)
-            self._later((number, line, url), self._hub.clock() + pause)
+        if self._is_put_off(number, line, url, trace, error):
             return None
         if is_conditional:
             extras["not_modified"] = trace.status == NOT_MODIFIED
@@ -186,6 +193,10 @@ class RichVisits(Visits):
             extras["warc"] = [*self._beside, *trace.exchanges]
             self._beside.clear()
         return self._record(number, line, url, trace, failure, extras)
+
+    def is_given_up(self, host: str) -> bool:
+        """Tell whether a host is given up."""
+        return self._given_up is not None and host in self._given_up
 
     def close(self) -> None:
         """Let go of what waits for another attempt."""
@@ -224,6 +235,20 @@ class RichVisits(Visits):
             return takers[0]
         return partial(to_each, takers) if takers else None
 
+    def _is_put_off(
+        self, number: int, line: bytes, url: Url, trace: Trace, error: FetchError | PoolTimeout | None
+    ) -> bool:
+        """Tell whether an entry is to be asked for again, which is then arranged."""
+        plain = None
+        if self._plan.falls_back and (not trace.sent_bytes or self._can_repeat()):
+            plain = plain_url(line, url, trace, error)
+        pause = self._pause(trace, error) if plain is None else 0.0
+        if pause is None:
+            return False
+        self._attempts.put_off(number, trace, counts=plain is None)
+        self._later((number, line, plain or url), self._hub.clock() + pause)
+        return True
+
     def _pause(self, trace: Trace, error: FetchError | PoolTimeout | None) -> float | None:
         """Return how long to wait before another attempt, None for no other."""
         retries = self._plan.retries
@@ -234,7 +259,9 @@ class RichVisits(Visits):
     def _can_repeat(self) -> bool:
         return self._plan.request is None or self._plan.request.can_repeat
 
-    def _learn(self, trace: Trace) -> None:
+    def _learn(self, url: Url, trace: Trace, error: FetchError | PoolTimeout | None) -> None:
+        if self._given_up is not None:
+            self._given_up.note(url.origin.key, trace, error)
         if self._pace is not None:
             self._pace.answered(
                 trace.url.origin.key,

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from greenprobe.errors import RedirectError, UrlError
 
-__all__ = ["Origin", "Url", "UrlReader", "join_redirect", "read_url", "without_credentials"]
+__all__ = ["Origin", "Url", "UrlReader", "has_scheme", "join_redirect", "read_url", "without_credentials"]
 
 MAX_URL_BYTES: Final = 1 << 16
 MAX_KNOWN_ORIGINS: Final = 4096
@@ -31,7 +31,7 @@ PLAIN: Final = PLAIN_BYTES.decode()
 _parts = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL).fullmatch
 _is_bare_origin = re.compile(rb"[A-Za-z]+://[^/?#@\\]+").fullmatch
 # "host:81/x" and "host:81" have none; "mailto:x" has one.
-_has_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:[/?#]|$))").match
+has_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:[/?#]|$))").match
 _is_name = re.compile(r"[A-Za-z0-9_\-.]{1,253}").fullmatch
 # Anything up to the last @ before the path, also where that makes no valid URL.
 _userinfo = re.compile(r"((?:^|//|\\\\))[^/?#\\]*@")
@@ -88,7 +88,7 @@ class UrlReader:
         return self._learn(line, slash)
 
     def _learn(self, line: bytes, slash: int) -> Url:
-        if self._scheme is not None and not _has_scheme(line):
+        if self._scheme is not None and not has_scheme(line):
             return self.read(self._scheme.encode() + b"://" + line)
         try:
             url = read_url(line.decode())
