@@ -1,11 +1,12 @@
 """Hosts that are given up, and hosts without a scheme that have no https."""
 
 from collections.abc import Iterator
+from socket import socket
 from ssl import SSLCertVerificationError, SSLError
 from typing import Any
 
 import pytest
-from fakes import ok, web_server
+from fakes import ok, served_in_threads
 
 from greenprobe.cli import cli, run
 from greenprobe.engine.givenup import GivenUp
@@ -106,9 +107,16 @@ def test_who_has_a_scheme_or_has_answered_is_not_asked_in_the_clear(line: bytes,
     assert plain_url(line, read_url(url), trace, ConnectError()) is None
 
 
+def speak_plain(sock: socket) -> None:
+    """Answer HTTP, and hang up on whoever greets in TLS."""
+    with sock:
+        if sock.recv(65536).startswith(b"GET"):
+            sock.sendall(ok(b"", "Connection: close"))
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
-    with web_server(lambda _: ok()) as port:
+    with served_in_threads(speak_plain, []) as port:
         yield port
 
 
