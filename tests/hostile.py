@@ -138,6 +138,8 @@ def thrice(data: bytes) -> bytes:
 GZIP = HEAD + b"Content-Encoding: gzip\r\n\r\n"
 NOTHING = b"\x1f\x8b\x08\x08" + bytes(5) + b"\xff" + b"n" * 4000 + b"\x00\x03\x00" + bytes(8)  # a name, and no data
 ZSTD = HEAD + b"Content-Encoding: zstd\r\n\r\n"
+DEFLATE = HEAD + b"Content-Encoding: deflate\r\n\r\n"
+BR = HEAD + b"Content-Encoding: br\r\n\r\n"
 ZEROS = bytes(4 * MEGABYTES)
 PACKED = gzip.compress(PAGE * 100)
 LONG = len(PAGE) * 100
@@ -324,6 +326,84 @@ CASES = [
     Case("401-for-ever", says(ok(b"", 'WWW-Authenticate: Digest , ="', status="401 No")), (401, 0)),
     Case("retry-after-for-ever", says(ok(b"", "Retry-After: 999999999", status="503 No")), (503, 0)),
     Case("2000-cookies", says(ok(b"ok", *(f"Set-Cookie: c{n}=v" for n in range(2000)))), (200, 2)),
+    # heads, once more
+    Case("byte-order-mark", says(b"\xef\xbb\xbf" + ok()), ProtocolError),
+    Case("blank-line-first", says(b"\r\n" + ok()), (200, 2)),
+    Case("tabs-in-the-status-line", says(b"HTTP/1.1\t200\tOK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("version-1.2", says(b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("status-600", says(ok(b"ok", status="600 X")), (600, 2)),
+    Case("8-bit-reason", says(b"HTTP/1.1 200 \xff\x1b[2J\r\nContent-Length: 2\r\n\r\nok"), (200, 2)),
+    Case("50-kB-of-spaces", says(ok(b"ok", "X: " + " " * 50_000 + "y")), (200, 2)),
+    Case("a-name-of-50-kB", says(ok(b"ok", "x" * 50_000 + ": y")), (200, 2)),
+    Case("close-a-thousand-times", says(ok(b"ok", "Connection: " + ", ".join(["close"] * 1000))), (200, 2)),
+    Case("200-and-upgrade", says(ok(b"ok", "Upgrade: h2c", "Connection: Upgrade")), (200, 2)),
+    Case("tls-alert", says(b"\x15\x03\x01\x00\x02\x02\x0a"), ProtocolError),
+    Case("http-2-settings", says(b"\0\0\x12\4\0\0\0\0\0\0\3\0\0\0\x80"), ProtocolError),
+    Case("zeros", says(bytes(1000)), ProtocolError),
+    Case("one-byte", says(b"H"), IncompleteBody),
+    Case("half-a-status-line", says(b"HTTP/1.1 20"), IncompleteBody),
+    Case("100-and-silence", is_silent(b"HTTP/1.1 100 Continue\r\n\r\n"), ReadTimeout),
+    Case("407-of-no-proxy", says(ok(b"no", "Proxy-Authenticate: Basic", status="407 P")), (407, 2)),
+    Case("206-without-a-range", says(ok(b"ok", status="206 P")), ProtocolError),
+    # lengths, once more
+    Case("tabs-around-the-length", with_length("\t2\t", b"ok"), (200, 2)),
+    Case("length-with-a-parameter", with_length("2;x"), ProtocolError),
+    Case("length-with-a-comma", with_length("2,"), ProtocolError),
+    Case("length-in-wide-digits", with_length("\xef\xbc\x92"), ProtocolError),
+    Case(
+        "identity-transfer", says(HEAD + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nok"), ProtocolError
+    ),
+    Case("chunked-and-a-comma", says(HEAD + b"Transfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n"), ProtocolError),
+    Case("chunked-with-a-parameter", says(HEAD + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"), ProtocolError),
+    Case("no-transfer-coding", says(HEAD + b"Transfer-Encoding: \r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    Case("chunks-on-304", says(b"HTTP/1.1 304 N\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), (304, 0)),
+    Case("kept-in-1.0-without-a-length", says(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nabc"), (200, 3)),
+    Case("more-behind-a-close", says(ok(b"ok", "Connection: close") + b"x" * 100), (200, 2)),
+    Case(
+        "redirect-that-breaks-off",
+        says(HEAD.replace(b"200", b"303") + b"Location: /good\r\nContent-Length: 9\r\n\r\n"),
+        IncompleteBody,
+    ),
+    # chunks, once more
+    Case("space-before-a-size", chunks(b" 5\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("space-behind-a-size", chunks(b"5 \r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("chunk-without-a-size", chunks(b"\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("lf-in-an-extension", chunks(b"5;a\nb\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("cr-in-an-extension", chunks(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("lf-behind-a-size", chunks(b"5\nhello\r\n0\r\n\r\n"), ProtocolError),
+    Case("lf-behind-a-chunk", chunks(b"5\r\nhello\n0\r\n\r\n"), ProtocolError),
+    Case("last-chunk-of-zeros", chunks(b"5\r\nhello\r\n0000\r\n\r\n"), (200, 5)),
+    Case("last-chunk-without-its-end", chunks(b"5\r\nhello\r\n0\r\n"), IncompleteBody),
+    Case("length-in-a-trailer", chunks(b"5\r\nhello\r\n0\r\nContent-Length: 99\r\n\r\n"), ProtocolError),
+    Case("location-in-a-trailer", says(CHUNKED.replace(b"200", b"302") + b"0\r\nLocation: /good\r\n\r\n"), (302, 0)),
+    # codings, once more
+    Case("identity", coded("identity", PAGE), (200, len(PAGE))),
+    Case("x-gzip", coded("x-gzip", PACKED), (200, LONG)),
+    Case("coding-with-a-parameter", coded("gzip;q=1", PACKED), (200, len(PACKED))),
+    Case("half-a-gzip-head", coded("gzip", PACKED[:7]), DecodeError),
+    Case("gzip-with-reserved-flags", coded("gzip", PACKED[:3] + b"\xe0" + PACKED[4:]), DecodeError),
+    Case("gzip-with-wrong-length", coded("gzip", PACKED[:-4] + b"\1\0\0\0"), DecodeError),
+    Case("deflate-with-wrong-sum", coded("deflate", zlib.compress(PAGE)[:-4] + bytes(4)), DecodeError),
+    Case("deflate-with-a-dictionary", coded("deflate", b"\x78\xbb\x1a\x0b\x04\x5d\x4b\xcb"), DecodeError),
+    Case("empty-deflate-without-end", forever(DEFLATE + b"\x78\x9c", b"\0\0\0\xff\xff" * 5000), BodyTooLarge),
+    Case("skipped-br-without-end", forever(BR + b"\x0c", b"\x06" * 50_000), BodyTooLarge),
+    Case("zstd-with-a-dictionary", coded("zstd", b"\x28\xb5\x2f\xfd\x23\xff\xff\xff\xff\5\x29\0\0hello"), DecodeError),
+    Case(
+        "zstd-that-lies-of-its-size",
+        coded("zstd", b"\x28\xb5\x2f\xfd\xe0" + bytes(7) + b"\x10\x29\0\0hello"),
+        DecodeError,
+    ),
+    # redirects, once more
+    Case("to-backslashes", moved("\\good"), (200, 2)),
+    Case("to-10000-dots", moved("/" + "../" * 10_000 + "good"), (200, 2)),
+    Case("to-nul", moved("/good\x00"), ProtocolError),
+    Case("to-del", moved("/good?\x7f"), ProtocolError),
+    Case("to-a-query", moved("?x"), RedirectError),
+    Case("308-to-nowhere", says(ok(b"ok", status="308 P")), (308, 2)),
+    Case("retry-after-in-arabic", says(ok(b"", "Retry-After: \xd9\xa1", status="503 No")), (503, 0)),
+    Case(
+        "retry-after-in-99999", says(ok(b"", "Retry-After: Fri, 31 Dec 99999 23:59:59 GMT", status="503 No")), (503, 0)
+    ),
     Case("good", says(ok(b"ok")), (200, 2)),
 ]
 PLAYS = {f"/{case.name}": case.play for case in CASES} | {"/warm": says(ok(b"ok"))}

@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import repeat
 from pathlib import Path
 from socket import socket
@@ -11,6 +11,7 @@ from socket import socket
 import pytest
 import trustme
 from fakes import ok, served_in_threads, web_server
+from hpack import Encoder
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -216,6 +217,141 @@ FLOODS: dict[str, tuple[Play, object]] = {
     "a-head-without-a-status": (saying(headers(b"\x40\x01a\x01b", "END_HEADERS")), ProtocolError),
     "nothing": (saying(), TotalTimeout),
 }
+
+
+def then_ends(*frames: Frame) -> Play:
+    """Say these frames, and good-bye, when the client has nothing more to say."""
+
+    def play(sock: socket) -> None:
+        begin(sock)
+        sock.sendall(b"".join([frame.serialize() for frame in frames]))
+        sock.settimeout(0.05)
+        with suppress(TimeoutError):
+            while sock.recv(65536):
+                pass
+
+    return play
+
+
+def text(data: bytes) -> Play:
+    """Say this, whatever it is, before any frame."""
+
+    def play(sock: socket) -> None:
+        sock.recv(65536)
+        sock.sendall(data)
+        sock.recv(65536)
+
+    return play
+
+
+def fields(*pairs: tuple[str, str], end: bool = False) -> Frame:
+    """Return HEADERS with these, behind the status 200 if they have none."""
+    given = [(":status", "200"), *pairs] if not any(name == ":status" for name, _ in pairs) else list(pairs)
+    return headers(Encoder().encode(given), "END_HEADERS", *["END_STREAM"] * end)
+
+
+def raw(kind: int, flags: int, stream: int, body: bytes, length: int | None = None) -> Frame:
+    """Return a frame that says of itself what it likes."""
+    size = len(body) if length is None else length
+    return RawFrame(size.to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + body)
+
+
+class RawFrame(Frame):
+    """Bytes in the place of a frame."""
+
+    def __init__(self, data: bytes) -> None:
+        self._raw = data
+
+    def serialize(self) -> bytes:
+        return self._raw
+
+
+WHOLE = headers(b"\x88", "END_HEADERS")
+REST = DataFrame(1, b"ok", flags=["END_STREAM"])
+HALF = DataFrame(1, b"half")
+
+ANSWERS: dict[str, tuple[Play, object]] = {
+    "good": (saying(WHOLE, REST), b"ok"),
+    "goaway-before-the-answer": (saying(GoAwayFrame(0, 1, 0), WHOLE, REST), b"ok"),
+    "two-goaways": (saying(GoAwayFrame(0, (1 << 31) - 1, 0), WHOLE, GoAwayFrame(0, 1, 0), REST), b"ok"),
+    "goaway-that-has-begun-nothing": (saying(GoAwayFrame(0, 0, 0)), ConnectionLost),
+    "goaway-with-an-error": (saying(WHOLE, GoAwayFrame(0, 1, 2, additional_data=b"\x1b[2J")), IncompleteBody),
+    "half-and-a-reset-without-an-error": (saying(WHOLE, HALF, RstStreamFrame(1, 0)), IncompleteBody),
+    "half-and-a-reset": (saying(WHOLE, HALF, RstStreamFrame(1, 8)), IncompleteBody),
+    "reset-behind-the-end": (saying(WHOLE, REST, RstStreamFrame(1, 0)), b"ok"),
+    "reset-of-an-unknown-kind": (saying(RstStreamFrame(1, 0xDEADBEEF)), ConnectionLost),
+    "head-and-the-end": (then_ends(WHOLE), IncompleteBody),
+    "half-a-frame-and-the-end": (then_ends(WHOLE, raw(0, 0, 1, b"half", length=100)), IncompleteBody),
+    "only-the-end": (then_ends(), ConnectionLost),
+    "http-1": (text(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), ProtocolError),
+    "a-frame-of-16-MB": (saying(WHOLE, raw(0, 0, 1, b"", length=0xFFFFFF)), ProtocolError),
+    "data-behind-the-end": (saying(WHOLE, REST, DataFrame(1, b"evil")), b"ok"),
+    "trailers": (saying(WHOLE, DataFrame(1, b"ok"), headers(b"\x40\x01a\x01b", "END_HEADERS", "END_STREAM")), b"ok"),
+    "trailers-without-end": (saying(WHOLE, HALF, headers(b"\x40\x01a\x01b", "END_HEADERS")), ProtocolError),
+    "a-status-in-trailers": (saying(WHOLE, HALF, headers(b"\x88", "END_HEADERS", "END_STREAM")), ProtocolError),
+    "two-statuses": (saying(fields((":status", "200"), (":status", "404")), REST), ProtocolError),
+    "a-status-behind-a-field": (saying(fields(("a", "b"), (":status", "200")), REST), ProtocolError),
+    "a-status-of-text": (saying(fields((":status", "abc")), REST), ProtocolError),
+    "a-status-of-two-digits": (saying(fields((":status", "99")), REST), ProtocolError),
+    "a-status-in-arabic": (saying(fields((":status", "\u0662\u0660\u0660")), REST), ProtocolError),
+    "101": (saying(fields((":status", "101")), REST), ProtocolError),
+    "a-path": (saying(fields((":path", "/")), REST), ProtocolError),
+    "a-name-in-capitals": (saying(fields(("X-Up", "1")), REST), ProtocolError),
+    "a-name-with-a-line-break": (saying(fields(("a\r\nb", "c")), REST), ProtocolError),
+    "no-name": (saying(fields(("", "c")), REST), ProtocolError),
+    "a-line-break": (saying(fields(("a", "b\r\nc: d")), REST), ProtocolError),
+    "a-nul": (saying(fields(("a", "b\0c")), REST), ProtocolError),
+    "a-connection-header": (saying(fields(("connection", "close")), REST), ProtocolError),
+    "chunked": (saying(fields(("transfer-encoding", "chunked")), REST), ProtocolError),
+    "too-long-a-length": (saying(fields(("content-length", "5")), REST), ProtocolError),
+    "too-short-a-length": (saying(fields(("content-length", "1")), REST), ProtocolError),
+    "a-length-of-text": (saying(fields(("content-length", "two")), REST), ProtocolError),
+    "a-length-with-a-sign": (saying(fields(("content-length", "+2")), REST), ProtocolError),
+    "two-lengths": (saying(fields(("content-length", "2"), ("content-length", "3")), REST), ProtocolError),
+    "data-before-the-final-head": (saying(fields((":status", "103")), REST), ProtocolError),
+    "an-interim-answer-that-ends": (saying(fields((":status", "103"), end=True)), ProtocolError),
+    "a-stream-of-the-servers": (saying(headers(b"\x88", "END_HEADERS", stream=2)), ProtocolError),
+    "a-stream-nobody-opened": (saying(headers(b"\x88", "END_HEADERS", stream=7)), ProtocolError),
+    "headers-of-no-stream": (saying(raw(1, 4, 0, b"\x88")), ProtocolError),
+    "data-of-stream-0": (saying(raw(0, 0, 0, b"x")), ProtocolError),
+    "settings-of-a-stream": (saying(raw(4, 0, 1, b"")), ProtocolError),
+    "settings-of-five-bytes": (saying(raw(4, 0, 0, b"12345")), ProtocolError),
+    "a-window-of-4-GB": (saying(SettingsFrame(0, {4: 0xFFFFFFFF})), ProtocolError),
+    "frames-of-one-byte": (saying(SettingsFrame(0, {5: 1})), ProtocolError),
+    "a-table-of-4-GB": (saying(SettingsFrame(0, {1: 0xFFFFFFFF}), WHOLE, REST), b"ok"),
+    "no-streams-any-more": (saying(SettingsFrame(0, {3: 0}), WHOLE, REST), b"ok"),
+    "an-unknown-setting": (saying(SettingsFrame(0, {0x99: 5}), WHOLE, REST), b"ok"),
+    "a-ping-of-seven-bytes": (saying(raw(6, 0, 0, b"1234567")), ProtocolError),
+    "a-window-that-grows-by-nothing": (saying(raw(8, 0, 0, bytes(4))), ProtocolError),
+    "index-0": (saying(raw(1, 4, 1, b"\x80")), ProtocolError),
+    "an-index-beyond-the-table": (saying(raw(1, 4, 1, b"\xff\x7f")), ProtocolError),
+    "an-integer-without-end": (saying(raw(1, 4, 1, b"\xff" * 11 + b"\1")), ProtocolError),
+    "half-a-field": (saying(raw(1, 4, 1, b"\x88\0\x7f")), ProtocolError),
+    "a-table-that-outgrows-ours": (saying(raw(1, 4, 1, b"\x3f\xff\xff\xff\x7f")), ProtocolError),
+    "more-padding-than-frame": (saying(WHOLE, raw(0, 8, 1, b"\x09ab")), ProtocolError),
+    "a-continuation-of-nothing": (saying(raw(9, 4, 1, b"\x88")), ProtocolError),
+    "a-continuation-of-another": (saying(raw(1, 0, 1, b"\x88"), raw(9, 4, 3, b"\x88")), ProtocolError),
+    "a-ping-within-a-head": (saying(raw(1, 0, 1, b"\x88"), PingFrame(0, b"12345678")), ProtocolError),
+    "the-reserved-bit": (saying(raw(1, 4, 1 << 31 | 1, b"\x88"), REST), b"ok"),
+    "frames-of-a-byte-each": (saying(WHOLE, *[DataFrame(1, b"x")] * 3000, REST), b"x" * 3000 + b"ok"),
+}
+
+
+@pytest.mark.slow
+def test_every_misbehaviour_in_frames_gets_its_verdict_and_the_pool_is_sound_afterwards(
+    hub: Hub, authority: trustme.CA, ca_file: str
+) -> None:
+    """Slow: sixty TLS handshakes, and some pauses."""
+    context, found = context_of(authority, "h2"), {}
+    for name, (play, _) in ANSWERS.items():
+        with (
+            served(play, context) as port,
+            Client(ClientOptions(http2=True), trust=lambda: trusting(ca_file)) as client,
+        ):
+            found[name] = outcome(client, f"https://localhost:{port}/")
+            statistics = client.lanes.statistics()
+            assert (statistics.busy, statistics.waiting) == (0, 0), name
+    assert found == {name: good for name, (_, good) in ANSWERS.items()}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
 from socket import AF_INET
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import trustme
 from fakes import ok, resolve_anything, web_server
 from http2_server import Http2Server, http2_server
+from hypothesis import given, settings, strategies as st
 
 from greenprobe.cli import cli, run
 from greenprobe.engine.bodyroom import Body, BodyRoom
@@ -29,6 +31,7 @@ from greenprobe.http.client import Client
 from greenprobe.http.connections import Address, Connection, connect_tcp
 from greenprobe.http.handshakes import Handshakes
 from greenprobe.http.http2 import HELD_BYTES, Http2Session, shares
+from greenprobe.http.http2_frames import FrameCutter
 from greenprobe.http.lanes import Lane
 from greenprobe.http.options import ClientOptions
 from greenprobe.http.response import Response
@@ -340,3 +343,37 @@ def test_processes_share_connections_and_show_who_we_are(authority: trustme.CA, 
     assert sorted(row["url"] for row in rows) == sorted(urls.split())
     assert {(row["status"], row["tls"]["alpn"]) for row in rows} == {(200, "h2")}
     assert server.connections == 2
+
+
+def test_a_server_that_takes_one_request_and_goes_away_is_asked_as_long_as_it_takes_one(bench: Bench) -> None:
+    found = all_of(bench.client(), [f"{bench.url}/go-away"] * 6)
+    assert [response.content for response in found] == [b"ok"] * 6
+
+
+# -- frames
+
+
+def frame(kind: int, length_bytes: int) -> bytes:
+    return length_bytes.to_bytes(3) + bytes([kind]) + bytes(5) + bytes(length_bytes)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from((0, 4, 7)), st.integers(0, 40))), st.lists(st.integers(1, 30)))
+def test_frames_are_cut_behind_each_goaway_wherever_the_pieces_end(
+    frames: list[tuple[int, int]], sizes: list[int]
+) -> None:
+    data = b"".join([frame(*each) for each in frames])
+    cutter, cuts, place = FrameCutter(), [], 0
+    for size in [*sizes, len(data)]:
+        for piece in cutter.cut(data[place : place + size]):
+            place += len(piece)
+            cuts.append(place)
+    assert place == len(data)
+    ends = list(accumulate(9 + length for _, length in frames))
+    assert {end for end, (kind, _) in zip(ends, frames, strict=True) if kind == 7} <= set(cuts)
+
+
+@pytest.mark.parametrize("data", (b"\x00\x40\x01" + bytes(6), b"HTTP/1.1 400"))
+def test_what_can_be_no_frame_is_refused_with_its_head(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        FrameCutter().cut(data)

@@ -40,7 +40,7 @@ LAYERS = """
     http.cookies http.retries http.auth http.bodies http.request http.conditional http.options
     http.connections http.trace http.lanes http.handshakes http.connector http.routes http.exchange http.recorded
     http.ranges http.plain_gets http.transport
-    http.http2 http.sharing
+    http.http2_frames http.http2 http.sharing
     http.response http.client http.dns_over_https
     http.request_head http.chunked http.response_head
     http.proxy_protocol http.forwarded http.websocket_frames http.websocket_handshake

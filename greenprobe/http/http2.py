@@ -12,7 +12,7 @@ when half of it was taken. Price: with many streams allowed, each has a smaller 
 GOAWAY closes the session for new streams. Streams that the server has not begun (their number is above the last it
 names) and streams that it refuses (REFUSED_STREAM) have done nothing, so they are asked again elsewhere, whatever
 their method. h2 takes a GOAWAY for the end of everything; RFC 9113, section 6.8, lets the streams that were begun come
-to their end, so its state is set back.
+to their end, so its state is set back before it is given what comes behind.
 """
 
 from collections import deque
@@ -30,6 +30,7 @@ from greenprobe.errors import (
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.http.connections import Connection, reason
 from greenprobe.http.exchange import Exchange, OpenSink, Pieces
+from greenprobe.http.http2_frames import FrameCutter
 from greenprobe.http.request import Request
 from greenprobe.http.trace import Trace
 from greenprobe.http.wire import Headers, merge_headers
@@ -58,19 +59,27 @@ HeaderFields = list[tuple[bytes, bytes]]
 
 
 class NotBegun(ConnectionLost):
-    """The server did nothing about a request: it may be sent again, on another connection."""
+    """The server did nothing about a request: it may be sent again, on another connection.
+
+    `has_served` tells whether it did something about another one on that connection.
+    """
+
+    def __init__(self, message: str, has_served: bool) -> None:
+        super().__init__(message)
+        self.has_served = has_served
 
 
 class Stream:
     """One exchange: what has come for it and was not taken yet."""
 
-    __slots__ = ("arrived", "events", "failure", "held_bytes", "interim", "is_decided", "window")
+    __slots__ = ("arrived", "events", "failure", "has_begun", "held_bytes", "interim", "is_decided", "window")
 
     def __init__(self) -> None:
         self.events: deque[Any] = deque()
         self.arrived = Event()
         self.window = Event()
         self.failure: Exception | None = None
+        self.has_begun = False  # the head of the answer has come
         self.held_bytes = 0  # received and not acknowledged
         self.interim = 0
         self.is_decided = False  # more of the request's body would change nothing
@@ -78,6 +87,7 @@ class Stream:
     def put(self, event: Any) -> None:
         """Hand over an event, unless the exchange has failed."""
         if self.failure is None:
+            self.has_begun |= type(event).__name__ == "ResponseReceived"
             self.events.append(event)
             self.arrived.set()
             if not self.is_decided and decides(event):
@@ -86,6 +96,8 @@ class Stream:
 
     def fail(self, failure: Exception) -> None:
         """End the exchange with an error, behind what has come for it."""
+        if self.has_begun and type(failure) is ConnectionLost:
+            failure = IncompleteBody(str(failure))
         if self.failure is None:
             self.failure = failure
         self.is_decided = True
@@ -127,6 +139,8 @@ class Http2Session:
         self._reserved = 0
         self._idle_bytes = 0
         self._is_closing = False
+        self._has_served = False
+        self._cutter = FrameCutter()
         self.connection = connection
         config = h2_config.H2Configuration(client_side=True, header_encoding=None)
         self._h2 = h2_connection.H2Connection(config)
@@ -181,7 +195,7 @@ class Http2Session:
         try:
             number = self._open(fields, stream, trace, has_body=request is not None and request.body is not None)
         except h2_exceptions.ProtocolError as exc:
-            raise NotBegun(f"{self._key} takes no more requests on this connection") from exc
+            raise NotBegun(f"{self._key} takes no more requests on this connection", self._has_served) from exc
         try:
             if request is not None and request.body is not None:
                 self._send_body(number, stream, request, trace)
@@ -322,7 +336,7 @@ class Http2Session:
                 if not data:
                     break
                 self._take(data)
-            self._end(IncompleteBody(f"{self._key} ended the connection"))
+            self._end(ConnectionLost(f"{self._key} ended the connection"))
         except OSError as exc:
             self._end(ConnectionLost(f"{self._key} broke the connection off: {reason(exc)}"))
         except (ProtocolError, ConnectionLost) as exc:
@@ -330,6 +344,10 @@ class Http2Session:
             self._end(exc if len(self._streams) == 1 else ConnectionLost(f"a fault ended all exchanges: {exc}"))
 
     def _take(self, data: bytes) -> None:
+        for piece in self._cutter.cut(data):
+            self._take_piece(piece)
+
+    def _take_piece(self, data: bytes) -> None:
         try:
             events = self._h2.receive_data(data)
         except h2_exceptions.DenialOfServiceError as exc:
@@ -355,6 +373,7 @@ class Http2Session:
     def _hand_over(self, event: Any) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
+            self._has_served = True
             stream.held_bytes += getattr(event, "flow_controlled_length", 0)
             stream.put(event)
         elif type(event).__name__ == "DataReceived" and event.flow_controlled_length:
@@ -374,9 +393,7 @@ class Http2Session:
             return
         code = int(event.error_code)
         if code == REFUSED_STREAM:
-            stream.fail(NotBegun(f"{self._key} refuses the stream"))
-        elif code == NO_ERROR:
-            stream.put(StreamEnded())  # it has answered and wants no more of our body: RFC 9113, section 8.1
+            stream.fail(NotBegun(f"{self._key} refuses the stream", self._has_served))
         else:
             stream.fail(ConnectionLost(f"{self._key} reset the stream: {name_of(event.error_code)}"))
 
@@ -388,7 +405,7 @@ class Http2Session:
         self._is_closing = True
         last = event.last_stream_id if event.last_stream_id is not None else 0
         for number in [number for number in self._streams if number > last]:
-            self._streams[number].fail(NotBegun(f"{self._key} goes away"))
+            self._streams[number].fail(NotBegun(f"{self._key} goes away", last > 0))
         if int(event.error_code) == NO_ERROR:
             self._h2.state_machine.state = h2_connection.ConnectionState.CLIENT_OPEN
         else:
@@ -413,10 +430,6 @@ HANDLERS: Final[dict[str, Callable[[Http2Session, Any], None]]] = {
     "RemoteSettingsChanged": Http2Session._open_windows,
     "ConnectionTerminated": Http2Session._go_away,
 }
-
-
-class StreamEnded:
-    """Stands for h2's event where a reset means the end."""
 
 
 def shares(max_streams: int) -> tuple[int, int]:

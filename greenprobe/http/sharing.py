@@ -20,7 +20,7 @@ from greenprobe.outcome import AsyncResult
 
 __all__ = ["SharingTransport"]
 
-MAX_TRIES: Final = 3  # of a request that servers did not begin
+MAX_TRIES: Final = 3  # of a request, on connections that served nobody
 OF_THE_ORIGIN: Final = (ConnectError, DnsError, TlsError)  # what a connection fails with, whoever opens it
 
 
@@ -33,17 +33,25 @@ class SharingTransport(Transport):
         """Send one request for the URL of `trace` and receive its answer. Raises FetchError or PoolTimeout."""
         origin = trace.url.origin
         lane = self.lanes.by_key.get(origin.key) or self._new_lane(origin)
-        if origin.scheme == "https" and lane.can_share is not False:
-            for attempt in range(1, MAX_TRIES + 1):
-                try:
-                    if self._visit_shared(lane, trace, open_sink, request, extra):
-                        return
-                    break
-                except ConnectionLost as exc:
-                    has_begun = trace.first_byte is not None or not isinstance(exc, NotBegun | Stale)
-                    if attempt == MAX_TRIES or has_begun or not may_repeat(request, exc):
-                        raise
-        super().visit(trace, open_sink, request, extra)
+        can_share = origin.scheme == "https" and lane.can_share is not False
+        if not can_share or not self._visit_any(lane, trace, open_sink, request, extra):
+            super().visit(trace, open_sink, request, extra)
+
+    def _visit_any(
+        self, lane: Lane, trace: Trace, open_sink: OpenSink | None, request: Request | None, extra: Fields
+    ) -> bool:
+        """Do it on a shared connection, on another where one did nothing about it; False if the server has none.
+
+        Servers that take a few requests and go away are asked for as long as they take some.
+        """
+        tries = 0
+        while True:
+            try:
+                return self._visit_shared(lane, trace, open_sink, request, extra)
+            except (NotBegun, Stale) as exc:
+                tries += isinstance(exc, Stale) or not exc.has_served
+                if tries >= MAX_TRIES or trace.first_byte is not None or not may_repeat(request, exc):
+                    raise ConnectionLost(str(exc)) from exc
 
     def _visit_shared(
         self, lane: Lane, trace: Trace, open_sink: OpenSink | None, request: Request | None, extra: Fields
