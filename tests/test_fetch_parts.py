@@ -14,7 +14,7 @@ from greenprobe.engine.bodystore import BodyStore, file_name
 from greenprobe.engine.conditions import is_wanted, read_condition
 from greenprobe.engine.facts import MAX_TITLE, BodyFacts, mmh3, technologies, title_of
 from greenprobe.engine.fetchplan import Failure, FetchRecord, FetchStatistics, Timings
-from greenprobe.engine.lineforms import MAX_ROW_LINES, TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded
+from greenprobe.engine.lineforms import MAX_ROW_LINES, TEMPLATE_STEP, CsvRows, JsonRows, PlainLines, expanded, parts_of
 from greenprobe.engine.politeness import Pace, PaceOptions
 from greenprobe.engine.similarity import simhash
 from greenprobe.engine.tally import Tally, Timing
@@ -37,7 +37,16 @@ from greenprobe.http.urls import read_url
     ),
 )
 def test_templates_stand_for_many(line: bytes, urls: list[bytes]) -> None:
-    assert list(expanded(line)) == urls
+    assert list(expanded(parts_of(line))) == urls
+
+
+def test_what_stands_for_too_many_is_an_entry_that_says_so() -> None:
+    form = PlainLines()
+    assert list(form.entries(7, [b"http://h/{0..8000000}", b"http://h/{0..9}{1..999999999999999999}"])) == [
+        (7, b""),
+        (8, b""),
+    ]
+    assert form.carried[7] == {"fault": "'http://h/{0..8000000}' stands for 8,000,001 URLs; at most 8,000,000 may"}
 
 
 def test_urls_of_a_template_have_numbers_of_their_own_and_know_their_line() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenprobe.engine.urllist import CHUNK_BYTES, MAX_LINE_BYTES, UrlList
+from greenprobe.engine.urllist import CHUNK_BYTES, MAX_LINE_BYTES, MAX_READY, UrlList
 from greenprobe.greenthread import spawn
 from greenprobe.hub import Hub, get_hub
 from greenprobe.testing import wait_all_blocked
@@ -69,6 +69,18 @@ def test_a_line_without_end_is_cut_and_the_next_is_not_harmed(tmp_path: Path) ->
     (first, cut), (second, line) = on_file(tmp_path / "list", b"x" * (5 * MAX_LINE_BYTES) + b"\nb")
     assert (first, second, line) == (1, 2, b"b")
     assert len(cut) <= MAX_LINE_BYTES + CHUNK_BYTES
+
+
+def test_entries_of_one_line_are_made_some_at_a_time(tmp_path: Path, hub: Hub) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"http://h/{1..9999}\nhttp://h/")
+    with path.open("rb") as file:
+        urls = UrlList(hub, file.fileno())
+        assert urls.refill()
+        assert len(urls.lines) == MAX_READY
+        assert not urls.is_over
+        assert len(take_all(urls)) == 10_000
+        assert urls.is_over
 
 
 def test_one_chunk_is_read_at_a_time(tmp_path: Path, hub: Hub) -> None:

@@ -8,18 +8,18 @@ text, and under FAULT it carries what is wrong with it.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
-from itertools import islice, product
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import Any, Final, Protocol
 
 import orjson
 
 from greenprobe.errors import TargetError
 
-__all__ = ["FAULT", "CsvRows", "Entry", "JsonRows", "LineForm", "PlainLines", "expanded"]
+__all__ = ["FAULT", "CsvRows", "Entry", "JsonRows", "LineForm", "PlainLines", "expanded", "parts_of"]
 
 TEMPLATE_STEP: Final = 1 << 40
-MAX_EXPANSION: Final = 10_000_000  # URLs of one line
+MAX_EXPANSION: Final = 8_000_000  # URLs of one line: their numbers have 63 bits
 MAX_ROW_LINES: Final = 1000  # of a row of CSV; one more has lost a quote
 MAX_SHOWN: Final = 60  # characters of a row that is none
 FAULT: Final = "fault"
@@ -61,38 +61,72 @@ class PlainLines:
             if b"{" not in line or not is_template(line):
                 yield number, line
                 continue
-            for ordinal, url in enumerate(expanded(line), 1):
+            parts = parts_of(line)
+            count = prod(map(len, parts))
+            if count > MAX_EXPANSION:
+                self.carried[number] = {
+                    FAULT: f"{shown(line)} stands for {count:,} URLs; at most {MAX_EXPANSION:,} may"
+                }
+                yield number, b""
+                continue
+            for ordinal, url in enumerate(expanded(parts), 1):
                 unique = number + ordinal * TEMPLATE_STEP
                 self.carried[unique] = {"line": number}
                 yield unique, url
 
 
-_field = re.compile(rb"\{(?:(-?[0-9]{1,9})\.\.(-?[0-9]{1,9})|([a-z])\.\.([a-z])|([^{}]*,[^{}]*))\}")
+_field = re.compile(rb"\{(?:(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})|([a-z])\.\.([a-z])|([^{}]*,[^{}]*))\}")
 is_template = _field.search
 
 
-def expanded(line: bytes) -> Iterator[bytes]:
-    """Yield the URLs that a template stands for, the last field the fastest; at most MAX_EXPANSION of them."""
-    parts: list[Iterable[bytes]] = []
+class Numbers:
+    """Numbers as a template has them, each made when it is asked for."""
+
+    def __init__(self, span: range, width: int) -> None:
+        self._span = span
+        self._width = width
+
+    def __len__(self) -> int:
+        return len(self._span)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (b"%0*d" % (self._width, number) for number in self._span)
+
+
+Part = tuple[bytes, ...] | Numbers
+
+
+def parts_of(line: bytes) -> list[Part]:
+    """Return what a template is made of, in order, each with all that may stand there."""
+    parts: list[Part] = []
     end = 0
     for field in _field.finditer(line):
         parts += [(line[end : field.start()],), _values(field)]
         end = field.end()
     parts.append((line[end:],))
-    return islice(map(b"".join, product(*parts)), MAX_EXPANSION)
+    return parts
 
 
-def _values(field: "re.Match[bytes]") -> Iterable[bytes]:
+def expanded(parts: Sequence[Part], before: bytes = b"") -> Iterator[bytes]:
+    """Yield the URLs that a template stands for, the last field the fastest."""
+    if not parts:
+        yield before
+        return
+    for value in parts[0]:
+        yield from expanded(parts[1:], before + value)
+
+
+def _values(field: "re.Match[bytes]") -> Part:
     first, last, low, high, words = field.groups()
     if words is not None:
         return tuple(words.split(b","))
     if low is not None:
         return tuple(bytes([letter]) for letter in _span(low[0], high[0]))
     width = len(first) if first.startswith((b"0", b"-0")) and len(first) > 1 else 0
-    return tuple(b"%0*d" % (width, number) for number in islice(_span(int(first), int(last)), MAX_EXPANSION))
+    return Numbers(_span(int(first), int(last)), width)
 
 
-def _span(first: int, last: int) -> Iterable[int]:
+def _span(first: int, last: int) -> range:
     return range(first, last + 1) if first <= last else range(first, last - 1, -1)
 
 

@@ -1,12 +1,14 @@
 """A list of URLs, read as it is needed: numbered lines of a file or a pipe, one chunk in memory at a time.
 
-A pipe is read only when something is in it, so that whoever writes it slowly holds nobody up; it is not made
-non-blocking, as it may be shared with other processes. Blank lines are left out but counted.
+A line may stand for millions of entries: they too are made as they are taken, some thousand at a time. A pipe is read
+only when something is in it, so that whoever writes it slowly holds nobody up; it is not made non-blocking, as it may
+be shared with other processes. Blank lines are left out but counted.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from select import select
 from stat import S_ISREG
 from typing import Final
@@ -18,6 +20,7 @@ from greenprobe.sync import Lock
 __all__ = ["UrlList"]
 
 CHUNK_BYTES: Final = 1 << 16
+MAX_READY: Final = 1 << 12  # entries at hand; more than the lines of most chunks
 MAX_LINE_BYTES: Final = 1 << 17  # longer than any URL that is sent; the rest of such a line is dropped
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -50,7 +53,9 @@ class UrlList:
         self._rest = b""
         self._number = 0
         self.lines: deque[tuple[int, bytes]] = deque()
-        self.is_over = False
+        self._entries: Iterator[Entry] = iter(())  # of the chunk that was read last
+        self._is_read = False
+        self.is_over = False  # there will be none but those in `lines`
         self.read_bytes = 0
         self.size_bytes = status.st_size if self._is_file else None
 
@@ -60,8 +65,15 @@ class UrlList:
             while not self.lines:
                 if self.is_over:
                     return False
-                self._take(self._read())
+                if not self._make_ready() and not self._is_read:
+                    self._take(self._read())
         return True
+
+    def _make_ready(self) -> bool:
+        """Put the next entries of the chunk into `lines`; tell whether there were any."""
+        self.lines.extend(islice(self._entries, MAX_READY))
+        self.is_over = self._is_read and len(self.lines) < MAX_READY
+        return bool(self.lines)
 
     def count_rest(self) -> int | None:
         """Return how many lines are left; None if that would mean to wait for a pipe."""
@@ -89,7 +101,7 @@ class UrlList:
     def _take(self, data: bytes) -> None:
         """Cut the lines off the front of what was read."""
         if not data:
-            self.is_over = True
+            self._is_read = True
             data = b"\n" if self._rest else b""
         *whole, rest = (self._rest + data).split(b"\n")
         if self._number == 0 and whole and whole[0].startswith(BOM):
@@ -98,15 +110,15 @@ class UrlList:
         self._number += len(whole)
         self._rest = rest[:MAX_LINE_BYTES]
         entries = self._form.entries(first, whole)
-        if self.is_over:
-            entries = [*entries, *self._form.end()]
+        if self._is_read:
+            entries = chain(entries, self._form.end())
         if self._is_repeat is not None:  # before those that are done go: what repeats them is no news either
             is_repeat = self._is_repeat
             entries = self._without(entries, lambda number, line: is_repeat(line))
         if self._is_done is not None:
             is_done = self._is_done
             entries = self._without(entries, lambda number, line: is_done(number))
-        self.lines.extend(entries)
+        self._entries = iter(entries)
 
     def _without(self, entries: Iterable[Entry], is_left_out: Callable[[int, bytes], bool]) -> Iterator[Entry]:
         for number, line in entries:
