@@ -2,12 +2,13 @@
 
 Redirects and challenges are exchanges too, each with its own target URI. The blocks are what was on the wire, in the
 content coding that came: heads byte for byte, only that chunks are joined, so that block and payload are what readers
-take them for; the header that spoke of chunks is kept under the name that web archives give it, X-Archive-Orig-...
-What broke off is stored as far as it came, with WARC-Truncated. A 304 that was asked for is a `revisit` record (6.7,
-server-not-modified), which says where the body is, if the results that `--since` named have it in an archive. With
-`--warc-dedup`, so is an answer whose payload is in this file already (identical-payload-digest); the table of what is
-holds the last MAX_PAYLOADS, and is not kept from run to run. Records are written by whoever writes the lines, so
-that an entry is in all outputs or in none. Source: ISO 28500:2017; the writer is warcio's.
+take them for; the header that spoke of chunks is kept under the name that web archives give it, X-Archive-Orig-... What
+broke off is stored as far as it came, with WARC-Truncated; an exchange whose answer has no whole head is not, as a
+request alone (6.5 allows it) says nothing about its target that the results do not. A 304 that was asked for is a
+`revisit` record (6.7, server-not-modified), which says where the body is, if the results that `--since` named have it
+in an archive. With `--warc-dedup`, so is an answer whose payload is in this file already (identical-payload-digest);
+the table of what is holds the last MAX_PAYLOADS, and is not kept from run to run. Records are written by whoever writes
+the lines, so that an entry is in all outputs or in none. Source: ISO 28500:2017; the writer is warcio's.
 """
 
 import os
