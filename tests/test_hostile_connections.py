@@ -308,6 +308,8 @@ ANSWERS: dict[str, tuple[Play, object]] = {
     "a-length-of-text": (saying(fields(("content-length", "two")), REST), ProtocolError),
     "a-length-with-a-sign": (saying(fields(("content-length", "+2")), REST), ProtocolError),
     "two-lengths": (saying(fields(("content-length", "2"), ("content-length", "3")), REST), ProtocolError),
+    "a-body-of-204": (saying(fields((":status", "204")), REST), ProtocolError),
+    "a-body-of-304": (saying(fields((":status", "304")), REST), ProtocolError),
     "data-before-the-final-head": (saying(fields((":status", "103")), REST), ProtocolError),
     "an-interim-answer-that-ends": (saying(fields((":status", "103"), end=True)), ProtocolError),
     "a-stream-of-the-servers": (saying(headers(b"\x88", "END_HEADERS", stream=2)), ProtocolError),

@@ -302,6 +302,18 @@ def test_options_that_are_none_are_refused_at_once() -> None:
         Client({"retries": 3})  # type: ignore[arg-type]
 
 
+def test_a_number_of_retries_is_no_policy() -> None:
+    with pytest.raises(TypeError, match=r"write retries=RetryPolicy\(3\)"):
+        ClientOptions(retries=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("answer", "seconds"), (([5.0, ok()], "2"), ([ok(b"abc")[:-1], 9.0, b"c"], "3")))
+def test_a_timeout_says_how_long_it_was(clock: JumpClock, answer: Script, seconds: str) -> None:
+    client = client_of(FakeWeb(answer), first_byte_timeout=2.0, read_timeout=3.0)
+    with pytest.raises(ReadTimeout, match=f"nothing came from http://h for {seconds} s"):
+        client.get("http://h/")
+
+
 def test_addresses_are_remembered_for_a_while(clock: JumpClock, hub: Hub) -> None:
     asked: list[str] = []
 

@@ -292,6 +292,14 @@ def test_a_netrc_file_gives_name_and_password_or_says_what_is_wrong(
         assert Netrc(str(path)).auth("h") == expected
 
 
+def test_a_netrc_file_that_others_may_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("machine h login u password p")
+    (tmp_path / ".netrc").chmod(0o644)
+    with pytest.raises(LocalProtocolError, match=r"^~/.netrc access too permissive"):
+        Netrc()
+
+
 @pytest.mark.parametrize(
     "value", ("", ",,", 'Digest "', 'Digest realm="x', "\x00", "Basic", "=", 'a="b"', "Digest nonce=1")
 )

@@ -265,7 +265,8 @@ class Netrc:
         try:
             self._file = netrc(path)
         except NetrcParseError as exc:
-            raise LocalProtocolError(f"{exc.filename}, line {exc.lineno}: {exc.msg}") from exc
+            where = f"{exc.filename}, line {exc.lineno}: " if exc.lineno else ""  # none if it is about its permissions
+            raise LocalProtocolError(where + exc.msg) from exc
         except UnicodeDecodeError as exc:
             raise LocalProtocolError(f"{path or '~/.netrc'} is no text: {exc.reason} at byte {exc.start}") from exc
 

@@ -279,7 +279,8 @@ class Exchange:
         """Return the error of a wait that was too long."""
         if self._clock() >= trace.deadline:
             return TotalTimeout(f"not done after {self._total_timeout:g} s")
-        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {self.read_timeout:g} s")
+        seconds = self.first_byte_timeout if trace.first_byte is None else self.read_timeout
+        return ReadTimeout(f"nothing came from {trace.url.origin.key} for {seconds:g} s")
 
 
 def lost(trace: Trace, exc: OSError) -> FetchError:

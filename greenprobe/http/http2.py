@@ -52,6 +52,7 @@ SMALLEST_STREAM_WINDOW_BYTES: Final = 1 << 14  # a frame
 MAX_HEADER_LIST_BYTES: Final = 1 << 16  # of a head, when unpacked
 MAX_INTERIM: Final = 100
 MAX_IDLE_BYTES: Final = 1 << 18  # in a row that serve no exchange: SETTINGS, PING, resets, empty DATA
+BODILESS: Final = frozenset({204, 304})
 REFUSED_STREAM: Final = 7
 NO_ERROR: Final = 0
 
@@ -283,6 +284,8 @@ class Http2Session:
             elif kind == "DataReceived":
                 trace.received_bytes += len(event.data)
                 if event.data:
+                    if trace.status in BODILESS:
+                        raise ProtocolError(f"an answer with the status {trace.status} has a body")
                     yield event.data
                 self._acknowledge(event.flow_controlled_length, number, stream, trace)
             elif kind == "StreamEnded":

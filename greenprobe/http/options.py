@@ -62,3 +62,8 @@ class ClientOptions:
     server_name: str | None = None
     records_exchanges: bool = False  # in a RecordedTrace, for archives
     hooks: Hooks | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is mistaken most easily: a number of retries in place of their policy. Raises TypeError."""
+        if not isinstance(self.retries, RetryPolicy):
+            raise TypeError(f"retries={self.retries!r} is no policy; write retries=RetryPolicy({self.retries!r})")
