@@ -59,7 +59,10 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_with_a_line(module: str) -> 
     assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (130, "", "interrupted")
 
 
-def test_the_list_of_commands_cuts_no_line_short(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_commands_cuts_no_line_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert run(cli, ["--help"]) == 0
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.endswith("...")]
 

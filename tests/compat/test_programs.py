@@ -74,6 +74,7 @@ def running(words: list[str], folder: Path, **environment: str) -> Iterator[Prog
         if program.process.poll() is None:
             program.process.kill()
             program.process.wait()
+        sys.stdout.write(program.said())  # for who reads why a test failed
 
 
 def get(url: str) -> str:
