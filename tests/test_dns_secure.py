@@ -47,7 +47,7 @@ def server(hub: Hub) -> Iterator[DnsServer]:
 
 
 def resolver_of(server: str, trust: Callable[[], ssl.SSLContext] = trust) -> Resolver:
-    conf = ResolvConf(timeout=2, attempts=1)
+    conf = ResolvConf(timeout=20, attempts=1)
     return Resolver([server], conf=conf, hosts_path=os.devnull, trust=trust, exchanges=exchanges(trust))
 
 
