@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from socket import AF_INET6, create_server
 from textwrap import dedent
 from typing import Any
+
+import pytest
 
 from greenprobe.greenthread import GreenThread, spawn
 from greenprobe.hub import get_hub
@@ -46,6 +49,19 @@ def succeeds(*words: str) -> bool:
         return not subprocess.run(words, capture_output=True, check=False).returncode
     except OSError:
         return False
+
+
+def has_ipv6() -> bool:
+    """Tell whether ::1 is an address of this machine; of many a container it is not."""
+    try:
+        with create_server(("::1", 0), family=AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="::1 is no address here")
+IPV6 = pytest.param("::1", marks=needs_ipv6)
 
 
 def in_child(function: Callable[[], object]) -> tuple[int, str]:

@@ -4,9 +4,10 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from socket import AF_INET, AF_INET6, IPPROTO_IP, create_server, has_dualstack_ipv6, socket
+from socket import AF_INET, AF_INET6, IPPROTO_IP, create_server, socket
 
 import pytest
+from core_tools import needs_ipv6
 
 from greenprobe.engine.connector import PENDING, Connector, is_routed, met_itself
 from greenprobe.hub import Hub, get_hub
@@ -114,9 +115,8 @@ def test_a_socket_used_again_tells_the_states_apart_whatever_came_before(connect
             assert ask(connector, address, is_near=False, timeout=timeout) == expected[address]
 
 
+@needs_ipv6
 def test_families_may_alternate(connector: Connector) -> None:
-    if not has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
     with closed_port() as four, closed_port("::1") as six:
         for address in (four, six, four):
             assert ask(connector, address) == errno.ECONNREFUSED

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 import trustme
+from core_tools import IPV6, needs_ipv6
 
 from greenprobe.convenience import (
     StopServe,
@@ -67,7 +68,7 @@ class Names:
 # -- connecting
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", IPV6])
 def test_a_numeric_address_is_connected_to_without_asking_anybody(host: str) -> None:
     with Names(), listen((host, 0)) as listener, create_connection((host, listener.getsockname()[1])) as sock:
         assert isinstance(sock, socket)
@@ -119,6 +120,7 @@ def test_connect_takes_tcp_addresses_and_paths(listener: socket, tmp_path: Path)
 # -- listening
 
 
+@needs_ipv6
 def test_a_listener_takes_its_family_from_the_address() -> None:
     with listen(("::1", 0)) as six, listen(("127.0.0.1", 0)) as four:
         assert (six.family, four.family) == (stdlib.AF_INET6, stdlib.AF_INET)

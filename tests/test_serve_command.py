@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
-from core_tools import wait_until
+from core_tools import needs_ipv6, wait_until
 
 pytestmark = pytest.mark.slow  # each test starts a supervisor and its workers
 
@@ -107,6 +107,7 @@ def test_an_application_is_served_and_logged(start: Start) -> None:
     assert re.search(r'127\.0\.0\.1 - - \[.*\] "GET /x HTTP/1\.1" 200 \d+\n', out)
 
 
+@needs_ipv6
 def test_several_places_are_served_at_once(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     serving = start("site_x:app", "--bind", "127.0.0.1:0", "--bind", "[::1]:0", "--bind", f"unix:{path}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from core_tools import IPV6
 from greenlet import GreenletExit
 
 from greenprobe.convenience import connect, listen
@@ -67,7 +68,7 @@ def client_of(server: StreamServer) -> SSLSocket:
 # -- serving
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", IPV6])
 def test_each_connection_is_handled_at_the_real_address(host: str) -> None:
     with StreamServer((host, 0), echo) as server:
         assert server.address[0] == host

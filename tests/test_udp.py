@@ -8,6 +8,7 @@ from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import Any
 
 import pytest
+from core_tools import IPV6
 
 from greenprobe.convenience import listen
 from greenprobe.engine.examined import door_of, examined
@@ -60,13 +61,10 @@ def scan(host: str, *ports: int, **options: Any) -> dict[tuple[str, int], ScanRe
     return {(record.proto, record.port): record for record in Scanner(plan).run()}
 
 
-@pytest.mark.parametrize("host", ("127.0.0.1", "::1"))
+@pytest.mark.parametrize("host", ("127.0.0.1", IPV6))
 def test_answers_errors_and_silence_are_told_apart(host: str) -> None:
-    try:
-        with server(host, answers=True) as talker, server(host, answers=False) as mute, unused(host) as nobody:
-            found = scan(host, UDP + talker, UDP + mute, UDP + nobody, retries=1)
-    except OSError:
-        pytest.skip(f"no {host} here")
+    with server(host, answers=True) as talker, server(host, answers=False) as mute, unused(host) as nobody:
+        found = scan(host, UDP + talker, UDP + mute, UDP + nobody, retries=1)
     assert {port: (record.state, record.reason) for (_, port), record in found.items()} == {
         talker: ("open", "udp-response"),
         mute: ("open|filtered", "no-response"),
@@ -150,6 +148,7 @@ def test_a_closed_port_is_known_without_a_connected_socket(monkeypatch: pytest.M
 
 def test_an_address_that_nothing_can_be_sent_to_ends_at_once(hub: Hub) -> None:
     asker = UdpAsker(hub)
-    assert asker.start(AF_INET, ("255.255.255.255", UDP + 9), is_near=False) == EACCES  # the socket may not broadcast
+    broadcast = ("127.255.255.255", UDP + 9)
+    assert asker.start(AF_INET, broadcast, is_near=False) == EACCES  # the socket may not broadcast
     assert asker.icmp is None
     assert asker.wait(hub.clock()) == EALREADY

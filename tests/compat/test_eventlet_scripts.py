@@ -3,7 +3,10 @@
 from importlib.util import find_spec
 
 import pytest
+from core_tools import needs_ipv6
 from eventlet_scripts import SCRIPTS, recorded, run_all_by_us, run_by_eventlet
+
+WANTS = {"sockets": needs_ipv6}
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +15,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]
     return run_all_by_us(tmp_path_factory.mktemp("out"))
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=WANTS.get(each, ())) for each in SCRIPTS])
 def test_a_script_prints_what_eventlet_printed(name: str, ours: dict[str, tuple[int, str]]) -> None:
     status, output = ours[name]
     assert output.splitlines() == recorded(name).splitlines()
