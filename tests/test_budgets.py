@@ -43,6 +43,12 @@ def walked(of: Budgets, texts: "list[str] | count[int]") -> int:
     return sum(1 for _ in takewhile(lambda pair: fetches(*pair), zip(range(2000), map(str, texts), strict=False)))
 
 
+def test_a_long_path_costs_what_it_is() -> None:
+    """A minute for 30 KB where each of its letters was the start of a search for a digit."""
+    path = "/" + "g" * 100_000
+    assert pattern_of(path) == path
+
+
 def test_pages_that_say_nothing_new_use_their_budget_up() -> None:
     assert walked(Budgets(), ["the same"] * 2000) == START + budgets.REFILL
 

@@ -141,6 +141,12 @@ def test_bytes_that_are_not_utf8_are_no_url() -> None:
         UrlReader().read(b"http://h/\xff")
 
 
+def test_a_long_location_that_is_none_costs_what_it_is() -> None:
+    """10 s, and the hub stood still, where a password was looked for behind each of its slashes."""
+    with pytest.raises(RedirectError, match="cannot be read"):
+        join_redirect(read_url("http://h/"), "http://h:99999/a@" + "//" * 30_000)
+
+
 @pytest.mark.parametrize(
     "text",
     (

@@ -26,7 +26,7 @@ MAX_PATTERNS: Final = 20_000  # in memory; who was not asked for the longest is 
 MAX_PRINTS: Final = 500  # remembered of a pattern
 MAX_SEGMENTS: Final = 4  # that a pattern tells apart
 
-_code = re.compile(r"[0-9a-fA-F-]{6,}|[0-9]+|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{12,}")
+_code = re.compile(r"[0-9a-fA-F-]{6,}|[0-9]+|(?=[A-Za-z_-]{0,50}[0-9])[A-Za-z0-9_-]{12,}")
 _digits: Final = str.maketrans("", "", "0123456789")
 
 

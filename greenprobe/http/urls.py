@@ -35,7 +35,6 @@ has_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:[/?#]|$))").
 _is_name = re.compile(r"[A-Za-z0-9_\-.]{1,253}").fullmatch
 # Anything up to the last @ before the path, also where that makes no valid URL.
 _userinfo = re.compile(r"((?:^|//|\\\\))[^/?#\\]*@")
-_late_userinfo = re.compile(r"(^|//)[^?#]*@")
 _unsendable = re.compile(r"[\x00-\x20\x7f]").search
 
 
@@ -112,7 +111,7 @@ def read_url(text: str) -> Url:
             raise
         shown = without_credentials(text)
         if shown == text:
-            text = _late_userinfo.sub(r"\1***@", text)
+            text = "***@" + text.rpartition("@")[2]
             raise UrlError(f"{text!r} cannot be read; if that is a user and password, write %2F for a slash") from None
         raise UrlError(str(exc).replace(repr(text), repr(shown))) from None
 
