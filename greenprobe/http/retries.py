@@ -5,6 +5,7 @@ not come back together. A Retry-After is obeyed, up to a limit: nobody sleeps fo
 """
 
 import re
+from calendar import timegm
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -69,7 +70,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
     if re.fullmatch("[0-9]+", value):
         return float(value) if len(value) < 10 else LONGEST_S
     try:
-        asked: float = email_utils.parsedate_to_datetime(value).timestamp()
+        asked = timegm(email_utils.parsedate_to_datetime(value).utctimetuple())  # one without a zone is in UTC, too
     except (ValueError, OverflowError):
         return None
     return max(0.0, asked - now)
