@@ -136,6 +136,27 @@ def test_a_connection_that_comes_too_late_is_closed(threads: ThreadPool) -> None
     assert pool.statistics().made == 0
 
 
+class Broken:
+    """A connection that has broken: whatever is asked of it fails."""
+
+    def rollback(self) -> None:
+        raise OSError("gone")
+
+    commit = close = rollback
+
+
+def test_a_connection_that_cannot_be_rolled_back_is_not_lent_again(threads: ThreadPool) -> None:
+    pool = ConnectionPool(Broken, size=1, threads=threads)
+    for _ in range(2):
+        with pytest.raises(KeyError), pool.connection(timeout=5):
+            raise KeyError
+    with pytest.raises(OSError, match="gone"), pool.connection(timeout=5):
+        pass  # what cannot be committed cannot be rolled back either
+    assert pool.statistics().made == 0
+    assert repr(pool).startswith("<ConnectionPool <ObjectPool")
+    pool.close()
+
+
 def test_making_that_fails_is_the_callers_to_see(threads: ThreadPool) -> None:
     pool = ConnectionPool(sqlite3.connect, "/nosuch/folder/data.db", threads=threads)
     for _ in range(3):

@@ -495,6 +495,21 @@ def test_closing_a_channel_ends_waits_and_iteration() -> None:
 
 
 @pytest.mark.fifo
+@pytest.mark.fifo
+def test_what_a_killed_getter_was_handed_goes_to_the_next_in_line() -> None:
+    channel: Channel[str] = Channel()
+    first, second, third = (spawn(channel.get) for _ in range(3))
+    wait_all_blocked()
+    first.kill()
+    channel.put("a")
+    assert second.wait() == "a"
+    assert repr(channel) == "<Channel 1 getting, 0 putting>"
+    channel.close()
+    with pytest.raises(ShutDown):
+        third.wait()
+    assert repr(channel) == "<Channel 0 getting, 0 putting, closed>"
+
+
 def test_what_a_killed_getter_was_handed_stays_in_the_channel() -> None:
     channel: Channel[int] = Channel()
     getter = spawn(channel.get)
