@@ -4,6 +4,8 @@ import hashlib
 import io
 import re
 import ssl
+import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from socket import AF_INET
@@ -21,7 +23,7 @@ from greenprobe.http.certificates import public_key
 from greenprobe.http.charset import decode_text, find_charset
 from greenprobe.http.connections import Address
 from greenprobe.http.connector import resolve_name
-from greenprobe.http.cookies import MAX_AGE_S, MAX_PER_HOST, CookieJar, cookie_date, read_cookies_txt
+from greenprobe.http.cookies import MAX_AGE_S, MAX_PER_ANSWER, MAX_PER_HOST, CookieJar, cookie_date, read_cookies_txt
 from greenprobe.http.proxy import Conversation, NoProxy, Proxies, read_proxy, socks, tunnel
 from greenprobe.http.request import Request, default_fields, request_head
 from greenprobe.http.retries import RetryPolicy, retry_after
@@ -406,6 +408,12 @@ def test_many_cookies_and_long_ones_are_bounded() -> None:
     assert len(header) < 8192
 
 
+def test_no_more_cookies_are_taken_of_an_answer_than_one_may_set() -> None:
+    assert len(jar_of(*(f"c{number}=1; Path=/{number}" for number in range(MAX_PER_ANSWER)))) == MAX_PER_HOST
+    jar = jar_of(*["a=1"] * MAX_PER_ANSWER, "b=2")
+    assert [cookie.name for cookie in jar] == ["a"]
+
+
 def test_an_address_is_no_domain() -> None:
     jar = jar_of("a=1; Domain=0.0.1", "b=1; Domain=127.0.0.1", url="http://127.0.0.1/")
     assert jar.header(read_url("http://127.0.0.1/"), NOW) == "b=1"
@@ -572,6 +580,21 @@ def test_socks_that_refuses_is_a_proxy_error(replies: list[bytes], match: str) -
 )
 def test_retry_after_is_read(value: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": (value,)}, NOW) == seconds
+
+
+@pytest.fixture
+def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_tokyo")
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
+def test_a_date_is_not_in_our_own_time(zone: str) -> None:
+    assert retry_after({"retry-after": (f"Thu, 01 Jan 1970 00:01:00 {zone}",)}, now=0.0) == 60.0
 
 
 def test_pauses_double_within_their_limit_and_are_drawn_from_the_upper_half() -> None:

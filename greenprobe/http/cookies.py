@@ -10,6 +10,7 @@ from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from greenprobe.http.urls import Url
@@ -22,6 +23,7 @@ publicsuffixlist = Lazy("publicsuffixlist")
 MAX_COOKIE_BYTES: Final = 4096
 MAX_ATTRIBUTE_BYTES: Final = 1024
 MAX_PER_HOST: Final = 50
+MAX_PER_ANSWER: Final = 100  # each is looked for among all that there are
 MAX_COOKIES: Final = 3000
 MAX_HEADER_BYTES: Final = 8192  # of a request's Cookie header; servers refuse more
 MAX_AGE_S: Final = 400 * 86400
@@ -82,7 +84,7 @@ class CookieJar:
 
     def take(self, url: Url, values: Iterable[str], now: float) -> None:
         """Take the Set-Cookie values of an answer to `url`; `now` is Unix time. What may not be set is dropped."""
-        for value in values:
+        for value in islice(values, MAX_PER_ANSWER):
             cookie = parse_set_cookie(value, url, now)
             if cookie is None or self._hides_secure(cookie, url):
                 continue
