@@ -35,13 +35,13 @@ class Waiter:
 
     __slots__ = ("green", "hub", "item", "woken")
 
-    def __init__(self) -> None:
+    def __init__(self, item: Any = None) -> None:
         self.hub: Hub = get_hub()
         self.green: greenlet = getcurrent()
         if self.green is self.hub.loop:
             raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
         self.woken = False
-        self.item: Any = None
+        self.item = item
 
     def wait(self, timeout: float | None = None) -> bool:
         """Park until woken (True) or until `timeout` seconds are over (False). 0 or less does not switch.
@@ -87,8 +87,7 @@ class WaitQueue(OrderedDict[Waiter, None]):
 
     def enrol(self, item: Any = None) -> Waiter:
         """Add the current greenthread, with what it brings; the caller looks at its condition again before it waits."""
-        waiter = Waiter()
-        waiter.item = item
+        waiter = Waiter(item)
         self[waiter] = None
         return waiter
 

@@ -32,6 +32,15 @@ def poll_once(hub: Hub, meanwhile: Callable[[float], object]) -> list[greenlet]:
     return polled_by
 
 
+class Alarm(BaseException):
+    """What a signal handler raises, and no greenthread may swallow."""
+
+
+def ring(_: float) -> None:
+    """Be that handler."""
+    raise Alarm
+
+
 def test_another_thread_ends_a_poll_that_a_greenthread_makes(hub: Hub) -> None:
     event = Event()
     rung = []
@@ -60,12 +69,6 @@ def test_a_poll_that_a_greenthread_makes_lasts_until_the_next_timer(hub: Hub) ->
 
 
 def test_what_a_signal_handler_raises_in_a_poll_that_a_greenthread_makes_is_mains(hub: Hub) -> None:
-    class Alarm(BaseException):
-        """Not what a greenthread may swallow."""
-
-    def ring(_: float) -> None:
-        raise Alarm
-
     event = Event()
     polled_by = poll_once(hub, ring)
     waiter = spawn(event.wait)
@@ -75,6 +78,18 @@ def test_what_a_signal_handler_raises_in_a_poll_that_a_greenthread_makes_is_main
     assert not hub.asleep
     event.set()
     assert waiter.wait() is True
+
+
+def test_what_a_signal_handler_raises_in_a_poll_of_the_loop_leaves_the_loop_whole(hub: Hub) -> None:
+    event = Event()
+    polled_by = poll_once(hub, ring)
+    with pytest.raises(Alarm):
+        event.wait()
+    assert polled_by == [hub.loop]
+    assert not hub.asleep
+    assert bool(hub.loop)
+    hub.timers.add(hub.clock(), event.set)
+    assert event.wait()
 
 
 def test_a_call_is_made_by_the_loop_whoever_parks_before_it() -> None:

@@ -24,6 +24,7 @@ from greenprobe.outcome import AsyncResult
 from greenprobe.queue import Queue
 from greenprobe.sync import Event, Lock, Semaphore
 from greenprobe.testing import JumpClock, LifoOrder, fresh_hub
+from greenprobe.threadpool import ThreadPool
 
 Errors = list[BaseException]
 
@@ -293,6 +294,12 @@ def test_nothing_is_a_deadlock_while_another_thread_runs(hub: Hub) -> None:
     thread = wakes_main(hub, event, 0.07)
     assert event.wait()
     thread.join()
+
+
+def test_nothing_is_a_deadlock_in_a_thread_of_the_pool() -> None:
+    """The main thread may wake it, though every other thread is one that wakes nobody unasked."""
+    with ThreadPool(1) as pool:
+        assert pool.run(lambda: get_hub()._may_be_woken_from_outside())
 
 
 @pytest.mark.slow  # the hub counts the threads again after a second

@@ -15,6 +15,7 @@ from greenprobe.debug import allow_multiple_waiters
 from greenprobe.green_socket import socket
 from greenprobe.greenthread import GreenThread, sleep, spawn
 from greenprobe.hub import Hub, get_hub
+from greenprobe.outcome import AsyncResult
 from greenprobe.sync import Event
 from greenprobe.testing import JumpClock, LifoOrder, PriorityOrder, RandomOrder
 
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.fifo  # the cases are made of what runs in which order
 Pair = tuple[socket, socket]
 
 
-class Thrown(Exception):
-    """What a case throws at its greenthread."""
+class Thrown(BaseException):
+    """What a case throws at its greenthread: like a kill, a timeout and the end of a scope, no Exception."""
 
 
 def ended_by(wait: Callable[[], object]) -> GreenThread:
@@ -49,11 +50,24 @@ def at_once(*calls: Callable[[], object]) -> None:
     get_hub().call_threadsafe(lambda: [call() for call in calls])
 
 
-def test_a_wait_that_is_notified_and_then_thrown_at() -> None:
+def event_of() -> tuple[Callable[[], object], Callable[[], object]]:
     event = Event()
-    green = ended_by(event.wait)
+    return event.wait, event.set
+
+
+def outcome_of() -> tuple[Callable[[], object], Callable[[], object]]:
+    result: AsyncResult[None] = AsyncResult()
+    return result.join, lambda: result.set(None)
+
+
+@pytest.mark.parametrize("kind", [event_of, outcome_of])
+def test_a_wait_that_is_notified_and_then_thrown_at(
+    kind: Callable[[], tuple[Callable[[], object], Callable[[], object]]],
+) -> None:
+    wait, notify = kind()
+    green = ended_by(wait)
     turns(1)
-    at_once(event.set, lambda: green.throw(Thrown()))
+    at_once(notify, lambda: green.throw(Thrown()))
     assert green.wait() == "its value"
 
 
