@@ -12,6 +12,7 @@ from greenprobe.errors import Cancelled
 from greenprobe.green_socket import socketpair
 from greenprobe.greenthread import sleep, spawn
 from greenprobe.hub import Hub, get_hub
+from greenprobe.pool import GreenPool
 from greenprobe.sync import Event, RLock, Semaphore
 from greenprobe.timeout import Timeout, move_on_after
 
@@ -63,6 +64,20 @@ def test_a_permit_released_in_the_child_is_not_handed_to_a_waiter_of_the_parent(
     assert in_child(child) == (0, "True")
     semaphore.release()
     assert waiter.wait()
+
+
+def test_a_place_given_in_the_child_is_not_handed_to_a_waiter_of_the_parent() -> None:
+    pool = GreenPool(0)
+    waiter = spawn(pool.spawn, int)
+    turns(1)
+
+    def child() -> int:
+        pool.resize(1)
+        return pool.free()
+
+    assert in_child(child) == (0, "1")
+    pool.resize(1)
+    assert waiter.wait().wait() == 0
 
 
 def test_what_waits_for_something_is_made_new_in_the_child_when_the_standard_library_asks() -> None:
@@ -308,6 +323,11 @@ def test_the_timeouts_of_the_greenthread_that_forked_run_on_in_the_child() -> No
     with Timeout(60), Timeout(0.01) as short, Timeout(0.005) as cancelled:
         cancelled.cancel()
         assert in_child(child) == (0, "True")
+
+
+def test_timeouts_of_main_stay_behind_when_a_greenthread_forks() -> None:
+    with Timeout(60):
+        assert spawn(in_child, lambda: len(get_hub().timers)).wait() == (0, "0")
 
 
 def test_a_timeout_of_the_parent_can_be_cancelled_in_the_child() -> None:

@@ -529,6 +529,21 @@ kept: list[weakref.ref[greenlet]] = []
 LIVES = [failed_and_waited_for, killed_unstarted, killed_waiting, ended_with_links, spawned_later, bare]
 
 
+class Thing:
+    """What a greenthread is given."""
+
+
+@pytest.mark.parametrize("function", [id, int], ids=["returns", "raises"])
+def test_a_greenthread_that_is_over_keeps_nothing_that_it_was_given(function: Callable[[Thing], int]) -> None:
+    thing = Thing()
+    reference = weakref.ref(thing)
+    green = spawn(function, thing)
+    del thing
+    green.join()
+    assert (green.exception is None) == (function is id)
+    assert reference() is None
+
+
 @pytest.mark.parametrize("live", LIVES, ids=lambda live: live.__name__)
 def test_a_greenthread_goes_without_the_garbage_collector(live: Callable[[], None]) -> None:
     kept.clear()

@@ -96,8 +96,8 @@ def test_a_handler_may_wake_a_greenthread_while_the_hub_sleeps() -> None:
     event = Event()
     before = signal.signal(signal.SIGALRM, lambda number, frame: event.set())
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        assert event.wait()  # no timer, no descriptor: the handler alone keeps this from being a deadlock
+        signal.setitimer(signal.ITIMER_REAL, 0.07)  # longer than the hub looks for a deadlock
+        assert event.wait()  # no timer, no descriptor: the handler alone keeps this from being one
     finally:
         signal.signal(signal.SIGALRM, before)
 

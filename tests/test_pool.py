@@ -15,6 +15,7 @@ from greenprobe.pool import GreenPile, GreenPool, as_completed, wait_any
 from greenprobe.queue import Queue
 from greenprobe.sync import Event
 from greenprobe.testing import JumpClock, RandomOrder, fresh_hub, wait_all_blocked
+from greenprobe.waitqueue import Waiter, WaitQueue
 
 
 def double(number: int) -> int:
@@ -125,6 +126,57 @@ def test_a_place_handed_to_a_killed_asker_is_not_lost(switches: int) -> None:
     assert pool.free() == 1
 
 
+def test_an_asker_that_is_killed_in_line_starts_nobody() -> None:
+    pool = GreenPool(1)
+    over = Event()
+    worker = pool.spawn(over.wait)
+    started: list[int] = []
+    asker = spawn(pool.spawn, started.append, 1)
+    turns(1)
+    asker.kill()
+    asker.join()
+    over.set()
+    worker.wait()
+    turns(3)
+    assert (started, pool.free(), pool.waiting()) == ([], 1, 0)
+
+
+def test_a_place_that_another_thread_frees_while_one_enrols_is_taken() -> None:
+    pool = GreenPool(1)
+    pool._free = 0  # a worker of another thread has it
+
+    class FreedMeanwhile(WaitQueue):
+        def enrol(self, item: Any = None) -> Waiter:
+            pool._give_back()
+            return super().enrol(item)
+
+    pool._line = FreedMeanwhile()
+    assert pool.spawn(int).wait() == 0
+    assert pool.free() == 1
+
+
+def test_what_spawn_n_runs_in_place_is_over_and_its_failure_printed(hub: Hub) -> None:
+    pool = GreenPool(1)
+    printed: list[BaseException] = []
+    hub.on_error = printed.append
+    ran: list[int] = []
+
+    def inner(number: int) -> None:
+        ran.append(number)
+        if number:
+            raise ValueError(number)
+
+    def outer() -> list[int]:
+        pool.spawn_n(inner, 0)
+        pool.spawn_n(inner, 1)
+        return list(ran)
+
+    assert pool.spawn(outer).wait() == [0, 1]
+    assert pool.join()
+    assert ran == [0, 1]
+    assert [type(error) for error in printed] == [ValueError]
+
+
 def test_a_pool_of_size_0_runs_nobody_until_it_is_resized() -> None:
     pool = GreenPool(0)
     asker = spawn(pool.spawn, double, 2)
@@ -132,6 +184,15 @@ def test_a_pool_of_size_0_runs_nobody_until_it_is_resized() -> None:
     assert not asker.ready()
     pool.resize(1)
     assert asker.wait().wait() == 4
+
+
+def test_a_pool_that_nobody_waits_for_grows_and_shrinks() -> None:
+    pool = GreenPool(1)
+    sizes = []
+    for size in (3, 0, 2):
+        pool.resize(size)
+        sizes.append((pool.size, pool.free()))
+    assert sizes == [(3, 3), (0, 0), (2, 2)]
 
 
 def test_a_shrunken_pool_starts_nobody_until_enough_have_ended() -> None:
@@ -176,6 +237,17 @@ def test_waitall_from_a_worker_says_that_it_cannot_be() -> None:
     pool = GreenPool(1)
     with pytest.raises(RuntimeError, match="worker"):
         pool.spawn(pool.waitall).wait()
+
+
+def test_the_input_of_an_imap_cannot_wait_for_its_pool() -> None:
+    pool = GreenPool(2)
+
+    def items() -> Iterator[int]:
+        pool.join()
+        yield 1
+
+    with pytest.raises(RuntimeError, match="its own pool"):
+        list(pool.imap(int, items()))
 
 
 def test_join_tells_that_workers_are_left(clock: JumpClock) -> None:
