@@ -352,6 +352,15 @@ def test_another_part_than_asked_is_an_error(asked: str | None, given: str, good
             client.get("http://h/", headers=headers)
 
 
+def test_a_range_of_the_options_was_asked_for_too(clock: JumpClock) -> None:
+    part = ok(b"x", "Content-Range: bytes 5-5/9", status="206 P")
+    client = client_of(FakeWeb([part, part]), headers=(("Range", "bytes=5-5"),))
+    client.fetch(trace := Trace(read_url("http://h/")))
+    assert trace.status == 206
+    with pytest.raises(ProtocolError, match="not the 'bytes=1-1' that was asked for"):
+        client.get("http://h/", headers={"Range": "bytes=1-1"})
+
+
 # -- proxies
 
 
@@ -603,7 +612,7 @@ def test_tls_facts_pins_and_sessions(authority: trustme.CA, tmp_path: Any) -> No
         assert first.certificate is not None
         assert first.certificate.names == ("localhost",)
         pins = frozenset({read_pin(first.certificate.sha256)})
-        with Client(ClientOptions(pins=pins), trust=trust) as client:
+        with Client(ClientOptions(pins=pins), trust=trust()) as client:
             assert client.get(url).status == 200
         wrong = ClientOptions(pins=frozenset({bytes(32)}))
         with Client(wrong, trust=trust) as client, pytest.raises(TlsError, match="not the pinned one"):

@@ -71,20 +71,23 @@ class Client:
         options: ClientOptions | None = None,
         *,
         hub: Hub | None = None,
-        trust: Callable[[], SSLContext] | None = None,
+        trust: Callable[[], SSLContext] | SSLContext | None = None,
         resolve: Resolve = resolve_name,
         connect: Connect = connect_tcp,
     ) -> None:
-        """`trust` is called once, when the first https URL needs it: a `trust.Trust`, or what makes any context."""
+        """`trust` is called once, when the first https URL needs it: a `trust.Trust`, or what makes any context.
+
+        It may be a context as well.
+        """
         if not isinstance(options, ClientOptions | None):
             raise TypeError(f"{options!r} are no ClientOptions")
         self._hub = hub or get_hub()
         self._options = options = options or ClientOptions()
         self._own = own = tuple(pair for pair in options.headers if pair[0].lower() in ORIGIN_HEADERS)
+        self._range = next((value for name, value in options.headers if name.lower() == "range"), None)
         self._hooks = options.hooks or NO_HOOKS
         make: type[Transport] = sharing.SharingTransport if options.http2 else Transport
-        trust = trust or Trust()
-        self._transport = make(self._hub, without_own(options), trust=trust, resolve=resolve, connect=connect)
+        self._transport = make(self._hub, without_own(options), trust=making(trust), resolve=resolve, connect=connect)
         self.lanes = self._transport.lanes
         keeps_cookies = options.cookies is not None
         policies = (own, options.auth, options.netrc, options.proxies, keeps_cookies, options.hooks)
@@ -130,7 +133,7 @@ class Client:
             self._follow(trace)
             self._transport.visit(trace, open_sink)
         if trace.status == PARTIAL:
-            check_range(PLAIN, trace)
+            check_range(self._range, trace)
 
     def close(self) -> None:
         """Close all connections."""
@@ -297,7 +300,7 @@ class _Course:
         is_challenge = trace.status == 401 and challenge < MAX_CHALLENGES
         if is_challenge and self._auth is not None and (request.body is None or request.body.can_repeat):
             self._goes_on = self._auth.learn(trace.headers.get("www-authenticate", ()))
-        check_range(request, trace)
+        check_range(request.value("range") or self._client._range, trace)
         if self._open_sink is None or self._goes_on or self._pause(None) is not None:
             return None
         self._is_last = self._opens_once
@@ -348,6 +351,11 @@ def auth_of(trace: Trace, request: Request, options: ClientOptions) -> Auth | No
         user, _, password = credentials.decode("utf-8", "replace").partition(":")
         return Basic(user, password)
     return options.netrc.auth(trace.url.origin.host) if options.netrc is not None else None
+
+
+def making(trust: Callable[[], SSLContext] | SSLContext | None) -> Callable[[], SSLContext]:
+    """Return what makes the context."""
+    return (lambda: trust) if isinstance(trust, SSLContext) else trust or Trust()
 
 
 def without_own(options: ClientOptions) -> ClientOptions:

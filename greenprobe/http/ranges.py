@@ -3,7 +3,6 @@
 import re
 
 from greenprobe.errors import ProtocolError
-from greenprobe.http.request import Request
 from greenprobe.http.trace import Trace
 
 __all__ = ["check_range"]
@@ -12,15 +11,14 @@ _asked = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})?").fullmatch
 _given = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)").fullmatch
 
 
-def check_range(request: Request, trace: Trace) -> None:
-    """Raise ProtocolError if a 206 was not asked for, or is another part than the one that was.
+def check_range(value: str | None, trace: Trace) -> None:
+    """Raise ProtocolError if a 206 was not asked for, or is another part than `value`, our Range, asked for.
 
     A server may leave a Range out of account and answer 200 with everything: look at the status before you append.
     Requests for several parts, or for the last bytes, are not checked.
     """
     if trace.status != 206:
         return
-    value = request.value("range")
     if value is None:
         raise ProtocolError("the answer is a part (206), which was not asked for")
     asked = _asked(value.replace(" ", ""))
