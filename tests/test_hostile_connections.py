@@ -220,15 +220,16 @@ FLOODS: dict[str, tuple[Play, object]] = {
 
 
 def then_ends(*frames: Frame) -> Play:
-    """Say these frames, and good-bye, when the client has nothing more to say."""
+    """Say these frames, and good-bye; and read what comes meanwhile, or closing would reset what was said."""
 
     def play(sock: socket) -> None:
         begin(sock)
         sock.sendall(b"".join([frame.serialize() for frame in frames]))
-        sock.settimeout(0.05)
-        with suppress(TimeoutError):
-            while sock.recv(65536):
-                pass
+        assert isinstance(sock, ssl.SSLSocket)
+        with suppress(OSError):
+            sock.unwrap()
+        while socket.recv(sock, 65536):  # as it is on the wire
+            pass
 
     return play
 
