@@ -47,7 +47,6 @@ Fork
 
 import os
 import sys
-import traceback
 from _thread import _count as count_other_threads, _local, get_ident
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +68,7 @@ from greenprobe.process import (
     has_interrupts,
     has_signal_handlers,
     in_main_thread,
+    report,
 )
 from greenprobe.runqueue import Call, IdlePolicy, Refusal, RunQueue
 from greenprobe.timers import Timers
@@ -113,7 +113,7 @@ class Hub(DescriptorWaits):
         self.overdue = 0
         self.check_overdue: Callable[[], None] = nothing
         self.idle_policy: IdlePolicy | None = None
-        self.on_error: Callable[[BaseException], object] = traceback.print_exception
+        self.on_error: Callable[[BaseException], object] = report
         self.resting: list[Any] = []  # greenthreads that wait for another function, see `bare_greenthread.py`
         self._hops = 0
         self._slice_end = NEVER
@@ -195,9 +195,8 @@ class Hub(DescriptorWaits):
         self.ready.append(me)
         try:
             self._home.switch()
-        except BaseException:
+        finally:
             self.forget(me)
-            raise
 
     def sleep_until(self, deadline: float) -> None:
         """Let others run until `deadline` (absolute, in the hub's clock)."""

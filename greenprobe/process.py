@@ -23,6 +23,7 @@ __all__ = [
     "has_signal_handlers",
     "in_main_thread",
     "interrupts_held",
+    "report",
 ]
 
 
@@ -118,6 +119,15 @@ def has_signal_handlers() -> bool:
         callable(handler) and handler is not default_int_handler and not getattr(handler, "wakes_nobody", False)
         for handler in handlers
     )
+
+
+def report(error: BaseException) -> None:
+    """Print an exception that nobody asked for, as of a thread: where it cannot be printed the program goes on."""
+    if sys.stderr is not None:
+        try:
+            traceback.print_exception(error, file=sys.stderr)
+        except (OSError, ValueError):
+            pass  # a full disk, a pipe that nobody reads; a closed file
 
 
 def exit_status(error: BaseException | None) -> int:

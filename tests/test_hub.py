@@ -40,6 +40,27 @@ def errors(hub: Hub) -> Errors:
 # -- failures
 
 
+def test_a_failure_that_cannot_be_printed_harms_nobody_else() -> None:
+    done = run_python("""
+        import os, sys
+        from greenprobe.greenthread import sleep, spawn_n
+        from greenprobe.hub import get_hub
+
+        def fail():
+            spawn_n(lambda: 1 / 0)
+            get_hub().call_threadsafe(lambda: 1 / 0)
+            sleep(0)
+
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+        fail()
+        sys.stderr = None
+        fail()
+        os.write(1, b"goes on")
+        os._exit(0)
+    """)
+    assert (done.returncode, done.stdout) == (0, "goes on")
+
+
 @pytest.mark.parametrize("part", ["its clock", "its idle policy"])
 def test_what_the_loop_itself_fails_with_is_the_main_greenthreads(hub: Hub, errors: Errors, part: str) -> None:
     """It would come again every turn: printing it would have no end."""
