@@ -24,7 +24,7 @@ Other threads
 Fairness
     A turn runs who is queued, then the timers, then polls. Who queues itself again waits for the others. Up to
     MIN_SWITCHES switches may pass between two polls, so that a lone `sleep(0)` does not pay a system call each. Who
-    computes for long between two of them does: once a turn has lasted for SLICE seconds, `sleep(0)` waits for a timer
+    computes for long between two of them does: once a turn has lasted for `slice` seconds, `sleep(0)` waits for a timer
     that is due now, behind those that were due before, and so for the next turn.
 
 Ctrl-C
@@ -78,7 +78,6 @@ from greenprobe.whereabouts import describe, root_of
 __all__ = ["Hub", "get_hub"]
 
 MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
-SLICE: Final = 0.01  # seconds of a turn, after which those who yield let the hub look at its timers and descriptors
 HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 THREAD_CHECK: Final = 1.0  # seconds between looks whether the threads that might wake us still live
@@ -115,8 +114,9 @@ class Hub(DescriptorWaits):
         self.idle_policy: IdlePolicy | None = None
         self.on_error: Callable[[BaseException], object] = report
         self.resting: list[Any] = []  # greenthreads that wait for another function, see `bare_greenthread.py`
-        self._hops = 0
+        self.slice = 0.01  # seconds of a turn, after which who yields lets the hub look at its timers and descriptors
         self._slice_end = NEVER
+        self._hops = 0
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
         self._idle_patience = IDLE_CHECK  # how long to poll when there is no timer
@@ -253,7 +253,7 @@ class Hub(DescriptorWaits):
         if budget < MIN_SWITCHES:
             budget = MIN_SWITCHES
         self._hops = HOPS
-        self._slice_end = self.clock() + SLICE
+        self._slice_end = self.clock() + self.slice
         while budget and ready:
             budget -= 1
             item = ready.popleft()

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
 from random import Random
 from time import monotonic, sleep as real_sleep
 from types import TracebackType
@@ -64,7 +65,8 @@ SETTLING_SECONDS: Final = 1.0  # for threads that are about to end: they are in 
 def fresh_hub() -> Iterator[Hub]:
     """Give the current thread a hub of its own for a block, and the old one back after it.
 
-    Use it in the main greenlet of the thread. What is still parked on the new hub at the end never runs again.
+    Use it in the main greenlet of the thread. What is still parked on the new hub at the end never runs again. No turn
+    ends by the clock there (`Hub.slice`), so that a busy machine does not change the order.
     """
     if getcurrent().parent is not None:
         raise HubError("fresh_hub() works in a thread's main greenlet only: that is where a hub's loop is rooted")
@@ -72,6 +74,7 @@ def fresh_hub() -> Iterator[Hub]:
     before = dict(here.__dict__)  # holds on to the old hub's guard, which would close it
     handler = signal.getsignal(signal.SIGINT)
     hub = hubs._settle(Hub())
+    hub.slice = inf
     try:
         yield hub
     finally:
@@ -218,10 +221,12 @@ class Order:
 
     _hub: Hub
     _before: RunQueue
+    _slice: float
 
     def __enter__(self) -> Self:
         self._hub = hub = get_hub()
         self._before = hub.ready
+        self._slice, hub.slice = hub.slice, inf
         hub.set_order(self)
         return self
 
@@ -229,6 +234,7 @@ class Order:
         if error is not None:
             error.add_note(f"greenthreads ran in this order: {self!r}")
         self._hub.set_order(self._before)
+        self._hub.slice = self._slice
 
     def append(self, item: Any, /) -> object:
         """Queue what has a `switch()`. Atomic."""

@@ -238,8 +238,9 @@ def test_those_who_never_rest_starve_neither_sockets_nor_timers(
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_who_computes_between_its_yields_delays_timers_and_sockets_by_little(
-    clock: JumpClock, pair: tuple[socket, socket], count: int
+    hub: Hub, clock: JumpClock, pair: tuple[socket, socket], count: int
 ) -> None:
+    hub.slice = 0.01
     left, right = pair
     stop = Event()
 

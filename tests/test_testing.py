@@ -217,6 +217,28 @@ def test_a_random_order_is_a_function_of_its_seed() -> None:
     assert len({tuple(shuffled(seed)) for seed in range(5)}) == 5
 
 
+def test_how_long_a_step_takes_does_not_change_a_random_order() -> None:
+    def shuffled(step: float) -> list[int]:
+        seen: list[int] = []
+
+        def work(number: int) -> None:
+            for _ in range(3):
+                clock.advance(step)
+                seen.append(number)
+                sleep(0)
+
+        with fresh_hub() as hub, JumpClock() as clock:
+            hub.slice = 0.01
+            with RandomOrder(3):
+                for number in range(5):
+                    spawn(work, number)
+                wait_all_blocked()
+            assert hub.slice == 0.01
+        return seen
+
+    assert shuffled(1.0) == shuffled(0.0)
+
+
 def test_a_failure_under_a_random_order_names_the_seed() -> None:
     with pytest.raises(ZeroDivisionError) as caught, fresh_hub(), RandomOrder(77):
         raise ZeroDivisionError
