@@ -22,10 +22,10 @@ Other threads
     one write to an eventfd, which is edge-triggered and so never read; it clears `asleep`, so a burst writes once.
 
 Fairness
-    A turn runs who is queued, then the timers, then polls. Who queues itself again waits for the others. Up to
-    MIN_SWITCHES switches may pass between two polls, so that a lone `sleep(0)` does not pay a system call each. Who
-    computes for long between two of them does: once a turn has lasted for `slice` seconds, `sleep(0)` waits for a timer
-    that is due now, behind those that were due before, and so for the next turn.
+    A turn runs who is queued, then the timers, then polls. Who queues itself again waits for the others. Up to HOPS
+    switches, and half as many, may pass between two polls, so that a lone `sleep(0)` does not pay a system call each.
+    Who computes in between makes that long: after a turn of more than `slice` seconds the next one has only as many as
+    should fit; and in a turn that has lasted so long `sleep(0)` waits for a timer that is due now, and so for the next.
 
 Ctrl-C
     KeyboardInterrupt at an arbitrary instruction would tear the loop, a lock, or another greenthread's work. Once the
@@ -77,8 +77,7 @@ from greenprobe.whereabouts import describe, root_of
 
 __all__ = ["Hub", "get_hub"]
 
-MIN_SWITCHES: Final = 32  # between two polls while somebody is always ready; a poll costs about as much as ten switches
-HOPS: Final = 64  # direct switches a turn; they stand for 64 turns of the run queue at most
+HOPS: Final = 64  # direct switches a turn, at most; a poll costs about as much as ten
 IDLE_CHECK: Final = 0.05  # seconds of silence before looking for a deadlock
 THREAD_CHECK: Final = 1.0  # seconds between looks whether the threads that might wake us still live
 ONE: Final = (1).to_bytes(8, sys.byteorder)  # what an eventfd is written
@@ -117,6 +116,7 @@ class Hub(DescriptorWaits):
         self.slice = 0.01  # seconds of a turn, after which who yields lets the hub look at its timers and descriptors
         self._slice_end = NEVER
         self._hops = 0
+        self._most_hops = HOPS  # in the next turn
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
         self._failure: BaseException | None = None  # what a signal handler raised in a poll outside the loop
         self._idle_patience = IDLE_CHECK  # how long to poll when there is no timer
@@ -249,11 +249,9 @@ class Hub(DescriptorWaits):
     def _drain(self) -> None:
         """Run who is queued now, once each; a few more if they are few."""
         ready = self.ready
-        budget = len(ready)
-        if budget < MIN_SWITCHES:
-            budget = MIN_SWITCHES
-        self._hops = HOPS
-        self._slice_end = self.clock() + self.slice
+        most = self._hops = self._most_hops
+        budget = max(len(ready), most // 2)
+        end = self._slice_end = self.clock() + self.slice
         while budget and ready:
             budget -= 1
             item = ready.popleft()
@@ -263,6 +261,8 @@ class Hub(DescriptorWaits):
                 self._caught(error)
             if self._calls:
                 self._run_calls()
+        late = self.clock() - end
+        self._most_hops = min(HOPS, most * 2) if late <= 0 else max(1, int(most * self.slice / (self.slice + late)))
 
     def _poll(self, patience: float) -> None:
         """Wait up to `patience` seconds for an edge, and not at all if somebody can run."""

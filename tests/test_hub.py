@@ -6,6 +6,7 @@ import socket as stdlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from time import monotonic
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from greenprobe.green_socket import socket, socketpair
 from greenprobe.greenthread import GreenThread, sleep, spawn, spawn_n
 from greenprobe.hub import Hub, get_hub
 from greenprobe.outcome import AsyncResult
-from greenprobe.queue import Queue
+from greenprobe.queue import Queue, ShutDown
 from greenprobe.sync import Event, Lock, Semaphore
 from greenprobe.testing import JumpClock, LifoOrder, fresh_hub
 from greenprobe.threadpool import ThreadPool
@@ -262,6 +263,30 @@ def test_who_computes_between_its_yields_delays_timers_and_sockets_by_little(
     stop.set()
     for worker in workers:
         worker.join()
+
+
+def test_stages_that_compute_and_never_yield_delay_timers_by_little(hub: Hub, clock: JumpClock) -> None:
+    hub.slice = 0.01
+    there: Queue[None] = Queue(1)
+    back: Queue[None] = Queue(1)
+
+    def stage(take: Queue[None], give: Queue[None]) -> None:
+        for _ in take:
+            clock.advance(0.02)
+            give.put(None)
+
+    stages = [spawn(stage, there, back), spawn(stage, back, there)]
+    there.put(None)
+    sleep(0.1)  # and longer, until the hub has seen what a turn takes
+    for _ in range(5):
+        began = clock.now()
+        sleep(0.1)
+        assert clock.now() - began <= 0.1 + 0.02 * 4
+    for queue in (there, back):
+        queue.shutdown(immediate=True)
+    for green in stages:
+        with suppress(ShutDown):
+            green.wait()
 
 
 def test_a_socket_that_is_always_ready_starves_nobody(pair: tuple[socket, socket]) -> None:
