@@ -1,6 +1,7 @@
 """`greenprobe fetch` as somebody types it: words in, lines and an exit code out."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -265,6 +266,18 @@ def test_a_mistyped_list_is_no_host(tmp_path: Path, capfd: pytest.CaptureFixture
     said = capfd.readouterr()
     assert said.out == ""
     assert "no such file: 'no-such-list'; if it is a host, write http://no-such-list, or -- before it" in said.err
+
+
+def test_a_body_may_come_from_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[bytes] = []
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a=\xff")))
+    with recording_server(seen) as port:
+        assert run(cli, ["fetch", "-d", "@-", f"http://127.0.0.1:{port}/", "--fail"]) == 0
+    assert seen[0].endswith(b"\r\n\r\na=\xff")
+    assert run(cli, ["fetch", "-d", "@-", "-"]) == 2
+    assert "standard input is the list already" in capfd.readouterr().err
 
 
 def test_templates_are_expanded(port: int, urls: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -98,9 +98,8 @@ LAYERS = """
     serving
     reporting.findings reporting.page reporting.scan_changes reporting.scan_findings reporting.crawl_findings
     commands.config commands.options commands.sections commands.given commands.companions commands.distinct
-    commands.name_servers commands.route_options commands.trust_options commands.output commands.regularly
-    commands.progress
-    commands.plain_progress commands.keys commands.garbage commands.counted
+    commands.name_servers commands.request_body commands.route_options commands.trust_options commands.output
+    commands.regularly commands.progress commands.plain_progress commands.keys commands.garbage commands.counted
     commands.warc commands.database commands.recording
     commands.fetch_options commands.fetch_plan commands.fetch_shard commands.fetch_summary
     commands.scan_table commands.scan_options commands.scan_plan commands.scan_journal

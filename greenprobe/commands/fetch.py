@@ -29,6 +29,7 @@ from greenprobe.commands.given import WordsCommand, list_path, opened
 from greenprobe.commands.options import Progress, affordable
 from greenprobe.commands.output import Output
 from greenprobe.commands.recording import Recording
+from greenprobe.commands.request_body import check_stdin
 from greenprobe.commands.route_options import resolve_of
 from greenprobe.commands.warc import WarcFile
 from greenprobe.engine.fetcher import Fetcher
@@ -75,6 +76,7 @@ def fetch(progress: Progress, /, urls: tuple[str, ...], **words: Any) -> int:
         raise click.UsageError(str(exc)) from exc
     with ExitStack() as stack:
         path = list_path(urls, are_urls=True)
+        check_stdin(urls)
         check_distinct(words, ("output", *FILES))
         check_kept(words, FILES, [path, words["since"]])
         journal = stack.enter_context(closing(_journal(path, words))) if words["state"] else None

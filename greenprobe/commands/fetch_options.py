@@ -17,6 +17,7 @@ from greenprobe.commands.options import (
     progress_option,
     timeout_option,
 )
+from greenprobe.commands.request_body import data_option
 from greenprobe.commands.route_options import route_options
 from greenprobe.commands.trust_options import ca_file_option, insecure_option
 from greenprobe.commands.warc import needs_warcio
@@ -55,7 +56,7 @@ INPUT: Final = [
     ),
     click.option("--unique", is_flag=True, help="Fetch a URL once, however often it is in the list."),
 ]
-REQUEST: Final = [
+REQUEST: Final[list[Decorator]] = [
     click.option("-X", "--method", metavar="NAME", help="The request's method.  [default: GET, or POST with --data]"),
     click.option(
         "-H",
@@ -66,7 +67,7 @@ REQUEST: Final = [
         type=LINES,
         help="Send this header too. May be repeated.",
     ),
-    click.option("-d", "--data", metavar="TEXT", help="Send this body; @FILE reads it from a file."),
+    data_option,
     click.option("--user-agent", metavar="TEXT", default="greenprobe", show_default=True, help="Who we say we are."),
     click.option(
         "--user", metavar="NAME:PASSWORD", help="Authorize to the hosts of the list, and not where they redirect."

@@ -246,18 +246,8 @@ def _request(words: Words) -> Request | None:
         return None
     body = None
     if data is not None:
-        body = BytesBody(_data(data), "application/x-www-form-urlencoded")
+        body = BytesBody(data, "application/x-www-form-urlencoded")
     return Request.of((method or "POST").upper(), (), body)
-
-
-def _data(text: str) -> bytes:
-    if not text.startswith("@"):
-        return text.encode()
-    try:
-        with open(text[1:], "rb") as file:
-            return file.read()
-    except OSError as exc:
-        raise click.UsageError(f"--data {text}: {exc.strerror}") from exc
 
 
 def _takers(words: Words, chosen: "Choice") -> tuple[TakerMaker, ...]:

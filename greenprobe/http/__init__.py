@@ -17,6 +17,7 @@ _MODULES = {
     "request": "Request",
     "response": "Response StatusError StreamedResponse",
     "retries": "RetryPolicy",
+    "routes": "Routes read_detour read_known",
     "trace": "Trace",
     "trust": "TlsOptions read_pin tls_context",
     "urls": "read_url",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         StreamedResponse as StreamedResponse,
     )
     from greenprobe.http.retries import RetryPolicy as RetryPolicy
+    from greenprobe.http.routes import Routes as Routes, read_detour as read_detour, read_known as read_known
     from greenprobe.http.trace import Trace as Trace
     from greenprobe.http.trust import TlsOptions as TlsOptions, read_pin as read_pin, tls_context as tls_context
     from greenprobe.http.urls import read_url as read_url

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from greenprobe.errors import TargetError, UrlError
 from greenprobe.http.connections import Address
-from greenprobe.http.connector import Resolve
+from greenprobe.http.connector import Resolve, resolve_name
 from greenprobe.http.urls import read_url
 from greenprobe.names import is_address
 
@@ -42,7 +42,9 @@ class Detour(NamedTuple):
 class Routes:
     """A `Resolve` that knows some answers, and asks another for all else."""
 
-    def __init__(self, resolve: Resolve, *, known: Sequence[Known] = (), detours: Sequence[Detour] = ()) -> None:
+    def __init__(
+        self, resolve: Resolve = resolve_name, *, known: Sequence[Known] = (), detours: Sequence[Detour] = ()
+    ) -> None:
         self._resolve = resolve
         self._known = known
         self._detours = detours
