@@ -40,7 +40,7 @@ def next_one() -> greenlet:
         if not green:
             return green
     if not ready:
-        ready.extend(edges.poll())
+        ready.extend(edges.poll(-1, 42))  # 42: its buffer is of a size that Python's allocator keeps at hand
     fd, _ = ready.popleft()
     return readers[fd]
 

@@ -49,18 +49,18 @@ class DescriptorWaits(Hops):
         if not side.slot.registered and not self.poller.register(side.slot):
             return True
         side.waiter = me
-        if deadline is not None or side.timer is not None:
-            self._arm(side, deadline)
+        if deadline is not None:
+            side.deadline = deadline
+            if side.timer is None or side.timer.when > deadline:
+                self._arm(side)
+        elif side.timer is not None:
+            side.deadline = NEVER  # the timer of an earlier wait is still armed
         try:
             self.successor(FOREVER).switch()
             while side.waiter is me:
                 self.successor(FOREVER).switch()
         except BaseException:
-            # An edge may have been spent on this wait. READY is always safe to say, silence is not.
-            if side.waiter is not me:
-                self.forget(me)
-            if side.waiter in {me, None}:
-                side.waiter = READY
+            self._abandon(side, me)
             raise
         return side.waiter is None or outcome(side)
 
@@ -70,19 +70,19 @@ class DescriptorWaits(Hops):
             raise HubError("a callback of the hub cannot wait; spawn a greenthread for what takes time")
         return get_ident() == self.thread_id and not self.buried
 
-    def _arm(self, side: Side, deadline: float | None) -> None:
+    def _abandon(self, side: Side, me: greenlet) -> None:
+        # An edge may have been spent on this wait. READY is always safe to say, silence is not.
+        if side.waiter is not me:
+            self.forget(me)
+        if side.waiter in {me, None}:
+            side.waiter = READY
+
+    def _arm(self, side: Side) -> None:
         # At most one timer a side, moved only when it fires: a connection that reads a thousand times with a timeout
         # of five seconds compares a thousand deadlines and starts one timer every five seconds.
-        if deadline is None:
-            side.deadline = NEVER  # the timer of an earlier wait is still armed
-            return
-        side.deadline = deadline
-        timer = side.timer
-        if timer is None:
-            side.timer = self.timers.add(deadline, self._expire, side)
-        elif timer.when > deadline:
-            timer.cancel()
-            side.timer = self.timers.add(deadline, self._expire, side)
+        if side.timer is not None:
+            side.timer.cancel()
+        side.timer = self.timers.add(side.deadline, self._expire, side)
 
     def _expire(self, side: Side) -> None:
         side.timer = None

@@ -318,6 +318,7 @@ def test_a_line_does_not_take_the_deadline_of_who_waits_ahead_for_its_own(hub: H
     slot = hub.poller.slot(left.fileno())
     slot.shared = True
     ahead = spawn(hub.wait, slot.read, hub.clock() + 3600)
+    turns(1)
     in_line = spawn(hub.wait, slot.read)
     turns(1)
     right.send(b"x")
