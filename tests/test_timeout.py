@@ -74,6 +74,20 @@ def test_a_timeout_of_none_never_fires(hub: Hub) -> None:
     assert str(timeout) == "no timeout"
 
 
+def test_a_timeout_that_is_over_may_be_used_again(clock: JumpClock) -> None:
+    timeout = Timeout(5)
+    with timeout:
+        sleep(1)
+    with pytest.raises(Timeout), timeout:
+        sleep(60)
+    timeout.start()
+    with pytest.raises(Timeout):
+        sleep(60)
+    timeout.start()  # it has fired, so nobody need cancel it first
+    timeout.cancel()
+    assert clock.now() == 11
+
+
 def test_a_running_timeout_cannot_be_started_again() -> None:
     timeout = Timeout(3600)
     with pytest.raises(RuntimeError):
