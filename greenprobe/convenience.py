@@ -10,6 +10,7 @@ from typing import Any, Final
 from greenlet import GreenletExit
 
 from greenprobe.acceptor import connections
+from greenprobe.arguments import not_callable
 from greenprobe.errors import StopServe
 from greenprobe.green_socket import socket
 from greenprobe.green_ssl import HANDSHAKE_TIMEOUT, SSLSocket, wrap
@@ -198,6 +199,8 @@ def serve(sock: socket, handle: Handler, concurrency: int = 1000) -> None:
     raises, but for GreenletExit, is raised here and ends the serving. While `concurrency` handlers run, new
     connections wait in the kernel.
     """
+    if not callable(handle):
+        raise not_callable(handle)
     over: AsyncResult[None] = AsyncResult()
     acceptor = spawn(_serve_all, sock, handle, Semaphore(concurrency), over)
     acceptor.link(lambda ended: _end(over, ended.exception))

@@ -59,6 +59,8 @@ class ObjectPool(Generic[T]):
     ) -> None:
         if not callable(make):
             raise not_callable(make)
+        if discard is not None and not callable(discard):
+            raise not_callable(discard)
         self._make = make
         self._discard = discard if discard is not None else nothing
         self._max_idle = max_idle

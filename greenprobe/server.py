@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from greenlet import GreenletExit, getcurrent
 
 from greenprobe.acceptor import connections, hold_off
+from greenprobe.arguments import not_callable, whole
 from greenprobe.convenience import BACKLOG, listen, take_over
 from greenprobe.green_socket import INTERNET, socket
 from greenprobe.green_ssl import HANDSHAKE_TIMEOUT, wrap
@@ -87,10 +88,13 @@ class StreamServer(Serves):
         handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         backlog: int = BACKLOG,
     ) -> None:
+        if not callable(handle):
+            raise not_callable(handle)
         self.handshake_failures = 0
         self._where = listener
         self._handle = handle
-        self._limit = pool if isinstance(pool, int) else None
+        limit = None if pool is None or isinstance(pool, GreenPool) else pool
+        self._limit = limit if limit is None else whole(limit, 0, "a server of {} handlers at once")
         self._spawn: Callable[..., GreenThread] = pool.spawn if isinstance(pool, GreenPool) else spawn
         self._context = context
         self._handshake_timeout = handshake_timeout

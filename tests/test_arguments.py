@@ -9,6 +9,7 @@ import pytest
 from greenprobe.arguments import as_exception, whole
 from greenprobe.channel import Channel
 from greenprobe.condition import Barrier, Condition
+from greenprobe.convenience import listen, serve
 from greenprobe.executor import ThreadPoolExecutor
 from greenprobe.greenthread import kill, sleep, spawn, spawn_after, spawn_n
 from greenprobe.hub import Hub, get_hub
@@ -16,6 +17,7 @@ from greenprobe.objectpool import ObjectPool
 from greenprobe.outcome import AsyncResult
 from greenprobe.pool import GreenPile, GreenPool, as_completed, wait_any
 from greenprobe.queue import Queue
+from greenprobe.server import StreamServer
 from greenprobe.sync import BoundedSemaphore, Event, Lock, RLock, Semaphore
 from greenprobe.taskgroup import TaskGroup
 from greenprobe.threadpool import ThreadPool, run_in_thread
@@ -58,6 +60,10 @@ def busy_pool() -> GreenPool:
     return pool
 
 
+def server_for(size: Any) -> StreamServer:
+    return StreamServer(("127.0.0.1", 0), print, pool=size)
+
+
 def in_group(function: Any) -> None:
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
         group.spawn(function)
@@ -82,6 +88,7 @@ FUNCTIONS: dict[str, Call] = {
     "Hub.call_threadsafe": lambda function: get_hub().call_threadsafe(function),
     "AsyncResult.link": lambda function: AsyncResult[int]().link(function),
     "ObjectPool": lambda function: ObjectPool(function, 1),
+    "StreamServer": lambda function: StreamServer(("127.0.0.1", 0), function),
 }
 
 
@@ -144,6 +151,11 @@ def test_the_action_of_a_barrier_is_a_function() -> None:
         Barrier(1, 3)  # type: ignore[arg-type]
 
 
+def test_a_handler_is_a_function() -> None:
+    with listen(("127.0.0.1", 0)) as listener, pytest.raises(TypeError, match="cannot call None"):
+        serve(listener, None)  # type: ignore[arg-type]
+
+
 def test_an_exception_may_be_given_as_a_class() -> None:
     result: AsyncResult[int] = AsyncResult()
     result.set_exception(LookupError)
@@ -160,6 +172,7 @@ SIZES: dict[str, Call] = {
     "BoundedSemaphore": BoundedSemaphore,
     "Barrier": Barrier,
     "ThreadPool": ThreadPool,
+    "StreamServer": lambda size: server_for(size if size is not None else ()),  # None is any number
     "ObjectPool": lambda size: ObjectPool(object, size),
     "ObjectPool.resize": lambda size: ObjectPool(object, 1).resize(size),
     "wait_any": lambda count: wait_any([spawn(int)], count=count),
