@@ -135,6 +135,13 @@ def test_a_file_is_sent_from_where_it_stands_and_again() -> None:
     assert [b"".join(body.pieces()) for _ in range(2)] == [b"cdef", b"cdef"]
 
 
+def test_a_file_may_be_sent_to_several_at_once() -> None:
+    content = bytes(range(256)) * 1000
+    body = FileBody(io.BytesIO(content))
+    pairs = list(zip(body.pieces(), body.pieces(), strict=True))
+    assert [b"".join(pieces) for pieces in zip(*pairs, strict=True)] == [content, content]
+
+
 def test_a_file_that_shrank_is_an_error() -> None:
     file = io.BytesIO(b"abcdef")
     body = FileBody(file)

@@ -76,14 +76,18 @@ class FileBody:
         self.length = _rest_of(file) if self.can_repeat else None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the file's bytes; raises LocalProtocolError if there are not as many as there were at first."""
-        if self.can_repeat:
-            self._file.seek(self._start)
-        left = self.length
+        """Yield the file's bytes; raises LocalProtocolError if there are not as many as there were at first.
+
+        Several may do so at once: each goes back to its own place before it reads.
+        """
+        at, left = self._start, self.length
         while left is None or left > 0:
+            if self.can_repeat:
+                self._file.seek(at)
             data = self._file.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))
             if not data:
                 break
+            at += len(data)
             if left is not None:
                 left -= len(data)
             yield data
