@@ -20,6 +20,7 @@ from greenprobe.errors import (
     FetchError,
     ForbiddenAddress,
     IncompleteBody,
+    LocalProtocolError,
     PoolTimeout,
     ProtocolError,
     ProxyError,
@@ -258,6 +259,12 @@ def test_fresh_nonces_without_end_are_answered_twice() -> None:
     web = FakeWeb([ok(b"", f'WWW-Authenticate: Digest realm="r", nonce="{n}"', status="401 No") for n in range(9)])
     assert client_of(web).get("http://h/p", auth=Digest("u", "p")).status == 401
     assert len(web.requests()) == 3
+
+
+@pytest.mark.parametrize("options", [{"headers": (("X", "a\r\nY: b"),)}, {"user_agent": "a\r\nb"}])
+def test_defaults_cannot_break_out_of_their_lines(options: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        client_of(FakeWeb([]), **options)
 
 
 def test_default_secrets_stay_with_the_origin_that_was_asked() -> None:

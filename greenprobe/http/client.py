@@ -39,7 +39,7 @@ from greenprobe.http.exchange import REDIRECTS, OpenSink, is_redirect
 from greenprobe.http.options import ClientOptions, Hooks
 from greenprobe.http.plain_gets import PARTIAL, PlainGets, Unfinished
 from greenprobe.http.ranges import check_range
-from greenprobe.http.request import ORIGIN_HEADERS, Fields, Request
+from greenprobe.http.request import ORIGIN_HEADERS, Fields, Request, checked_fields
 from greenprobe.http.response import Response, StreamedResponse
 from greenprobe.http.trace import Trace
 from greenprobe.http.transport import PLAIN, Transport
@@ -77,12 +77,13 @@ class Client:
     ) -> None:
         """`trust` is called once, when the first https URL needs it: a `trust.Trust`, or what makes any context.
 
-        It may be a context as well.
+        It may be a context as well. Raises LocalProtocolError for headers that cannot be sent.
         """
         if not isinstance(options, ClientOptions | None):
             raise TypeError(f"{options!r} are no ClientOptions")
         self._hub = hub or get_hub()
         self._options = options = options or ClientOptions()
+        checked_fields((("User-Agent", options.user_agent), *options.headers))
         self._own = own = tuple(pair for pair in options.headers if pair[0].lower() in ORIGIN_HEADERS)
         self._range = next((value for name, value in options.headers if name.lower() == "range"), None)
         self._hooks = options.hooks or NO_HOOKS
