@@ -163,6 +163,12 @@ def garbage(talk: Talk, number: int) -> None:
     talk.is_over = True
 
 
+def speak_elsewhere(talk: Talk, number: int) -> None:
+    """Send data on a stream that nobody has opened."""
+    talk.flush()
+    talk.sock.sendall(b"\0\0\2\0\1" + (number + 10).to_bytes(4) + b"ok")
+
+
 def promise_too_much(talk: Talk, number: int) -> None:
     """Announce another length than is sent."""
     talk.head(number, ("content-length", "100"))
@@ -187,6 +193,7 @@ ANSWERS: dict[str, Callable[[Talk, int], None]] = {
     "/hang-up": hang_up,
     "/garbage": garbage,
     "/short": promise_too_much,
+    "/elsewhere": speak_elsewhere,
     "/flood": flood,
     "/huge-head": lambda talk, number: talk.head(number, *((f"x-{n}", "y" * 8000) for n in range(10)), end=True),
     "/silent": lambda talk, number: None,

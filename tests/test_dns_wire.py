@@ -164,7 +164,7 @@ def whole(wire: bytes) -> tuple[int, list[list[tuple[str, str, int, str]]]]:
 
 @pytest.mark.parametrize("wire", [*PLAIN, *ODD])
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_message_that_is_walked_through_is_what_dnspython_makes_of_it(wire: bytes, data: st.DataObject) -> None:
     changed = bytearray(wire)
     for at in data.draw(st.lists(st.integers(4, len(wire) - 1), max_size=3)):
@@ -185,7 +185,7 @@ def test_a_long_name_that_all_records_have_is_read_once(kind: str) -> None:
     asked = make_question("a." * 126, "A")
     data = {"RP": b"\xc0\x0e\xc0\x0e", "MX": b"\0\1\xc0\x0e", "NS": b"\xc0\x0e"}[kind]
     record = b"\xc0\x0e" + struct.pack("!HHIH", dns.rdatatype.from_text(kind), 1, 60, len(data)) + data
-    count = 20_000 // len(record)
+    count = 8_000 // len(record)
     reply = read_reply(struct.pack("!HHHHHH", 7, 0x8180, 1, count, 0, 0) + asked.wire + record * count, asked)
     assert len(reply.answer) == count
     assert reply.answer[-1].name == "a." * 125

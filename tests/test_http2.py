@@ -275,6 +275,11 @@ def test_what_was_begun_before_a_server_goes_away_comes_to_its_end(bench: Bench)
     assert client.get(bench.url).content == b"ok"
 
 
+def test_a_frame_of_no_stream_is_named(bench: Bench) -> None:
+    with pytest.raises(ProtocolError, match="speaks on stream 11, which is not open"):
+        bench.client().get(f"{bench.url}/elsewhere")
+
+
 @pytest.mark.parametrize(
     ("path", "error"),
     (
@@ -282,6 +287,7 @@ def test_what_was_begun_before_a_server_goes_away_comes_to_its_end(bench: Bench)
         ("/hang-up", ConnectionLost),
         ("/garbage", FetchError),
         ("/short", ProtocolError),
+        ("/elsewhere", ProtocolError),
         ("/flood", ProtocolError),
         ("/huge-head", HeaderTooLarge),
     ),

@@ -355,6 +355,8 @@ class Http2Session:
             events = self._h2.receive_data(data)
         except h2_exceptions.DenialOfServiceError as exc:
             raise HeaderTooLarge(f"the head of an answer of {self._key} is too large: {exc}") from exc
+        except h2_exceptions.NoSuchStreamError as exc:  # whose words are its number alone
+            raise ProtocolError(f"{self._key} speaks on stream {exc.stream_id}, which is not open") from exc
         except h2_exceptions.ProtocolError as exc:
             raise ProtocolError(f"{self._key} breaks the rules of HTTP/2: {exc}") from exc
         self._count_idle(len(data), events)
