@@ -96,9 +96,12 @@ def test_a_call_is_made_by_the_loop_whoever_parks_before_it() -> None:
     made_by = []
     over = Event()
 
+    def note() -> None:
+        made_by.append(getcurrent())
+        over.set()
+
     def call_and_park(hub: Hub) -> None:
-        hub.call_threadsafe(lambda: made_by.append(getcurrent()))
-        hub.call_threadsafe(over.set)
+        hub.call_threadsafe(note)
         over.wait()
 
     def outer(hub: Hub) -> None:

@@ -313,6 +313,7 @@ def test_an_edge_between_the_deadline_and_the_turn_counts(hub: Hub, ends: Ends, 
     assert green.wait() is True
 
 
+@pytest.mark.fifo
 def test_a_line_does_not_take_the_deadline_of_who_waits_ahead_for_its_own(hub: Hub, ends: Ends) -> None:
     left, right = ends
     slot = hub.poller.slot(left.fileno())
