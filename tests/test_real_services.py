@@ -227,7 +227,11 @@ SERVERS: list[tuple[str, Server, str, str, dict[str, Any]]] = [
 def test_a_real_server_is_named(_: str, run: Server, name: str, product: str, info: dict[str, Any]) -> None:
     """Slow: servers take their time to start, and a port that says nothing of its protocol is asked for all."""
     with run() as port:
-        found = Examiner(Registry()).examine(Door("127.0.0.1", AF_INET, ("127.0.0.1", port), 0.001))
+        door = Door("127.0.0.1", AF_INET, ("127.0.0.1", port), 0.001)
+        for _attempt in range(3):  # who has to wait a second for the CPU says nothing in time
+            found = Examiner(Registry()).examine(door)
+            if found.name == name and (found.tls or not info.get("starttls")):
+                break
     assert found.name == name, found
     assert re.match(product, found.product), found.product
     assert {key: (found.info or {}).get(key) for key in info} == info
