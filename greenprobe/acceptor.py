@@ -84,15 +84,19 @@ FIRST_SYN_FILTER: Final = array(
 SO_ATTACH_FILTER: Final = 26
 
 
-def hold_off(listener: stdlib.socket) -> None:
-    """Let no new connection come to a TCP listener, on whatever descriptor; who is in its queue can be accepted."""
+def hold_off(listener: stdlib.socket) -> bool:
+    """Let no new connection come to a TCP listener, on whatever descriptor; who is in its queue can be accepted.
+
+    Return whether that can be had.
+    """
     if listener.family not in INTERNET:
-        return
+        return False
     try:
         program = pack("@HP", len(FIRST_SYN_FILTER) // 8, FIRST_SYN_FILTER.buffer_info()[0])
         listener.setsockopt(stdlib.SOL_SOCKET, SO_ATTACH_FILTER, program)
     except OSError:
-        pass  # not Linux, or not allowed here: the few that come in between are reset
+        return False  # not Linux, or not allowed here: the few that come in between are reset
+    return True
 
 
 def connections(listener: socket) -> Generator[tuple[socket, Any], None, None]:

@@ -114,7 +114,8 @@ def test_a_listener_with_a_timeout_says_that_nobody_came(listener: Listener, clo
 
 def test_a_listener_that_is_held_off_gives_those_in_its_queue_and_takes_no_others(listener: Listener) -> None:
     with caller(listener) as early:
-        hold_off(listener)
+        if not hold_off(listener):
+            pytest.skip("no socket filter may be set here")
         with stdlib.socket() as late, pytest.raises(TimeoutError):
             late.settimeout(0.02)
             late.connect(listener.getsockname())
