@@ -15,7 +15,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from greenprobe.green_socket import socket
 from greenprobe.hub import Hub
@@ -24,7 +24,10 @@ from greenprobe.testing import JumpClock, RandomOrder, assert_no_leaks, fresh_hu
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # this machine's way out, where no test goes
 
-settings.register_profile("greenprobe", deadline=None)  # how long an example takes is up to the machine's other work
+# How long an example takes is up to the machine's other work. Each run tries the same ones, so that it tells something
+# of a change; `--hypothesis-profile explore` tries others.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("greenprobe", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("greenprobe")
 
 UNMARKED_SLOW = 0.25  # seconds of a call; above it a test owes the mark `slow`
