@@ -70,11 +70,9 @@ def test_what_does_not_fit_is_sent_when_there_is_room(ends: Ends, hub: Hub) -> N
 def test_a_peer_that_takes_nothing_is_a_timeout(ends: Ends, clock: JumpClock) -> None:
     with pytest.raises(TimeoutError):
         ends.ours.send(bytes(MORE_THAN_BUFFERS), clock.now() + 5)
-    with pytest.raises(BlockingIOError):
-        while ends.ours._sock.send(b"x"):
-            pass
     with pytest.raises(TimeoutError, match=r"^$"):  # also if the buffers are full from the start
-        ends.ours.send(b"x", clock.now() + 5)
+        while True:  # the kernel may still move some of it on
+            ends.ours.send(b"x", clock.now() + 5)
     assert clock.now() == 10
 
 
