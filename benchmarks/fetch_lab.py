@@ -10,9 +10,10 @@ Needs root.
 
 The `floor` is `fetch_floor.py`: one epoll loop that does nothing but send, receive and write the rows.
 
-Cases: `kept` (50,000 GETs of 1 kB), `closing` (20,000, a connection each), `tls` (2,000 full handshakes, verified),
-`hosts` and `names` (10,000 hosts by address and over the laboratory's DNS, 1,000 at once), `http2` (10,000 GETs,
-greenprobe and curl on 10 connections).
+Cases: `kept` (50,000 GETs of 1 kB), `pages` (the same of 500 files in turn, so that no head is that of the answer
+before), `closing` (20,000, a connection each), `tls` (2,000 full handshakes, verified), `hosts` and `names` (10,000
+hosts by address and over the laboratory's DNS, 1,000 at once), `http2` (10,000 GETs, greenprobe and curl on 10
+connections).
 """
 
 import argparse
@@ -31,6 +32,7 @@ from typing import NamedTuple
 SOURCE = Path(__file__).resolve().parent.parent
 NAMESPACE = "greenprobe-fetch"
 LIMIT_S = 60
+PAGES = 500  # files of `pages`
 
 
 class Case(NamedTuple):
@@ -49,6 +51,7 @@ class Case(NamedTuple):
 
 CASES = {
     "kept": Case(["http://127.0.0.1/1k"] * 50_000, has_floor=True),
+    "pages": Case([f"http://127.0.0.1/pages/{n % PAGES}" for n in range(50_000)], has_floor=True),
     "closing": Case(["http://127.0.0.1:81/1k"] * 20_000),
     "tls": Case(["https://127.0.0.1:8444/1k"] * 2_000),
     "hosts": Case([f"http://127.40.{n // 250}.{n % 250 + 1}/1k" for n in range(10_000)], at_once=1000),
@@ -83,6 +86,15 @@ class Lab:
         self.list.with_suffix(".curl").write_text(config)
         # wget2 fetches the same URL once only
         self.list.with_suffix(".wget").write_text("".join(f"{url}?{n}\n" for n, url in enumerate(case.urls)))
+
+    def prepare_pages(self) -> None:
+        """Write the files of `pages`: of 1 kB each, and with a date and so an ETag of its own."""
+        folder = self.state / "www" / "pages"
+        folder.mkdir(exist_ok=True)
+        for number in range(PAGES):
+            file = folder / str(number)
+            shutil.copyfile(self.state / "www" / "1k", file)
+            os.utime(file, (0, 1_700_000_000 + number))
 
     def greenprobe(self, case: Case) -> list[str]:
         """Write everything there is to know, into a file."""
@@ -163,6 +175,7 @@ def compare(lab: Lab, name: str, runs: int) -> None:
     """Run all clients in turn and print a table."""
     case = CASES[name]
     lab.prepare(case)
+    lab.prepare_pages()
     clients = lab.table(case)
     found: dict[str, list[Used]] = {client: [] for client in clients}
     for _ in range(runs):
