@@ -16,10 +16,11 @@ from greenprobe.poller import Poller
 from greenprobe.runqueue import Call, IdlePolicy, RunQueue
 from greenprobe.timers import Timers
 
-__all__ = ["FOREVER", "LONGEST_POLL", "MAX_EVENTS", "Hops"]
+__all__ = ["FOREVER", "LONGEST_POLL", "MAX_EVENTS", "NEVER", "Hops"]
 
 MAX_EVENTS: Final = 42  # a batch; select.epoll allocates 12 bytes each on every poll, cheap up to 512 in all
-FOREVER: Final = -1.0
+FOREVER: Final = -1.0  # as seconds to poll
+NEVER: Final = float("inf")  # as a deadline
 LONGEST_POLL: Final = 86400.0  # seconds; epoll refuses more than 24 days
 
 
@@ -37,6 +38,7 @@ class Hops:
         idle_policy: IdlePolicy | None
         _home: Any
         _hops: int
+        _slice_end: float
         _calls: deque[Call]
         _failure: BaseException | None
         _idle_patience: float
@@ -78,6 +80,7 @@ class Hops:
             self._failure = error
             events = []
         self.asleep = False
+        self._slice_end = NEVER
         woken = self.poller.wake_but_last(events)
         if woken is None:
             return self._home

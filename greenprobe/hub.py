@@ -26,6 +26,7 @@ Fairness
     switches, and half as many, may pass between two polls, so that a lone `sleep(0)` does not pay a system call each.
     Who computes in between makes that long: after a turn of more than `slice` seconds the next one has only as many as
     should fit; and in a turn that has lasted so long `sleep(0)` waits for a timer that is due now, and so for the next.
+    Who parks may poll in the middle of a turn: from then on, time counts anew from the first `sleep(0)`.
 
 Ctrl-C
     KeyboardInterrupt at an arbitrary instruction would tear the loop, a lock, or another greenthread's work. Once the
@@ -58,7 +59,7 @@ from weakref import WeakSet
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenprobe.errors import DeadlockError, HubError
-from greenprobe.hops import FOREVER, LONGEST_POLL, MAX_EVENTS
+from greenprobe.hops import FOREVER, LONGEST_POLL, MAX_EVENTS, NEVER
 from greenprobe.poller import Poller
 from greenprobe.process import (
     Guard,
@@ -72,7 +73,7 @@ from greenprobe.process import (
 )
 from greenprobe.runqueue import Call, IdlePolicy, Refusal, RunQueue
 from greenprobe.timers import Timers
-from greenprobe.waits import NEVER, DescriptorWaits
+from greenprobe.waits import DescriptorWaits
 from greenprobe.whereabouts import describe, root_of
 
 __all__ = ["Hub", "get_hub"]
@@ -176,8 +177,11 @@ class Hub(DescriptorWaits):
         """
         if not seconds >= 0:
             raise ValueError(f"cannot sleep for {seconds!r} s; give 0 or more")
-        if seconds or self.clock() > self._slice_end:
-            self.sleep_until(self.clock() + seconds)
+        now = self.clock()
+        if self._slice_end == NEVER:
+            self._slice_end = now + self.slice
+        if seconds or now > self._slice_end:
+            self.sleep_until(now + seconds)
             return
         me = getcurrent()
         if me is self.loop:
@@ -251,7 +255,7 @@ class Hub(DescriptorWaits):
         ready = self.ready
         most = self._hops = self._most_hops
         budget = max(len(ready), most // 2)
-        end = self._slice_end = self.clock() + self.slice
+        self._slice_end = self.clock() + self.slice
         while budget and ready:
             budget -= 1
             item = ready.popleft()
@@ -261,7 +265,7 @@ class Hub(DescriptorWaits):
                 self._caught(error)
             if self._calls:
                 self._run_calls()
-        late = self.clock() - end
+        late = self.clock() - self._slice_end
         self._most_hops = min(HOPS, most * 2) if late <= 0 else max(1, int(most * self.slice / (self.slice + late)))
 
     def _poll(self, patience: float) -> None:

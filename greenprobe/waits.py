@@ -5,18 +5,16 @@ What the sides mean and how edges move them is `poller.py`'s; how to park and wa
 
 from _thread import get_ident
 from errno import EBADF
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from greenlet import getcurrent, greenlet
 
 from greenprobe.errors import BusyError, HubError
-from greenprobe.hops import FOREVER, Hops
+from greenprobe.hops import FOREVER, NEVER, Hops
 from greenprobe.poller import CLOSED, EXPIRED, READY, Side
 from greenprobe.whereabouts import name_of
 
-__all__ = ["NEVER", "DescriptorWaits"]
-
-NEVER: Final = float("inf")
+__all__ = ["DescriptorWaits"]
 
 
 class DescriptorWaits(Hops):

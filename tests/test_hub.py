@@ -265,6 +265,24 @@ def test_who_computes_between_its_yields_delays_timers_and_sockets_by_little(
         worker.join()
 
 
+def test_time_counts_anew_once_who_parks_has_polled(hub: Hub, pair: tuple[socket, socket]) -> None:
+    hub.slice = 0.01
+    now = hub.clock()
+    hub.clock = lambda: now
+    left, right = pair
+    right.send(b"x")
+
+    def timers_started_by_a_yield() -> int:
+        nonlocal now
+        now += 1  # a long turn, in the middle of which it parks
+        hub.wait(hub.poller.slot(left.fileno()).read)
+        before = hub.timers._started
+        sleep(0)
+        return hub.timers._started - before
+
+    assert spawn(timers_started_by_a_yield).wait() == 0
+
+
 def test_stages_that_compute_and_never_yield_delay_timers_by_little(hub: Hub, clock: JumpClock) -> None:
     hub.slice = 0.01
     there: Queue[None] = Queue(1)
