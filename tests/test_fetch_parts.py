@@ -34,6 +34,8 @@ from greenprobe.http.urls import read_url
         (b"http://{one,two}.test/", [b"http://one.test/", b"http://two.test/"]),
         (b"http://h/{x}", [b"http://h/{x}"]),
         (b"http://h/{1..}", [b"http://h/{1..}"]),
+        (b"http://h/{5..5}/{b..b}{1..2}", [b"http://h/5/b1", b"http://h/5/b2"]),
+        (b"http://h/" + b"{1..1}" * 2000, [b"http://h/" + b"1" * 2000]),
     ),
 )
 def test_templates_stand_for_many(line: bytes, urls: list[bytes]) -> None:

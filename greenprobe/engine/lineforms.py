@@ -97,13 +97,22 @@ Part = tuple[bytes, ...] | Numbers
 
 
 def parts_of(line: bytes) -> list[Part]:
-    """Return what a template is made of, in order, each with all that may stand there."""
+    """Return what a template is made of, in order, each with all that may stand there.
+
+    Fields of one value are text like that between fields, so that there are no more parts than a count can be doubled.
+    """
     parts: list[Part] = []
-    end = 0
+    text, end = [], 0
     for field in _field.finditer(line):
-        parts += [(line[end : field.start()],), _values(field)]
+        text.append(line[end : field.start()])
         end = field.end()
-    parts.append((line[end:],))
+        values = _values(field)
+        if len(values) == 1:
+            text += values
+        else:
+            parts += [(b"".join(text),), values]
+            text = []
+    parts.append((b"".join([*text, line[end:]]),))
     return parts
 
 
