@@ -50,12 +50,11 @@ def is_typed(name: str) -> bool:
 def check_companions() -> None:
     """Raise click.UsageError for an option of this command that was typed and says nothing, as another is not there."""
     context = click.get_current_context()
-    for option in context.command.params:
-        found = COMPANIONS.get(context.command.name or "", {}).get(option.name or "")
-        if found is None or not (is_typed(option.name or "") and says(context.params, option.name or "")):
-            continue
-        if not any(says(context.params, other) for other in found.others):
-            raise click.UsageError(f"{option.opts[0]} says {found.meaning}; add {found.what}")
+    words = context.params
+    options = {option.name: option.opts[0] for option in context.command.params}
+    for name, (others, meaning, what) in COMPANIONS[str(context.command.name)].items():
+        if is_typed(name) and says(words, name) and not any(says(words, other) for other in others):
+            raise click.UsageError(f"{options[name]} says {meaning}; add {what}")
 
 
 def says(words: dict[str, Any], name: str) -> bool:
