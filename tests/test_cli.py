@@ -67,6 +67,25 @@ def test_the_list_of_commands_cuts_no_line_short(
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.endswith("...")]
 
 
+@pytest.mark.parametrize(
+    "words",
+    (
+        ["fetch", "-"],
+        ["fetch", "http://127.0.0.1:1/", "--data", "@-"],
+        ["scan", "--hosts", "-", "--ports", "1"],
+        ["resolve", "-"],
+        ["report", "-"],
+        ["diff", "-", "-"],
+    ),
+)
+def test_standard_input_that_is_closed_is_one_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it then
+    assert run(cli, words) == 2
+    assert "standard input, which is closed here" in capsys.readouterr().err
+
+
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli, []) == 2
     assert "Usage: greenprobe" in capsys.readouterr().err

@@ -8,14 +8,13 @@ means a host writes a URL, or puts `--` before it: `WordsCommand` sees to that.
 
 import codecs
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import click
 
-from greenprobe.commands.options import READABLE
+from greenprobe.commands.options import READABLE, refuse_closed_stdin
 from greenprobe.commands.sections import SectionedCommand
 from greenprobe.engine.namelist import NUMERIC
 
@@ -89,8 +88,7 @@ def opened(words: tuple[str, ...], path: str) -> Iterator[int]:
     Raises click.UsageError for a file that has no line of text as we know them, and for standard input that is closed.
     """
     if path == "-" and words == ("-",):
-        if sys.stdin is None:  # its number is somebody else's by now
-            raise click.UsageError("- is standard input, which is closed here; name a file")
+        refuse_closed_stdin(path)
         yield 0
         return
     if path == "-":

@@ -3,6 +3,7 @@
 Each is a decorator for a click command. A command names its defaults; the words stay the same.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from math import isfinite
@@ -31,6 +32,7 @@ __all__ = [
     "only_family",
     "output_option",
     "progress_option",
+    "refuse_closed_stdin",
     "timeout_option",
 ]
 
@@ -66,10 +68,25 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+def refuse_closed_stdin(path: object) -> None:
+    """Raise click.UsageError if a path is `-` and standard input is closed: its number is somebody else's by now."""
+    if path == "-" and sys.stdin is None:
+        raise click.UsageError("- is standard input, which is closed here; name a file")
+
+
+class ReadableOrStdin(click.Path):
+    """A file that is there, or `-` for standard input."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises click.UsageError."""
+        refuse_closed_stdin(value)
+        return super().convert(value, param, ctx)
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 READABLE = click.Path(exists=True, dir_okay=False)
-READABLE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
+READABLE_OR_STDIN = ReadableOrStdin(exists=True, dir_okay=False, allow_dash=True)
 
 MAX_CONCURRENCY = 100_000
 MAX_PROCESSES = 64
@@ -129,10 +146,9 @@ def family_options(what: str) -> Decorator:
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for version in (6, 4):
-            name = f"--ipv{version}"
-            command = click.option(f"-{version}", name, is_flag=True, help=f"{what} IPv{version} addresses only.")(
-                command
-            )
+            help_text = f"{what} IPv{version} addresses only."
+            option = click.option(f"-{version}", f"--ipv{version}", is_flag=True, help=help_text)
+            command = option(command)
         return command
 
     return add

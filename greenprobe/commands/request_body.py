@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from greenprobe.commands.options import refuse_closed_stdin
+
 __all__ = ["check_stdin", "data_option"]
 
 STDIN: Final = "greenprobe.body_on_stdin"
@@ -29,6 +31,7 @@ def check_stdin(words: tuple[str, ...]) -> None:
 def _read(context: click.Context, option: click.Parameter, text: str | None) -> bytes | None:
     if text is None or not text.startswith("@"):
         return None if text is None else text.encode("utf-8", "surrogateescape")
+    refuse_closed_stdin(text[1:])
     if text == "@-":
         context.meta[STDIN] = True
         return sys.stdin.buffer.read()

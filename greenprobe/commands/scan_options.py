@@ -19,6 +19,7 @@ from greenprobe.commands.options import (
     format_option,
     output_option,
     progress_option,
+    refuse_closed_stdin,
 )
 from greenprobe.errors import TargetError
 
@@ -245,8 +246,9 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_words(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the words of files, read as they are needed. Raises TargetError, which names the file."""
+    """Yield the words of files, read as they are needed. Raises TargetError, which names the file; click.UsageError."""
     for path in paths:
+        refuse_closed_stdin(path)
         try:
             with click.open_file(path, encoding="utf-8") as lines:
                 for line in lines:
