@@ -81,7 +81,7 @@ class Talk:
             assert event.stream_id is not None
             assert event.flow_controlled_length is not None
             self.bodies[event.stream_id] += event.data or b""
-            if self.paths.get(event.stream_id) != "/early-no":
+            if self.paths.get(event.stream_id) not in {"/early-no", "/no-room"}:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             assert event.stream_id is not None

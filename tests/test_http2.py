@@ -24,11 +24,12 @@ from greenprobe.errors import (
     HeaderTooLarge,
     ProtocolError,
     ReadTimeout,
+    TotalTimeout,
     WriteTimeout,
 )
 from greenprobe.greenthread import spawn
 from greenprobe.http.client import Client
-from greenprobe.http.connections import Address, Connection, connect_tcp
+from greenprobe.http.connections import Address, Connection, TlsConnection, connect_tcp
 from greenprobe.http.handshakes import Handshakes
 from greenprobe.http.http2 import HELD_BYTES, Http2Session, shares
 from greenprobe.http.http2_frames import FrameCutter
@@ -155,6 +156,36 @@ def test_a_server_that_reads_nothing_is_a_write_timeout(bench: Bench) -> None:
     with pytest.raises(WriteTimeout):
         bench.client(read_timeout=0.1).post(f"{bench.url}/stall", b"y" * 40_000_000)
     bench.server.reads_on.set()
+
+
+def test_a_body_that_gets_no_window_in_the_whole_time_is_a_total_timeout(bench: Bench) -> None:
+    with pytest.raises(TotalTimeout):
+        bench.client(total_timeout=0.1).post(f"{bench.url}/no-room", b"y" * 400_000)
+
+
+def stuck(connection: TlsConnection, data: bytes, deadline: float) -> None:
+    raise TimeoutError
+
+
+def test_a_request_that_is_not_taken_is_a_write_timeout(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = bench.client()
+    client.get(bench.url)
+    monkeypatch.setattr(TlsConnection, "send", stuck)
+    with pytest.raises(WriteTimeout):
+        client.get(bench.url)
+
+
+def test_a_stream_is_left_where_the_server_does_not_take_even_that(
+    bench: Bench, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bench.client(read_timeout=0.1)
+    client.get(bench.url)  # with that, both have acknowledged the other's settings
+    asked = spawn(client.get, f"{bench.url}/silent")
+    while len(bench.server.requests) < 2:
+        hub.sleep(0.001)
+    monkeypatch.setattr(TlsConnection, "send", stuck)
+    with pytest.raises(ReadTimeout):
+        asked.wait(timeout=10)
 
 
 def test_who_waits_for_a_connection_gets_the_one_that_rests(bench: Bench, authority: trustme.CA) -> None:

@@ -188,11 +188,7 @@ class Exchange:
 
     def _unsent(self, trace: Trace, exc: OSError) -> FetchError:
         """Return the error of a request that could not be sent."""
-        if not isinstance(exc, TimeoutError):
-            return lost(trace, exc)
-        if self._clock() >= trace.deadline:
-            return self.late(trace)
-        return WriteTimeout(f"{trace.url.origin.key} took nothing for {self.read_timeout:g} s")
+        return self.stuck(trace) if isinstance(exc, TimeoutError) else lost(trace, exc)
 
     # -- receiving
 
@@ -281,6 +277,12 @@ class Exchange:
             return TotalTimeout(f"not done after {self._total_timeout:g} s")
         seconds = self.first_byte_timeout if trace.first_byte is None else self.read_timeout
         return ReadTimeout(f"nothing came from {trace.url.origin.key} for {seconds:g} s")
+
+    def stuck(self, trace: Trace) -> FetchError:
+        """Return the error of a peer that took nothing for too long."""
+        if self._clock() >= trace.deadline:
+            return self.late(trace)
+        return WriteTimeout(f"{trace.url.origin.key} took nothing for {self.read_timeout:g} s")
 
 
 def lost(trace: Trace, exc: OSError) -> FetchError:

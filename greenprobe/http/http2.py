@@ -25,7 +25,6 @@ from greenprobe.errors import (
     HeaderTooLarge,
     IncompleteBody,
     ProtocolError,
-    WriteTimeout,
 )
 from greenprobe.greenthread import kill, spawn_n
 from greenprobe.http.connections import Connection, reason
@@ -214,7 +213,7 @@ class Http2Session:
         self._streams[number] = stream
         trace.sent_bytes += sum(len(name) + len(value) + 4 for name, value in fields)
         try:
-            self._flush(trace.deadline)
+            self._push(trace)
         except BaseException:
             self._forget(number)
             raise
@@ -244,14 +243,11 @@ class Http2Session:
         self._push(trace)
 
     def _push(self, trace: Trace) -> None:
-        """Send what there is of a body."""
+        """Send what there is of a request."""
         try:
             self._flush(min(trace.deadline, self._hub.clock() + self._exchange.read_timeout))
         except TimeoutError as exc:
-            raise (self._exchange.late(trace) if self._hub.clock() >= trace.deadline else self._unmoved()) from exc
-
-    def _unmoved(self) -> WriteTimeout:
-        return WriteTimeout(f"{self._key} took nothing for {self._exchange.read_timeout:g} s")
+            raise self._exchange.stuck(trace) from exc
 
     def _room(self, number: int, stream: Stream, trace: Trace) -> int:
         """Return how many bytes may be sent now; 0 if nobody wants them."""
@@ -264,7 +260,7 @@ class Http2Session:
                 return int(room)
             stream.window.clear()
             if not stream.window.wait(max(0.0, deadline - self._hub.clock())):
-                raise self._unmoved()
+                raise self._exchange.stuck(trace)
 
     def _pieces(self, number: int, stream: Stream, trace: Trace) -> Pieces:
         """Yield the body of an answer, its head noted in `trace`."""
@@ -309,7 +305,7 @@ class Http2Session:
             self._h2.reset_stream(number, h2_errors.ErrorCodes.CANCEL)
             self._idle_bytes -= self._window_bytes  # which may be under way
             self._flush(self._hub.clock() + 1.0)
-        except (h2_exceptions.ProtocolError, ConnectionLost):
+        except (h2_exceptions.ProtocolError, ConnectionLost, TimeoutError):
             pass  # it is over
         if self._is_closing and not self._streams:
             self._end(None)
