@@ -1,7 +1,8 @@
 """Who we say we are: Basic, Bearer and Digest authorization, and the .netrc file.
 
-An Auth writes the Authorization header of a request, and learns from the challenge of a 401 whether there is any use
-in asking again. Sources: RFC 7617 (Basic), RFC 6750 (Bearer), RFC 7616 (Digest), RFC 9110, section 11.
+An Auth gives each request its Turn, which writes the Authorization header, and learns from the challenge of a 401
+whether there is any use in asking again. Sources: RFC 7617 (Basic), RFC 6750 (Bearer), RFC 7616 (Digest), RFC 9110,
+section 11.
 """
 
 import hashlib
@@ -14,23 +15,27 @@ from typing import Final, NamedTuple, Protocol
 
 from greenprobe.errors import LocalProtocolError
 
-__all__ = ["Auth", "Basic", "Bearer", "Challenge", "Digest", "Netrc", "challenges"]
+__all__ = ["Auth", "Basic", "Bearer", "Challenge", "Digest", "Netrc", "Turn", "challenges"]
 
 MAX_CHALLENGE_CHARS: Final = 1 << 13
 MAX_SPACES: Final = 4096  # origins whose challenges are kept
 
 
-class Auth(Protocol):
-    """Authorizes requests. One may serve any number of greenthreads."""
-
-    def at(self, origin: str) -> "Auth":
-        """Return what authorizes one request to an origin, and once more if that is refused."""
+class Turn(Protocol):
+    """Authorizes one request to an origin, and once more if that is refused."""
 
     def header(self, method: str, target: str) -> str | None:
         """Return the value for the Authorization header, or None if nothing can be said before a challenge."""
 
     def learn(self, values: Iterable[str]) -> bool:
         """Take the WWW-Authenticate values of a 401; tell whether `header` now has something new to say."""
+
+
+class Auth(Protocol):
+    """Authorizes requests. One may serve any number of greenthreads."""
+
+    def at(self, origin: str) -> Turn:
+        """Return the turn of one request to an origin."""
 
 
 class Basic(NamedTuple):
@@ -160,14 +165,6 @@ class Digest:
             self._spaces.clear()
         return DigestTurn(self.user, self._password, self._spaces.setdefault(origin, Space()))
 
-    def header(self, method: str, target: str) -> str | None:
-        """Say nothing to nobody in particular."""
-        return None
-
-    def learn(self, values: Iterable[str]) -> bool:
-        """Learn nothing of nobody in particular."""
-        return False
-
     def __repr__(self) -> str:
         return f"<Digest of {self.user!r}>"
 
@@ -182,10 +179,6 @@ class DigestTurn:
         self._password = password
         self._space = space
         self._tried: str | None = None
-
-    def at(self, origin: str) -> "DigestTurn":
-        """It is at its origin."""
-        return self
 
     def header(self, method: str, target: str, *, nonce: str | None = None) -> str | None:
         """Return the answer to the last challenge. `nonce` is ours, for tests."""

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
 from greenprobe.errors import FetchError, PoolTimeout, ProxyError, RedirectError
-from greenprobe.http.auth import Auth, Basic
+from greenprobe.http.auth import Auth, Basic, Turn
 from greenprobe.http.bodies import (
     BytesBody,
     FileBody,
@@ -217,8 +217,8 @@ class Client:
 class _Course:
     """One fetch with everything: attempts, in each of them hops, in each of them challenges."""
 
-    __slots__ = ("_attempt", "_auth", "_client", "_goes_on", "_is_last", "_open_sink", "_opens_once", "_options",
-                 "_original", "_request", "_trace")  # fmt: skip
+    __slots__ = ("_attempt", "_client", "_goes_on", "_is_last", "_open_sink", "_opens_once", "_options",
+                 "_original", "_request", "_trace", "_turn")  # fmt: skip
 
     def __init__(
         self, client: Client, trace: Trace, request: Request, open_sink: OpenSink | None, *, opens_once: bool
@@ -231,7 +231,7 @@ class _Course:
         self._open_sink = open_sink
         self._opens_once = opens_once
         self._is_last = False  # whatever comes of this attempt
-        self._auth: Auth | None = None  # who we are to whom we ask just now
+        self._turn: Turn | None = None  # who we are to whom we ask just now
         auth = request.auth or self._options.auth
         given = {name.lower() for name, _ in request.fields}
         fields = (*request.fields, *(pair for pair in client._own if pair[0].lower() not in given))
@@ -283,7 +283,7 @@ class _Course:
         """Send one request, again if its answer is a challenge that we can meet."""
         client, trace = self._client, self._trace
         auth = auth_of(trace, self._request, self._options)
-        self._auth = auth.at(trace.url.origin.key) if auth is not None else None
+        self._turn = auth.at(trace.url.origin.key) if auth is not None else None
         for challenge in range(MAX_CHALLENGES + 1):
             self._goes_on = False
             extra = self._extra()
@@ -299,8 +299,8 @@ class _Course:
         """The head of an answer is there that is no redirect: look what it means, and who wants its body."""
         request = self._request
         is_challenge = trace.status == 401 and challenge < MAX_CHALLENGES
-        if is_challenge and self._auth is not None and (request.body is None or request.body.can_repeat):
-            self._goes_on = self._auth.learn(trace.headers.get("www-authenticate", ()))
+        if is_challenge and self._turn is not None and (request.body is None or request.body.can_repeat):
+            self._goes_on = self._turn.learn(trace.headers.get("www-authenticate", ()))
         check_range(request.value("range") or self._client._range, trace)
         if self._open_sink is None or self._goes_on or self._pause(None) is not None:
             return None
@@ -336,8 +336,8 @@ class _Course:
             cookie = options.cookies.header(trace.url, time())
             if cookie is not None:
                 fields.append(("Cookie", cookie))
-        if self._auth is not None:
-            value = self._auth.header(request.method, trace.url.target.decode())
+        if self._turn is not None:
+            value = self._turn.header(request.method, trace.url.target.decode())
             if value is not None:
                 fields.append(("Authorization", value))
         return tuple(fields)
