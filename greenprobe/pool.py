@@ -384,12 +384,14 @@ class Results(Generic[R]):
                 stream.over = True
         head.join()  # if this wait is ended from outside, the next call waits for the same result
         self._head = None
+        if not stream.outstanding:  # closed while we waited
+            raise StopIteration
         stream.outstanding -= 1
         stream.room.release()
         return head
 
     def close(self) -> None:
-        """End the iteration: kill what still runs. Does not wait."""
+        """End the iteration, also for who waits in it: kill what still runs. Does not wait."""
         self._head = None
         self._stream.close()
 

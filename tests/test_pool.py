@@ -416,6 +416,16 @@ def test_greenthreads_that_share_an_imap_get_results_of_their_own() -> None:
     assert sorted(number for share in shares for number in share.wait()) == [number * 2 for number in range(20)]
 
 
+@pytest.mark.parametrize("imap", [GreenPool.imap, GreenPool.imap_unordered])
+def test_closing_an_imap_ends_the_iteration_of_who_waits_for_a_result(imap: Callable[..., Any]) -> None:
+    results = imap(GreenPool(3), lambda _: Event().wait(), range(5))
+    takers = [spawn(list, results) for _ in range(2)]
+    wait_all_blocked()
+    results.close()
+    assert [taker.wait() for taker in takers] == [[], []]
+    assert list(results) == []
+
+
 def test_a_function_that_raises_stop_iteration_does_not_end_the_iteration() -> None:
     empty = iter([1])  # one result, and then none
     pool = GreenPool(1)
