@@ -6,10 +6,10 @@ import sys
 import traceback
 from _thread import _count as count_other_threads, get_native_id
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from greenlet import GreenletExit
 
@@ -25,6 +25,8 @@ __all__ = [
     "interrupts_held",
     "report",
 ]
+
+UNPRINTABLE: Final = (OSError, ValueError)  # a full disk, a pipe that nobody reads; a closed file
 
 
 class Interrupts:
@@ -124,10 +126,8 @@ def has_signal_handlers() -> bool:
 def report(error: BaseException) -> None:
     """Print an exception that nobody asked for, as of a thread: where it cannot be printed the program goes on."""
     if sys.stderr is not None:
-        try:
+        with suppress(*UNPRINTABLE):
             traceback.print_exception(error, file=sys.stderr)
-        except (OSError, ValueError):
-            pass  # a full disk, a pipe that nobody reads; a closed file
 
 
 def exit_status(error: BaseException | None) -> int:
@@ -135,11 +135,13 @@ def exit_status(error: BaseException | None) -> int:
     if error is None or isinstance(error, GreenletExit):
         return 0
     if not isinstance(error, SystemExit):
-        traceback.print_exception(error)
+        report(error)
         return 1
     if error.code is None or isinstance(error.code, int):
         return error.code or 0
-    sys.stderr.write(f"{error.code}\n")
+    if sys.stderr is not None:
+        with suppress(*UNPRINTABLE):
+            sys.stderr.write(f"{error.code}\n")
     return 1
 
 

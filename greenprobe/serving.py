@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from greenprobe.http.trust import tls_reason
 from greenprobe.listeners import Bind, inherited_listeners, open_listener, url_of
 from greenprobe.module_watch import watch_modules
 from greenprobe.patcher import monkey_patch
+from greenprobe.process import report
 from greenprobe.static_files import StaticFiles
 from greenprobe.supervisor import CANNOT_START, Supervisor, WorkerLinks
 from greenprobe.wsgi import STOP_TIMEOUT, Server
@@ -147,7 +147,7 @@ def be_worker(plan: ServePlan, listeners: Sequence[socket], tell: Callable[[str]
         tell(f"Error: {error}")
         return CANNOT_START
     except Exception as error:
-        traceback.print_exception(error)
+        report(error)
         tell(f"Error: the application {plan.target} cannot be loaded: {type(error).__name__}: {error}")
         return CANNOT_START
     log = None if log_fd is None else AccessLog(log_fd, FORMATS[plan.log_format or "combined"], tell=tell)

@@ -178,9 +178,10 @@ def test_a_descriptor_closed_after_a_fork_leaves_the_epoll_set(hub: Hub) -> None
 def fork_in_greenthread(what_the_child_does: str) -> tuple[int, str, str]:
     """Run a program whose child does that in the greenthread that forked; return its status, output and errors."""
     done = run_python(f"""
-        import os, select, sys, threading
+        import atexit, os, select, sys, threading
         from greenprobe.greenthread import sleep, spawn
         from greenprobe.hub import get_hub
+        atexit.register(print, "an exit handler of the parent ran", flush=True)
         def forking():
             pid = os.fork()
             if not pid:
@@ -214,6 +215,9 @@ def fork_in_greenthread(what_the_child_does: str) -> tuple[int, str, str]:
         ("sys.exit('no way')", 1, "no way\n"),
         ("sys.exit()", 0, ""),
         ("raise ValueError('boom')", 1, "ValueError: boom"),
+        ("os.dup2(os.open('/dev/full', os.O_WRONLY), 2); sys.exit('no way')", 1, ""),
+        ("sys.stderr = None; sys.exit('no way')", 1, ""),
+        ("os.dup2(os.open('/dev/full', os.O_WRONLY), 2); raise KeyboardInterrupt", 1, ""),
         ("spawn(sys.exit, 5)", 5, ""),
         ("spawn(sleep, 0.001); spawn(lambda: None)", 0, ""),
     ],
