@@ -60,7 +60,7 @@ class GreenPool:
     """At most `size` greenthreads at once. Size 0 lets nobody run until `resize`. Raises ValueError for less."""
 
     def __init__(self, size: int = 1000) -> None:
-        self._size = self._free = whole(size, 0, "a pool of size {}")  # a pool that shrinks under its workers has less
+        self._size = self._free = whole(size, 0, "a pool of size {}")  # _free is below 0 once it shrank under workers
         self._workers: dict[greenlet, None] = {}  # in order, so that killing them is the same every time
         self._feeders: dict[greenlet, bool] = {}  # and whether a worker of this pool waits for what they feed
         self._feeding = 0  # feeders that are not waiting for somebody to take results
