@@ -61,7 +61,7 @@ class Event:
         hub = get_hub()
         me = getcurrent()
         if me is hub.loop or me in line or timeout is not None:
-            return self._wait_as_waiter(timeout)
+            return self._wait_as_waiter(line, timeout)
         line[me] = hub
         try:
             while line is self._line:
@@ -73,12 +73,9 @@ class Event:
             raise
         return True
 
-    def _wait_as_waiter(self, timeout: float | None) -> bool:
+    def _wait_as_waiter(self, line: dict[greenlet | Waiter, Hub], timeout: float | None) -> bool:
         """Wait with a timeout; or once more, in a signal handler that came in the middle of a wait."""
         waiter = Waiter()
-        line = self._line
-        if self._flag:
-            return True
         line[waiter] = waiter.hub
         try:
             return line is not self._line or waiter.wait(timeout)
