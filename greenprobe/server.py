@@ -93,9 +93,12 @@ class StreamServer(Serves):
         self.handshake_failures = 0
         self._where = listener
         self._handle = handle
-        limit = None if pool is None or isinstance(pool, GreenPool) else pool
-        self._limit = limit if limit is None else whole(limit, 0, "a server of {} handlers at once")
-        self._spawn: Callable[..., GreenThread] = pool.spawn if isinstance(pool, GreenPool) else spawn
+        self._spawn: Callable[..., GreenThread] = spawn
+        self._limit: int | None = None
+        if isinstance(pool, GreenPool):
+            self._spawn = pool.spawn
+        elif pool is not None:
+            self._limit = whole(pool, 0, "a server of {} handlers at once")
         self._context = context
         self._handshake_timeout = handshake_timeout
         self._backlog = backlog
