@@ -62,7 +62,6 @@ from greenprobe.errors import DeadlockError, HubError
 from greenprobe.hops import FOREVER, LONGEST_POLL, MAX_EVENTS, NEVER
 from greenprobe.poller import Poller
 from greenprobe.process import (
-    Guard,
     Interrupts,
     exit_status,
     flush_and_exit,
@@ -404,6 +403,23 @@ class Hub(DescriptorWaits):
 
 
 # -- one hub a thread
+
+
+class Guard:
+    """Closes a hub when its thread ends: thread-local values are destroyed then."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def __del__(self) -> None:
+        if self.hub.closed:
+            return
+        if in_main_thread():
+            self.hub.release()  # the interpreter ends: too late to run anybody
+        else:
+            self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
 
 
 _here = _local()

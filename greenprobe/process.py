@@ -1,4 +1,4 @@
-"""What a hub asks of its process: which thread this is, who handles signals, how a forked child ends."""
+"""What a hub asks of its process: which thread this is, who handles signals, who prints failures, how it ends."""
 
 import atexit
 import os
@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from signal import SIGINT, default_int_handler, getsignal, signal, valid_signals
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from greenlet import GreenletExit
 
 __all__ = [
-    "Guard",
     "Interrupts",
     "end",
     "exit_status",
@@ -62,23 +61,6 @@ class Interrupts:
         if self.pending:
             self.pending = False
             self._deliver()
-
-
-class Guard:
-    """Closes a hub when its thread ends: thread-local values are destroyed then."""
-
-    __slots__ = ("hub",)
-
-    def __init__(self, hub: Any) -> None:
-        self.hub = hub
-
-    def __del__(self) -> None:
-        if self.hub.closed:
-            return
-        if in_main_thread():
-            self.hub.release()  # the interpreter ends: too late to run anybody
-        else:
-            self.hub.close()  # the loop's frames hold the hub, and the hub the loop: it must run to its end
 
 
 @contextmanager
