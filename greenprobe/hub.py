@@ -113,8 +113,7 @@ class Hub(DescriptorWaits):
         self.idle_policy: IdlePolicy | None = None
         self.on_error: Callable[[BaseException], object] = report
         self.resting: list[Any] = []  # greenthreads that wait for another function, see `bare_greenthread.py`
-        self.slice = 0.01  # seconds of a turn, after which who yields lets the hub look at its timers and descriptors
-        self._slice_end = NEVER
+        self.slice = 0.01
         self._hops = 0
         self._most_hops = HOPS  # in the next turn
         self._calls: deque[Call] = deque()  # met by those who hopped, left to the loop
@@ -128,6 +127,16 @@ class Hub(DescriptorWaits):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.ready)} ready, {len(self.timers)} timers"
         return f"<Hub of thread {self.thread_id}: {state}, {len(self.poller.slots)} descriptors>"
+
+    @property
+    def slice(self) -> float:
+        """Seconds of a turn, after which who yields lets the hub look at its timers and descriptors."""
+        return self._slice
+
+    @slice.setter
+    def slice(self, seconds: float) -> None:
+        self._slice = seconds
+        self._slice_end = NEVER  # the turn that runs counts by it, too
 
     # -- switch and wake
 
@@ -178,7 +187,7 @@ class Hub(DescriptorWaits):
             raise ValueError(f"cannot sleep for {seconds!r} s; give 0 or more")
         now = self.clock()
         if self._slice_end == NEVER:
-            self._slice_end = now + self.slice
+            self._slice_end = now + self._slice
         if seconds or now > self._slice_end:
             self.sleep_until(now + seconds)
             return
@@ -254,7 +263,7 @@ class Hub(DescriptorWaits):
         ready = self.ready
         most = self._hops = self._most_hops
         budget = max(len(ready), most // 2)
-        self._slice_end = self.clock() + self.slice
+        self._slice_end = self.clock() + self._slice
         while budget and ready:
             budget -= 1
             item = ready.popleft()
@@ -265,7 +274,7 @@ class Hub(DescriptorWaits):
             if self._calls:
                 self._run_calls()
         late = self.clock() - self._slice_end
-        self._most_hops = min(HOPS, most * 2) if late <= 0 else max(1, int(most * self.slice / (self.slice + late)))
+        self._most_hops = min(HOPS, most * 2) if late <= 0 else max(1, int(most * self._slice / (self._slice + late)))
 
     def _poll(self, patience: float) -> None:
         """Wait up to `patience` seconds for an edge, and not at all if somebody can run."""

@@ -229,6 +229,8 @@ def test_how_long_a_step_takes_does_not_change_a_random_order() -> None:
 
         with fresh_hub() as hub, JumpClock() as clock:
             hub.slice = 0.01
+            sleep(0)
+            clock.advance(step)  # in a turn that began before the order
             with RandomOrder(3):
                 for number in range(5):
                     spawn(work, number)
