@@ -8,7 +8,7 @@ import gc
 import os
 import socket as stdlib
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from typing import Any
@@ -17,6 +17,7 @@ from zlib import crc32
 import pytest
 from hypothesis import HealthCheck, settings
 
+from greenprobe.commands import garbage
 from greenprobe.green_socket import socket
 from greenprobe.hub import Hub
 from greenprobe.testing import JumpClock, RandomOrder, assert_no_leaks, fresh_hub
@@ -102,6 +103,15 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
                 before.__exit__(None, None, None)
     finally:
         gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def really_set_aside() -> Iterator[Callable[[], bool]]:
+    """What commands ask before they set everything aside. They are told that `hub` has: to count it takes 50 ms."""
+    asked = garbage.is_set_aside
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(garbage, "is_set_aside", lambda: True)
+        yield asked
 
 
 def order_of(item: pytest.Item) -> AbstractContextManager[object]:

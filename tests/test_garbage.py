@@ -1,14 +1,19 @@
 """Commands look for garbage rarely, and leave the collector as they found it."""
 
 import gc
+from collections.abc import Callable
 
 import pytest
 
+from greenprobe.commands import garbage
 from greenprobe.commands.garbage import MANY_OBJECTS, rarely_collected
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_the_collector_is_left_as_it_was_found(is_frozen: bool) -> None:
+def test_the_collector_is_left_as_it_was_found(
+    is_frozen: bool, really_set_aside: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "is_set_aside", really_set_aside)
     gc.unfreeze()
     if is_frozen:
         gc.freeze()
