@@ -12,6 +12,7 @@ import pytest
 import trustme
 from dns_servers import DnsServer, dns_server
 from fakes import ok, web_server
+from tls_contexts import trusting_only
 
 from greenprobe.cli import cli, run
 from greenprobe.dns.conf import ResolvConf
@@ -27,9 +28,7 @@ RECORDS = {(f"n{number}.test.", "A"): [f"n{number}.test. 60 IN A 127.0.0.{number
 
 
 def trust() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
+    return trusting_only(AUTHORITY)
 
 
 def context_of(*names: str) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tls_contexts import trusting_only
 
 from greenprobe.errors import BusyError
 from greenprobe.green_socket import socket
@@ -32,8 +33,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def client_context(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
+    context = trusting_only(AUTHORITY)
     context.maximum_version = version
     return context
 

@@ -12,6 +12,7 @@ import pytest
 import trustme
 from core_tools import one_by_one
 from fakes import FakeWeb, Refused, Script, ok, resolve_anything, web_server
+from tls_contexts import trusting_only
 
 from greenprobe.errors import (
     BodyTooLarge,
@@ -504,9 +505,7 @@ def server_context(*names: str) -> ssl.SSLContext:
 
 
 def trusting_ours() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
+    return trusting_only(AUTHORITY)
 
 
 @pytest.mark.parametrize("size_bytes", (2, 500_000))

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 from core_tools import needs_ipv6, wait_until
+from tls_contexts import trusting_only
 
 pytestmark = pytest.mark.slow  # each test starts a supervisor and its workers
 
@@ -130,9 +131,8 @@ def test_several_places_are_served_at_once(start: Start, tmp_path: Path) -> None
 
 def alpn_and_status(port: int, authority: trustme.CA) -> tuple[str | None, int]:
     """GET / over TLS, verified; return what ALPN chose and the status. Raises SSLCertVerificationError."""
-    context = ssl.create_default_context()
+    context = trusting_only(authority)
     context.set_alpn_protocols(["h2", "http/1.1"])
-    authority.configure_trust(context)
     connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     try:
         connection.connect()

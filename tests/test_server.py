@@ -12,6 +12,7 @@ import pytest
 import trustme
 from core_tools import IPV6
 from greenlet import GreenletExit
+from tls_contexts import trusting_only
 
 from greenprobe.convenience import connect, listen
 from greenprobe.green_socket import socket
@@ -60,9 +61,7 @@ def context() -> ssl.SSLContext:
 
 
 def client_of(server: StreamServer) -> SSLSocket:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return wrap(connect(server.address), context, server_hostname="127.0.0.1")
+    return wrap(connect(server.address), trusting_only(AUTHORITY), server_hostname="127.0.0.1")
 
 
 # -- serving

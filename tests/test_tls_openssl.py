@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trustme
 from real_servers import free_port
+from tls_contexts import trusting_only
 
 from greenprobe.convenience import listen
 from greenprobe.green_socket import socket
@@ -36,9 +37,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def client_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
+    return trusting_only(AUTHORITY)
 
 
 @pytest.fixture

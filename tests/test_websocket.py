@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
+from tls_contexts import trusting_only
 from wsproto.connection import Connection as Frames, ConnectionType
 
 from greenprobe import convenience
@@ -256,8 +257,7 @@ def secure_url(authority: trustme.CA) -> Iterator[str]:
 
 
 def test_messages_go_over_tls_to_a_server_that_is_verified(authority: trustme.CA, secure_url: str) -> None:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    context = trusting_only(authority)
     with connect(secure_url, context=context) as websocket:
         assert isinstance(websocket.sock, SSLSocket)
         for message in ("hello", os.urandom(500_000)):
@@ -270,8 +270,7 @@ def test_messages_go_over_tls_to_a_server_that_is_verified(authority: trustme.CA
 def test_a_certificate_that_is_not_trusted_or_another_hosts_is_refused(authority: trustme.CA, secure_url: str) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|local issuer"):
         connect(secure_url)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    context = trusting_only(authority)
     with pytest.raises(ssl.SSLCertVerificationError, match="localhost"):
         connect(secure_url.replace("127.0.0.1", "localhost"), context=context)
 

@@ -12,6 +12,7 @@ from wsgiref.validate import validator
 
 import pytest
 import trustme
+from tls_contexts import trusting_only
 
 from greenprobe.acceptor import hold_off
 from greenprobe.convenience import connect, listen
@@ -818,8 +819,7 @@ def test_it_speaks_tls(proxied: bool) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = trusting_only(authority)
 
     def app(environ: Environ, start: Start) -> Iterable[bytes]:
         start("200 OK", PLAIN)
