@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 import pytest
@@ -412,6 +413,7 @@ def frames_of(data: bytes) -> list[tuple[int, bytes]]:
 
 def open_by_hand(server: Server, extra: bytes = b"") -> socket:
     sock = convenience.connect(server.address)
+    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # frames in pieces: each would wait for the ACK of the one before
     sock.sendall(REQUEST + extra)
     answer = b""
     while b"\r\n\r\n" not in answer:
