@@ -72,8 +72,8 @@ def _statements(node: ast.AST, *, late: bool) -> Iterator[tuple[ast.Import | ast
         elif isinstance(child, ast.If) and _asks_type_checking(child.test):
             for otherwise in child.orelse:
                 yield from _statements(otherwise, late=late)
-        else:
-            yield from _statements(child, late=late or isinstance(child, (*FUNCTIONS, ast.Lambda)))
+        elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):  # no expression holds a statement
+            yield from _statements(child, late=late or isinstance(child, FUNCTIONS))
 
 
 def _asks_type_checking(test: ast.expr) -> bool:
@@ -87,6 +87,21 @@ def _base(node: ast.ImportFrom, package: str) -> str:
     parts = package.split(".")
     parts = parts[: len(parts) - node.level + 1]
     return ".".join([*parts, node.module] if node.module else parts)
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    """Yield each call with the dotted name of what is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, _dotted(node.func)
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return ast.unparse(node)
 
 
 def functions(tree: ast.Module) -> Iterator[Function]:

@@ -10,10 +10,12 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from anatomy import Function, functions, imports, parse, percentile
+from anatomy import Function, Import, calls, functions, imports, parse, percentile
 
 import greenprobe
 import greenprobe.http
@@ -149,15 +151,37 @@ FACADES = [path for path in INNER_INITS if path.is_relative_to(PACKAGE / "compat
 PUBLIC: list[str] = vars(greenprobe)["__all__"]
 KNOWN = frozenset(f"greenprobe.{module_name(path)}" for path in MODULES)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-FIGURES = [(relative(path), function) for path in SOURCES for function in functions(parse(path))]
 
 
-def own_imports(path: Path) -> Iterator[tuple[str, int, bool]]:
-    """Yield (module, line, late) of what a file imports from greenprobe itself."""
+class Shape(NamedTuple):
+    """What the rules ask of a file of ours. Its tree is large and slow to make: it is made once, and not kept."""
+
+    imports: list[Import]
+    by_name: list[str]  # calls that import by a name in a string
+    functions: list[Function]
+
+
+@cache
+def shape_of(path: Path) -> Shape:
+    """Read a file's tree."""
+    tree = parse(path)
     package = ".".join(["greenprobe", *path.relative_to(PACKAGE).parts[:-1]])
-    for found in imports(parse(path), package, KNOWN):
+    by_name = [
+        f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
+        for node, name in calls(tree)
+        if name.split(".")[-1] in {"import_module", "__import__"}
+    ]
+    return Shape([*imports(tree, package, KNOWN)], by_name, [*functions(tree)])
+
+
+FIGURES = [(relative(path), function) for path in SOURCES for function in shape_of(path).functions]
+
+
+def own_imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield (module, line) of what a file imports from greenprobe itself."""
+    for found in shape_of(path).imports:
         if found.module == "greenprobe" or found.module.startswith("greenprobe."):
-            yield found.module, found.line, found.late
+            yield found.module, found.line
 
 
 # -- layers
@@ -172,25 +196,20 @@ def test_every_file_is_in_the_list_once() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_a_file_imports_only_from_files_above_it(path: Path) -> None:
     above = {f"greenprobe.{name}" for name in LAYERS[: LAYERS.index(module_name(path))]}
-    wrong = [f"{relative(path)}:{line} imports {name}" for name, line, _ in own_imports(path) if name not in above]
+    wrong = [f"{relative(path)}:{line} imports {name}" for name, line in own_imports(path) if name not in above]
     assert not wrong, "\n".join(wrong)  # `greenprobe` itself and a sub-package are above nothing: name the module
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_no_file_imports_inside_a_function(path: Path) -> None:
-    found = imports(parse(path), "greenprobe", KNOWN)
-    late = [f"{relative(path)}:{each.line} imports {each.module} late" for each in found if each.late]
+    late = [f"{relative(path)}:{each.line} imports {each.module} late" for each in shape_of(path).imports if each.late]
     assert not late or relative(path) in LATE_IMPORTS, "\n".join(late)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_only_the_lazy_places_import_by_a_name_in_a_string(path: Path) -> None:
-    calls = [
-        f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}
-    ]
-    assert not calls or relative(path) in MAY_IMPORT_BY_NAME, "\n".join(calls)
+    found = shape_of(path).by_name
+    assert not found or relative(path) in MAY_IMPORT_BY_NAME, "\n".join(found)
 
 
 @pytest.mark.parametrize("path", [path for path in INNER_INITS if path not in FACADES], ids=relative)
@@ -205,13 +224,13 @@ def test_a_facade_hands_out_names_and_does_nothing_else(path: Path) -> None:
     assert isinstance(docstring.value, ast.Constant)
     assert all(isinstance(statement, ast.Import | ast.ImportFrom | ast.Assign) for statement in rest)
     known = {f"greenprobe.{name}" for name in LAYERS}
-    assert {module for module, _, _ in own_imports(path)} <= known, "a facade imports from modules"
+    assert {module for module, _ in own_imports(path)} <= known, "a facade imports from modules"
 
 
 def test_only_compat_and_its_users_know_compat() -> None:
     outside = (path for path in MODULES if not path.is_relative_to(PACKAGE / "compat"))
     below = [path for path in outside if "compat" in path.read_text("utf-8")]
-    assert not [relative(path) for path in below for name, _, _ in own_imports(path) if ".compat" in name]
+    assert not [relative(path) for path in below for name, _ in own_imports(path) if ".compat" in name]
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
@@ -330,41 +349,54 @@ SERVER_CALLS = {"bind", "listen", "create_server", "serve"}
 LONGEST_REAL_SLEEP = 0.05  # a test of what a blocked hub does must block it
 
 
-def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:
-    """Yield each call of a file with the dotted name of what is called."""
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Call):
-            yield node, ast.unparse(node.func)
-
-
 def constant(node: ast.expr | None) -> object:
     """Return the value of a literal, else None."""
     return node.value if isinstance(node, ast.Constant) else None
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
-def test_no_test_sleeps_real_seconds(path: Path) -> None:
-    names = {"time.sleep"}
-    for node in ast.walk(parse(path)):
+def sleeps_long(call: ast.Call) -> bool:
+    """Tell whether a call of time.sleep() sleeps for long, or for who knows how long."""
+    seconds = constant(call.args[0]) if call.args else 0
+    return not isinstance(seconds, int | float) or seconds > LONGEST_REAL_SLEEP
+
+
+def serves_on_a_fixed_port(call: ast.Call) -> bool:
+    """Tell whether a call that takes an address takes one with a port."""
+    address = call.args[0] if call.args else None
+    return isinstance(address, ast.Tuple) and len(address.elts) > 1 and constant(address.elts[1]) not in {0, None}
+
+
+class Faults(NamedTuple):
+    """The calls in a file of tests that it may not make."""
+
+    sleeps: list[str]
+    ports: list[str]
+
+
+@cache
+def faults_of(path: Path) -> Faults:
+    """Read a file's tree."""
+    tree, faults, names = parse(path), Faults([], []), {"time.sleep"}
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "time":
             names |= {alias.asname or alias.name for alias in node.names if alias.name == "sleep"}
-    faults = []
-    for call, name in calls(path):
-        seconds = constant(call.args[0]) if name in names and call.args else 0
-        if not isinstance(seconds, int | float) or seconds > LONGEST_REAL_SLEEP:
-            faults.append(f"tests/{path.name}:{call.lineno} {ast.unparse(call)}")
+    for call, name in calls(tree):
+        if name in names and sleeps_long(call):
+            faults.sleeps.append(f"tests/{path.name}:{call.lineno} {ast.unparse(call)}")
+        if name.split(".")[-1] in SERVER_CALLS and serves_on_a_fixed_port(call):
+            faults.ports.append(f"tests/{path.name}:{call.lineno} {ast.unparse(call)}")
+    return faults
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_no_test_sleeps_real_seconds(path: Path) -> None:
+    faults = faults_of(path).sleeps
     assert not faults, "wait for a state, or take the jumping clock:\n" + "\n".join(faults)
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_no_test_serves_on_a_fixed_port(path: Path) -> None:
-    faults = [
-        f"tests/{path.name}:{call.lineno} {ast.unparse(call)}"
-        for call, name in calls(path)
-        if name.split(".")[-1] in SERVER_CALLS
-        for address in call.args[:1]
-        if isinstance(address, ast.Tuple) and len(address.elts) > 1 and constant(address.elts[1]) not in {0, None}
-    ]
+    faults = faults_of(path).ports
     assert not faults, "bind port 0:\n" + "\n".join(faults)
 
 
