@@ -150,6 +150,16 @@ def test_a_connection_that_is_refused_is_tried_once_and_leaves_no_place(hub: Hub
         assert client.lanes.statistics()[1:] == (0, 0, 0)
 
 
+def kill_in_the_middle(hub: Hub, client: Client, port: int, path: str) -> None:
+    """Kill who asks for a path once everybody waits: he has a place, and leaves it."""
+    green = spawn(record_of, Visits(hub, client, {}), port, path)
+    wait_all_blocked()
+    assert client.lanes.statistics()[1:] == (1, 0, 0)
+    green.kill()
+    wait_all_blocked()
+    assert client.lanes.statistics()[1:] == (0, 0, 0)
+
+
 def test_who_is_killed_while_he_connects_leaves_his_place(hub: Hub) -> None:
     def connect(hub: Hub, address: Address, deadline: float) -> Connection:
         if tries:
@@ -159,14 +169,8 @@ def test_who_is_killed_while_he_connects_leaves_his_place(hub: Hub) -> None:
 
     tries: list[Address] = []
     with web_server(ANSWERS.__getitem__) as port, closing(Client(OPTIONS, hub=hub, connect=connect)) as client:
-        visits = Visits(hub, client, {})
-        record_of(visits, port, "/last")
-        green = spawn(record_of, visits, port, "/plain")
-        wait_all_blocked()
-        assert client.lanes.statistics()[1:] == (1, 0, 0)
-        green.kill()
-        wait_all_blocked()
-        assert client.lanes.statistics()[1:] == (0, 0, 0)
+        record_of(Visits(hub, client, {}), port, "/last")
+        kill_in_the_middle(hub, client, port, "/plain")
 
 
 def test_connecting_counts_against_the_deadline(hub: Hub, clock: JumpClock) -> None:
@@ -247,14 +251,8 @@ def test_silence_ends_at_the_deadline(hub: Hub, client: Client) -> None:
 
 def test_who_is_killed_while_he_waits_leaves_place_and_connection(hub: Hub, client: Client) -> None:
     with mute_server() as (port, _):
-        visits = Visits(hub, client, {})
-        record_of(visits, port, "/plain")
-        green = spawn(record_of, visits, port, "/silence")
-        wait_all_blocked()
-        assert client.lanes.statistics()[1:] == (1, 0, 0)
-        green.kill()
-        wait_all_blocked()
-        assert client.lanes.statistics()[1:] == (0, 0, 0)
+        record_of(Visits(hub, client, {}), port, "/plain")
+        kill_in_the_middle(hub, client, port, "/silence")
 
 
 @pytest.mark.parametrize(("what", "value"), [("waiter", READY), ("hangup", 1)])
