@@ -311,6 +311,14 @@ def test_a_frame_of_no_stream_is_named(bench: Bench) -> None:
         bench.client().get(f"{bench.url}/elsewhere")
 
 
+def breaks_and_goes_on(bench: Bench, client: Client, path: str, error: type[Exception]) -> None:
+    """Meet an error, and find the client as good as before."""
+    with pytest.raises(error):
+        client.get(bench.url + path)
+    assert client.get(bench.url).content == b"ok"
+    assert client.lanes.statistics().busy == 0
+
+
 @pytest.mark.parametrize(
     ("path", "error"),
     (
@@ -324,21 +332,13 @@ def test_a_frame_of_no_stream_is_named(bench: Bench) -> None:
     ),
 )
 def test_what_breaks_is_named_and_the_client_goes_on(bench: Bench, path: str, error: type[Exception]) -> None:
-    client = bench.client()
-    with pytest.raises(error):
-        client.get(bench.url + path)
-    assert client.get(bench.url).content == b"ok"
-    assert client.lanes.statistics().busy == 0
+    breaks_and_goes_on(bench, bench.client(), path, error)
 
 
 @pytest.mark.slow
 def test_silence_is_a_read_timeout_and_the_client_goes_on(bench: Bench) -> None:
     """Slow: a timeout that an answer keeps to on a machine that stalls."""
-    client = bench.client(read_timeout=2.0)
-    with pytest.raises(ReadTimeout):
-        client.get(bench.url + "/silent")
-    assert client.get(bench.url).content == b"ok"
-    assert client.lanes.statistics().busy == 0
+    breaks_and_goes_on(bench, bench.client(read_timeout=2.0), "/silent", ReadTimeout)
 
 
 def test_a_server_without_http2_is_served_without_it(bench: Bench, authority: trustme.CA) -> None:
