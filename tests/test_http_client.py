@@ -121,15 +121,15 @@ def test_credentials_of_a_url_are_sent_as_basic() -> None:
     assert web.connections[0].requests[0].endswith(b"\r\nAuthorization: Basic dXNlcjpwdw==\r\n\r\n")
 
 
-# -- connections are used again
-
-
 def test_headers_that_a_script_changes_are_its_own() -> None:
     client = client_of(FakeWeb([ok(b"a", "A: 1")] * 3))
     for _ in range(3):
         headers = fetch(client).headers
         assert headers["a"] == ("1",)
         headers["a"] = ("2",)
+
+
+# -- connections are used again
 
 
 def test_a_connection_is_used_again(clock: JumpClock) -> None:

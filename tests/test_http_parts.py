@@ -113,13 +113,13 @@ def test_a_redirect_elsewhere_loses_what_is_secret() -> None:
     assert (found.fields, found.auth) == ((("X", "c"),), None)
 
 
-# -- bodies
-
-
 def test_a_redirect_elsewhere_loses_the_host_that_was_named() -> None:
     request = Request.of(headers={"Host": "other"})
     assert request.redirected(302, same_origin=True).value("host") == "other"
     assert request.redirected(302, same_origin=False).value("host") is None
+
+
+# -- bodies
 
 
 def test_the_type_of_a_body_cannot_break_out_of_its_line() -> None:
