@@ -8,7 +8,7 @@ from time import monotonic, sleep as real_sleep
 from typing import Any
 
 import pytest
-from core_tools import PATIENCE, turns
+from core_tools import PROCESS_PATIENCE, turns
 
 from greenprobe.debug import (
     Blocked,
@@ -173,7 +173,7 @@ class Reports(list[Blocked]):
 
 def test_the_watchdog_names_who_computes() -> None:
     def culprit() -> None:
-        end = monotonic() + PATIENCE
+        end = monotonic() + PROCESS_PATIENCE
         while not found and monotonic() < end:
             pass
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from core_tools import PATIENCE, forked, status_of
 
 from greenprobe import names
 from greenprobe.errors import BusyError
@@ -26,7 +27,6 @@ from greenprobe.sync import Event
 from greenprobe.testing import wait_all_blocked
 
 Pair = tuple[socket, socket]
-PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
 LOOPBACK = ("127.0.0.1", 0)
 
 
@@ -775,18 +775,16 @@ def test_a_forked_child_and_its_parent_both_use_a_socket(tcp: Pair) -> None:
     reader = parked(tcp[0].recv, 10)
     tcp[1].send(b"parent")
     assert reader.wait(PATIENCE) == b"parent"
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            tcp[1].settimeout(PATIENCE)
-            tcp[1].sendall(b"child")
-            code = 0 if tcp[1].recv(10) == b"answer" else 2
-        finally:
-            os._exit(code)
+
+    def child() -> bytes:
+        tcp[1].settimeout(PATIENCE)
+        tcp[1].sendall(b"child")
+        return tcp[1].recv(10)
+
+    running = forked(child)
     assert tcp[0].recv(10) == b"child"
     tcp[0].sendall(b"answer")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert status_of(*running) == (0, "b'answer'")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -794,15 +792,9 @@ def test_a_forked_child_reads_on_where_its_parent_had_read_all_there_was(tcp: Pa
     reader = parked(tcp[1].recv, 10)
     tcp[0].send(b"parent")
     assert reader.wait(PATIENCE) == b"parent"
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            code = 0 if tcp[1].recv(10) == b"child" else 2
-        finally:
-            os._exit(code)
+    running = forked(lambda: tcp[1].recv(10))
     tcp[0].send(b"child")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert status_of(*running) == (0, "b'child'")
 
 
 # -- fairness

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from core_tools import one_by_one, turns
+from core_tools import PATIENCE, in_child, one_by_one, turns
 from greenlet import GreenletExit, getcurrent
 
 from greenprobe.condition import Barrier, BrokenBarrierError, Condition
@@ -23,7 +23,6 @@ from greenprobe.timeout import Timeout, move_on_after
 from greenprobe.waitqueue import Waiter, WaitQueue
 
 THREADS, ROUNDS = 4, 5_000
-PATIENCE = 30  # seconds that a test waits for what should come at once, in place of hanging
 
 
 def settle() -> None:
@@ -456,15 +455,12 @@ def test_a_forked_child_passes_over_the_waiters_of_its_parent() -> None:
     semaphore = Semaphore(0)
     waiter = spawn(semaphore.acquire)
     settle()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            semaphore.release()
-            code = 0 if semaphore.acquire(timeout=PATIENCE) else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def child() -> bool:
+        semaphore.release()
+        return semaphore.acquire(timeout=PATIENCE)
+
+    assert in_child(child) == (0, "True")
     assert not waiter.ready()
     semaphore.release()
     assert waiter.wait()

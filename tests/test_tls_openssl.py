@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
+from core_tools import PROCESS_PATIENCE
 from real_servers import free_port
 from tls_contexts import trusting_only
 
@@ -25,7 +26,6 @@ from greenprobe.greenthread import sleep, spawn
 from greenprobe.threadpool import run_in_thread
 
 Pair = tuple[socket, socket]
-PATIENCE = 10.0
 AUTHORITY = trustme.CA()
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -84,7 +84,7 @@ def test_a_read_answers_what_a_server_asks_for(
     port = free_port()
     server = started("s_server", "-accept", f"127.0.0.1:{port}", "-cert", pem, "-naccept", 1, version)
     with wrap(connected(port), client_context(), server_hostname="localhost") as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(PROCESS_PATIENCE)
         reader = spawn(client.recv, 100)
         sleep(0)
         run_in_thread(server.stdin.write, b"first\n")
@@ -108,7 +108,7 @@ def test_a_read_answers_what_a_client_asks_for(started: Callable[..., Any], tmp_
     with listen(("127.0.0.1", 0)) as listener:
         client = started("s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}", "-tls1_3")
         with wrap(listener.accept()[0], server_context(), server_side=True) as server:
-            server.settimeout(PATIENCE)
+            server.settimeout(PROCESS_PATIENCE)
             client.stdin.write(b"first\n")
             assert server.recv(100) == b"first\n"
             client.stdin.write(command + b"\n")
@@ -141,7 +141,7 @@ def test_a_certificate_that_is_asked_for_later_is_given_by_the_next_read(pair: P
         server.verify_client_post_handshake()
         server.sendall(b"who are you?")
         reader = spawn(client.recv, 100)
-        assert reader.wait(PATIENCE) == b"who are you?"
+        assert reader.wait(PROCESS_PATIENCE) == b"who are you?"
         client.sendall(b"look")
         assert server.recv(100) == b"look"
         assert server.getpeercert()
@@ -158,5 +158,5 @@ def test_the_end_of_one_direction_leaves_the_other_open(pair: Pair) -> None:
         assert client.recv(100) == b"all there is"
         assert client.recv(100) == b""
         client.unwrap().close()
-        with ending.wait(PATIENCE) as plain:
+        with ending.wait(PROCESS_PATIENCE) as plain:
             assert plain.recv(10) == b""
