@@ -290,12 +290,20 @@ def test_a_name_does_not_make_us_ask_without_end(plain_zones: SignedZones, monke
     assert len(asked) == 21
 
 
-def test_long_names_in_an_answer_do_not_keep_us_for_long(plain_zones: SignedZones) -> None:
-    """One reply may hold 4,000 of them, each a pointer and a label; to compare them took 9 s."""
-    answer = tuple(Record("example.test.", "NS", 60, f"ns{number}." + "a." * 119) for number in range(4000))
+LONG_DATA = {  # what fits into one reply of 64 KB, and how long it took to look at it
+    "NS": [f"ns{number}." + "a." * 119 for number in range(4000)],  # each a pointer and a label: 9 s
+    "NSEC": [
+        f"n{number}.test. " + " ".join(f"TYPE{kind}" for kind in range(300, 50_000)) for number in range(9)
+    ],  # 2 s
+}
+
+
+@pytest.mark.parametrize("kind", LONG_DATA)
+def test_data_that_is_long_when_it_is_unpacked_does_not_keep_us_for_long(plain_zones: SignedZones, kind: str) -> None:
+    answer = tuple(Record("example.test.", kind, 60, data) for data in LONG_DATA[kind])
     validator = Validator(lambda name, kind: None, anchors=plain_zones.anchors)
-    judgement = validator.judge(make_question("example.test.", "NS"), Reply(0, 0, answer, (), ()))
-    assert judgement == Judgement(BOGUS, "it would take too long to compare the names in it")
+    judgement = validator.judge(make_question("example.test.", kind), Reply(0, 0, answer, (), ()))
+    assert judgement == Judgement(BOGUS, "it would take too long to read what is in it")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +311,7 @@ def test_long_names_in_an_answer_do_not_keep_us_for_long(plain_zones: SignedZone
     (
         ("PTR", [f"host-{number}.example.test." for number in range(300)]),
         ("A", [f"192.0.2.{number}" for number in range(256)]),
+        ("TXT", [" ".join(['"' + "\\200" * 255 + '"'] * 255)]),
         ("TXT", [" ".join(['"' + "." * 255 + '"'] * 4)]),
     ),
 )
