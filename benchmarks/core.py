@@ -5,7 +5,8 @@ usage: core.py [CASE ...] [--python PATH ...] [--rounds N] [--scale X] [--only N
 Every figure is the median of `--rounds` runs. A run is a fresh process pinned to core 0 (nginx sits on core 1) and the
 contenders take turns, so that a slow minute of the machine hits all of them. What is compared is CPU time, user and
 system, never wall time. `--scale 0.1` makes it ten times shorter. Cases: those of workloads.py, and `syscalls` (needs
-strace) and `import`. The floor is what the same work takes with no library at all, see contender_bare.py.
+strace) and `import`. The floor is what the same work takes with no library at all, see contender_bare.py,
+and `least` what it takes a library that does hardly anything, see contender_least.py.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import nginx
 HERE = Path(__file__).resolve().parent
 LONGEST = 300  # seconds for one run of one case
 CONTENDERS = ("greenprobe", "eventlet", "gevent")
+BENEATH = ("bare", "least")  # programs that no contender can be cheaper than
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,17 @@ class Row:
     beside: str = ""  # another case of greenprobe's that this one is compared with, in the same rounds
     of_beside: float | None = None
     floor: bool = False  # whether contender_bare.py can do it
+    least: bool = False  # whether contender_least.py can
 
 
 ROWS = {
-    "echo": Row("1-byte echo over TCP in one process, a round trip", "µs", 30_000, 0.55, 0.70, floor=True),
+    "echo": Row("1-byte echo over TCP in one process, a round trip", "µs", 30_000, 0.55, 0.70, floor=True, least=True),
     "echo_timeout": Row("the same with `settimeout(5)`", "µs", 30_000),
     "syscalls": Row("system calls of a round trip", "calls", 2_000, at_most=6),
-    "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75, floor=True),
+    "http": Row("1 kB keep-alive GET from nginx, 100 connections", "µs", 50_000, 0.55, 0.75, floor=True, least=True),
     "http_timeout": Row("the same with `settimeout(5)`", "µs", 50_000, beside="http", of_beside=1.05, floor=True),
-    "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55, floor=True),
-    "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8, floor=True),
+    "connect": Row("refused connect through a pool of 100", "µs", 20_000, 0.40, 0.55, floor=True, least=True),
+    "spawn": Row("spawn and wait of a no-op, 50,000 alive at once", "µs", 50_000, 0.5, 0.8, floor=True, least=True),
     "sleep0": Row("`sleep(0)`", "µs", 200_000, None, 1.0),
     "queue": Row("put and get of a queue of 10, two greenthreads", "µs", 200_000, 0.7),
     "timeout": Row("start and cancel of a timeout", "µs", 200_000, 0.7),
@@ -155,7 +158,7 @@ def medians(args: argparse.Namespace, python: str, case: str, where: str) -> dic
     figures: dict[str, list[float]] = {}
     rounds = 1 if case == "syscalls" else args.rounds
     for _ in range(rounds):
-        for contender in [*args.only, *(["bare"] if ROWS[case].floor else [])]:
+        for contender in [*args.only, *BENEATH[: ROWS[case].floor + ROWS[case].least]]:
             figure = measure(python, contender, case, count, where)
             if figure is not None:
                 figures.setdefault(contender, []).append(figure)
@@ -180,7 +183,7 @@ def table_row(row: Row, found: dict[str, float]) -> str:
         figure = found.get(contender)
         target = row.at_most if contender == "greenprobe" else None
         cells.append("-" if figure is None else verdict(figure, target))
-    cells.append(f"{found['bare']:.2f}" if "bare" in found else "-")
+    cells += [f"{found[beneath]:.2f}" if beneath in found else "-" for beneath in BENEATH]
     if ours and "beside" in found:
         cells[2] += f"; of {row.beside}: {verdict(ours / found['beside'], row.of_beside)}"
     for contender, target in (("eventlet", row.of_eventlet), ("gevent", row.of_gevent)):
@@ -212,8 +215,8 @@ print(", ".join(["Python " + platform.python_version(), *peers]))
 def run(args: argparse.Namespace, python: str) -> None:
     """Print the table of one Python."""
     print(f"\n{versions(python)}; median of {args.rounds}, CPU time, core 0\n")
-    print("| what | unit | greenprobe | eventlet | gevent | floor | of eventlet | of gevent |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| what | unit | greenprobe | eventlet | gevent | floor | least | of eventlet | of gevent |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with http_server(args.cases) as where:
         for case in args.cases:
             print(table_row(ROWS[case], medians(args, python, case, where)), flush=True)
